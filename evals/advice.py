@@ -1,0 +1,43 @@
+"""Warnings about results that must not be trusted, in words that can be acted on. (SPEC section 4)"""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def warnings_about(metrics: Mapping[str, Any]) -> list[str]:
+    """Word a warning for every measure beyond its limit.
+
+    Args:
+        metrics: Headline numbers by name; those that are missing or None are not judged.
+    """
+    checks = (
+        (
+            "recovery_accuracy",
+            lambda value: value < 0.90,
+            "The concepts recover only {value:.1%} of the model's decisions (below 90 %): they miss part of what "
+            "it uses. Train longer (train.total_samples), or use more concepts (sae.n_concepts).",
+        ),
+        (
+            "max_activation_rate",
+            lambda value: value > 0.5,
+            "One concept is active on {value:.1%} of the texts (above 50 %): it says little about any of them. "
+            "Raise sae.activation_rate_coefficient or lower sae.gamma.",
+        ),
+        (
+            "conditional_tvd",
+            lambda value: value < 0.005,
+            "Removing a concept moves the class probabilities by {value:.2%} on average (below 0.5 %): the concepts "
+            "hardly cause the decisions. Use fewer concepts (sae.n_concepts) or another layer (classifier.hook).",
+        ),
+        (
+            "dead_latents",
+            lambda value: value > 0.5,
+            "{value:.1%} of the latents fire on no test text (above half): the SAE is larger than it needs to be. "
+            "Lower sae.d_sae, or use sae.dead_latent_loss ghost.",
+        ),
+    )
+    return [
+        text.format(value=metrics[name])
+        for name, is_beyond, text in checks
+        if metrics.get(name) is not None and is_beyond(metrics[name])
+    ]

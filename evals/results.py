@@ -1,0 +1,71 @@
+"""What an evaluation gives, and its JSON in SAEBench's shape."""
+
+import math
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from sae_lens import __version__ as sae_lens_version
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Result of one evaluation.
+
+    Attributes:
+        metrics: Headline numbers, and ``<name>_ci95`` pairs beside them.
+        details: Numbers a class, concept or ablation.
+    """
+
+    metrics: dict[str, Any]
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def saebench_result(
+    eval_type_id: str,
+    measures: Measures,
+    *,
+    eval_config: dict[str, Any],
+    unstructured: dict[str, Any],
+    sae_lens_id: str,
+    sae_lens_release_id: str,
+    sae_cfg_dict: dict[str, Any],
+) -> dict[str, Any]:
+    """Bring a result into the shape of SAEBench's JSON files.
+
+    Args:
+        eval_type_id: ``classif_completeness``, ``classif_causality`` or ``classif_interpretability``.
+        measures: The result.
+        eval_config: Settings of the evaluation.
+        unstructured: Anything else worth keeping: warnings, fingerprints, concepts.
+        sae_lens_id: Name of the method.
+        sae_lens_release_id: Name of the run or release.
+        sae_cfg_dict: Configuration of the SAE.
+    """
+    result = {
+        "eval_type_id": eval_type_id,
+        "eval_config": eval_config,
+        "eval_id": str(uuid.uuid4()),
+        "datetime_epoch_millis": int(time.time() * 1000),
+        "eval_result_metrics": measures.metrics,
+        "eval_result_details": [measures.details],
+        "eval_result_unstructured": unstructured,
+        "sae_lens_id": sae_lens_id,
+        "sae_lens_release_id": sae_lens_release_id,
+        "sae_lens_version": sae_lens_version,
+        "sae_cfg_dict": sae_cfg_dict,
+    }
+    finite: dict[str, Any] = _finite(result)
+    return finite
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN and no infinity: they become null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return value

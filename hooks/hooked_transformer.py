@@ -1,0 +1,187 @@
+"""A ``TextClassifier`` on TransformerLens' ``HookedTransformer``, loaded with no network."""
+
+import hashlib
+import json
+import re
+import tempfile
+from typing import cast
+
+import torch
+from transformer_lens import HookedTransformer
+from transformer_lens.loading_from_pretrained import get_pretrained_model_config, get_pretrained_state_dict
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from typing_extensions import override
+
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.hooks.batching import pad_right
+from sae_lens_classif.hooks.classifier import Context, StatesAndLogits, TextClassifier
+from sae_lens_classif.hooks.prompt import PromptTokenizer
+
+_HOOK = re.compile(r"blocks\.(\d+)\.hook_resid_pre")
+_TOLERANCE = 1e-3
+
+
+def model_context(model: PreTrainedModel) -> int:
+    """Longest sequence a Hugging Face decoder can read, in tokens."""
+    config = model.config
+    for name in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"):
+        if isinstance(getattr(config, name, None), int):
+            return int(getattr(config, name))
+    return 2048
+
+
+def to_hooked_transformer(model: PreTrainedModel, context: int, device: torch.device) -> HookedTransformer:
+    """Bring a Hugging Face decoder into a ``HookedTransformer`` with unchanged weights.
+
+    Args:
+        model: A decoder that TransformerLens knows.
+        context: Longest sequence it will read.
+        device: Where to put it.
+
+    Raises:
+        UserError: If TransformerLens does not know the architecture.
+    """
+    # TransformerLens guesses the architecture from names with "llama" or "gemma" in them and asks the Hub
+    # for others: a folder of no name that holds the configuration keeps both from happening.
+    with tempfile.TemporaryDirectory(prefix="tl_") as folder:
+        model.config.save_pretrained(folder)
+        try:
+            cfg = get_pretrained_model_config(
+                folder, hf_cfg=model.config.to_dict(), n_ctx=context, device=str(device), dtype=model.dtype
+            )
+            state_dict = get_pretrained_state_dict(folder, cfg, hf_model=model, dtype=model.dtype)
+        except (NotImplementedError, ValueError, KeyError) as error:
+            raise UserError(
+                f"TransformerLens does not know the architecture {model.config.architectures}: {error}"
+            ) from error
+    cfg.tokenizer_name = None  # the classifier has its own; the folder named here is gone
+    hooked = HookedTransformer(cfg, tokenizer=None, move_to_device=True)
+    hooked.load_and_process_state_dict(
+        state_dict,
+        fold_ln=False,
+        center_writing_weights=False,
+        center_unembed=False,
+        fold_value_biases=False,
+    )
+    return hooked.eval().requires_grad_(False)
+
+
+def model_fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
+    """SHA-256 of a model's weights in the precision they are used in, its configuration and tokenizer."""
+    config = model.config.to_dict()
+    for volatile in ("_name_or_path", "transformers_version"):
+        config.pop(volatile, None)
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    digest.update(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def hook_layer(hook_name: str | None, n_layers: int) -> int:
+    """Block whose input is read: the ``L`` of ``blocks.L.hook_resid_pre``; the last one by default.
+
+    Raises:
+        UserError: If there is no such hook.
+    """
+    if hook_name is None:
+        return n_layers - 1
+    match = _HOOK.fullmatch(hook_name)
+    if match is None or int(match.group(1)) >= n_layers:
+        raise UserError(
+            f"there is no hook {hook_name!r} to explain; valid: blocks.L.hook_resid_pre with L = 0..{n_layers - 1}"
+        )
+    return int(match.group(1))
+
+
+class HookedTransformerClassifier(TextClassifier):
+    """A decoder whose next token after the prompt is the class."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        prompts: PromptTokenizer,
+        *,
+        name: str,
+        hook_name: str | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        """
+        Args:
+            model: Hugging Face decoder; it is not kept.
+            tokenizer: Its tokenizer.
+            prompts: From texts to token ids.
+            name: How the model is called.
+            hook_name: ``blocks.L.hook_resid_pre``. Default: the last block's.
+            device: Default: the CPU.
+
+        Raises:
+            UserError: If the hook does not exist, TransformerLens does not know the architecture, or computes
+                other logits than the model itself.
+        """
+        self.device = device or torch.device("cpu")
+        self.name = name
+        self.prompts = prompts
+        self.class_names = prompts.class_names
+        self.model_fingerprint = model_fingerprint(model, tokenizer)
+        self._model = to_hooked_transformer(model, prompts.max_tokens, self.device)
+        self._n_layers = int(self._model.cfg.n_layers)
+        self._layer = hook_layer(hook_name, self._n_layers)
+        self.hook_name = f"blocks.{self._layer}.hook_resid_pre"
+        self.d_model = int(self._model.cfg.d_model)
+        label_ids = torch.tensor(prompts.label_token_ids, device=self.device)
+        self._W_label = self._model.W_U[:, label_ids]
+        self._b_label = self._model.b_U[label_ids]
+        self._check_against(model)
+
+    @torch.no_grad()
+    def _check_against(self, model: PreTrainedModel) -> None:
+        """Compare with the model's own logits on one prompt: a wrong conversion must not pass unseen."""
+        prompt = self.prompts(["The quick brown fox jumps over the lazy dog."])
+        own = model(input_ids=torch.tensor(prompt, device=model.device)).logits[0, -1]
+        own = own[self.prompts.label_token_ids].float().cpu()
+        ours = self.states_and_logits(prompt).logits[0]
+        tolerance = _TOLERANCE if model.dtype == torch.float32 else 0.1
+        if not torch.allclose(ours, own, atol=tolerance * float(own.abs().max() + 1)):
+            raise UserError(
+                f"TransformerLens computes other logits than {self.name} itself ({ours.tolist()} instead of "
+                f"{own.tolist()}); this architecture cannot be explained through HookedTransformer"
+            )
+
+    @override
+    @torch.no_grad()
+    def states_and_logits(self, prompts: list[list[int]]) -> StatesAndLogits:
+        context = self.context(prompts)
+        rows = torch.arange(len(prompts), device=self.device)
+        hidden = context.residual[rows, context.last]
+        return StatesAndLogits(hidden.float().cpu(), self._finish(context.residual, context.last))
+
+    @override
+    @torch.no_grad()
+    def context(self, prompts: list[list[int]]) -> Context:
+        # Token 0 fills up on the right, where causal attention never looks; so no mask is needed and
+        # positions count from each prompt's own first token.
+        tokens, last = pad_right(prompts, pad_token_id=0)
+        residual = self._model(tokens.to(self.device), stop_at_layer=self._layer)
+        return Context(cast(torch.Tensor, residual), last.to(self.device))
+
+    @override
+    @torch.no_grad()
+    def logits_from(self, hidden: torch.Tensor, context: Context | None = None) -> torch.Tensor:
+        hidden = hidden.to(self.device, self._W_label.dtype)
+        if context is None:
+            last = torch.zeros(len(hidden), dtype=torch.int64, device=self.device)
+            return self._finish(hidden[:, None, :], last)
+        residual = context.residual.clone()
+        residual[torch.arange(len(hidden), device=self.device), context.last] = hidden
+        return self._finish(residual, context.last)
+
+    def _finish(self, residual: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+        """Run the blocks from the hook on, then unembed the label tokens at the last position alone."""
+        residual = self._model(residual, start_at_layer=self._layer, stop_at_layer=self._n_layers)
+        final = self._model.ln_final(residual[torch.arange(len(last), device=self.device), last][:, None])[:, 0]
+        logits = (final @ self._W_label + self._b_label).float()
+        cap = float(self._model.cfg.output_logits_soft_cap or 0)
+        return (cap * torch.tanh(logits / cap) if cap > 0 else logits).cpu()

@@ -1,0 +1,75 @@
+"""Hugging Face models and tokenizers from a local folder or the Hub, with errors that say what to do."""
+
+import logging
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.hub import hub_is_reachable, hub_unreachable_message
+
+logger = logging.getLogger(__name__)
+
+
+def pick_device(device: str | None) -> torch.device:
+    """The asked device, or a GPU if there is one, or the CPU.
+
+    Raises:
+        UserError: If the device does not exist here.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros(1, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"the device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
+
+
+def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a local folder or a model on the Hub.
+
+    Raises:
+        UserError: If there is none.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            model, local_files_only=_is_local(model)
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(_loading_message(model, "tokenizer", error)) from error
+    return tokenizer
+
+
+def load_causal_lm(model: str, dtype: torch.dtype) -> PreTrainedModel:
+    """Load a decoder with its language-model head, on the CPU, without running any code from its folder.
+
+    Raises:
+        UserError: If the folder has no weights, or the model is no decoder.
+    """
+    try:
+        loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            model, dtype=dtype, local_files_only=_is_local(model)
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(_loading_message(model, "model", error)) from error
+    return loaded.eval()
+
+
+def _is_local(model: str) -> bool:
+    path = Path(model)
+    if path.is_dir():
+        return True
+    if path.is_absolute() or model.startswith(".") or model.count("/") > 1:
+        raise UserError(f"the model folder {model!r} does not exist; give a local folder or a name on the Hub")
+    return not hub_is_reachable()
+
+
+def _loading_message(model: str, what: str, error: Exception) -> str:
+    reason = str(error).splitlines()[0]
+    if Path(model).is_dir():
+        held = ", ".join(sorted(path.name for path in Path(model).iterdir())) or "nothing"
+        return f"no {what} can be loaded from the folder {model} (it holds: {held}): {reason}"
+    if not hub_is_reachable():
+        return hub_unreachable_message(f"the {what} {model}")
+    return f"the {what} {model} cannot be loaded from the Hub: {reason}"

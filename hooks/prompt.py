@@ -1,0 +1,119 @@
+"""From texts to prompts to token ids, and from classes to label tokens."""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from sae_lens_classif.config import PromptConfig
+from sae_lens_classif.errors import UserError
+
+
+def label_words(cfg: PromptConfig, class_names: Sequence[str]) -> tuple[str, ...]:
+    """The answer of each class, in class order.
+
+    Raises:
+        UserError: If ``label_words`` are not one a class, or two classes share one.
+    """
+    words = cfg.label_words or tuple(
+        cfg.label_word.replace("{id}", str(number)).replace("{name}", name)
+        for number, name in enumerate(class_names)
+    )
+    if len(words) != len(class_names):
+        raise UserError(
+            f"prompt.label_words are {len(words)} ({', '.join(words)}) for {len(class_names)} classes "
+            f"({', '.join(class_names)}); give one a class"
+        )
+    if len(set(words)) < len(words):
+        raise UserError(f"the label words {', '.join(words)} are not all different; change prompt.label_word")
+    return tuple(words)
+
+
+class PromptTokenizer:
+    """Writes the prompt of a text as token ids, and knows the label tokens.
+
+    The text and its template are tokenised together, as in ordinary fine-tuning. Where the result is
+    too long, tokens of the text are dropped, never of the template. There is no padding here.
+
+    Attributes:
+        label_words: The answer of each class.
+        label_token_ids: Token id of each answer, in class order.
+        max_tokens: Longest prompt.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        cfg: PromptConfig,
+        class_names: Sequence[str],
+        context: int,
+    ) -> None:
+        """
+        Args:
+            tokenizer: Tokenizer of the model.
+            cfg: Template and label words.
+            class_names: Names of the C classes.
+            context: Longest sequence the model can read, in tokens.
+
+        Raises:
+            UserError: If a label word is not one token, or the template leaves no room for a text.
+        """
+        self.tokenizer = tokenizer
+        self.cfg = cfg
+        self.class_names = tuple(class_names)
+        self.label_words = label_words(cfg, class_names)
+        self.max_tokens = min(cfg.max_tokens or context, context)
+        options = "\n".join(
+            cfg.option.replace("{label}", word).replace("{name}", name)
+            for word, name in zip(self.label_words, class_names, strict=True)
+        )
+        self._head, self._tail = cfg.template.replace("{options}", options).split("{text}")
+        # Only a tokenizer that begins every sequence with a BOS token gets one; an EOS at the end of
+        # a prompt would stand between the prompt and its answer.
+        starts = tokenizer("a")["input_ids"]
+        bos = tokenizer.bos_token_id
+        self._bos = [bos] if bos is not None and starts[0] == bos else []
+        self._n_head = len(self._bos) + len(self._encode(self._head))
+        self._n_tail = len(self._encode(self._tail))
+        if self._n_head + self._n_tail >= self.max_tokens:
+            raise UserError(
+                f"the template alone has {self._n_head + self._n_tail} tokens and a prompt may have "
+                f"{self.max_tokens}; shorten prompt.template or raise prompt.max_tokens (the model reads {context})"
+            )
+        self.label_token_ids = [self._label_token(word) for word in self.label_words]
+        if len(set(self.label_token_ids)) < len(self.label_token_ids):
+            raise UserError(
+                f"two of the label words {', '.join(self.label_words)} are the same token {self.label_token_ids}; "
+                "set prompt.label_words to words that the tokenizer tells apart"
+            )
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return ids
+
+    def _label_token(self, word: str) -> int:
+        stem = self._encode(self._tail)
+        whole = self._encode(self._tail + word)
+        if whole[: len(stem)] != stem or len(whole) != len(stem) + 1:
+            raise UserError(
+                f"the label word {word!r} is not one token after the template: it adds "
+                f"{self.tokenizer.convert_ids_to_tokens(whole[len(stem) :])}; set prompt.label_words to words "
+                "that are one token each"
+            )
+        return whole[-1]
+
+    def prompt(self, text: str) -> str:
+        """The prompt of one text, before it is cut. The label is never in it."""
+        return f"{self._head}{text}{self._tail}"
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text's prompt, at most ``max_tokens`` each, without padding."""
+        prompts = [self.prompt(text) for text in texts]
+        encoded = self.tokenizer(prompts, add_special_tokens=False, verbose=False)["input_ids"]
+        return [self._cut(self._bos + ids) for ids in encoded]
+
+    def _cut(self, ids: list[int]) -> list[int]:
+        if len(ids) <= self.max_tokens:
+            return ids
+        if self.cfg.cut == "beginning":
+            return ids[: self._n_head] + ids[len(ids) - (self.max_tokens - self._n_head) :]
+        return ids[: self.max_tokens - self._n_tail] + ids[len(ids) - self._n_tail :]

@@ -1,0 +1,195 @@
+"""The command line: ``sae-lens-classif {finetune,cache,train,evaluate,run,demo}``."""
+
+import difflib
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, NoReturn, get_type_hints
+
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from typing_extensions import override
+
+from sae_lens_classif.config import RunConfig
+from sae_lens_classif.errors import UserError, nearest
+
+PRESETS = Path(__file__).parent / "presets"
+_STEPS = {
+    "finetune": "Bring a language model to the task: RUN/classifier.",
+    "cache": "Store the hidden state of every text: RUN/activations.",
+    "train": "Train the ClassifSAE: RUN/saes/classifsae.",
+    "evaluate": "Measure the concepts on the test texts: RUN/evals and RUN/summary.json.",
+    "run": "All four steps; what is done is reused.",
+    "demo": "All four steps on BBC news with a small model of its own, in a few minutes.",
+}
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What the user asked for."""
+
+    step: str
+    folder: Path
+    overwrite: bool
+    cfg: RunConfig
+
+
+class _Parser(ArgumentParser):
+    """Says the nearest valid name with an unknown one, in one line."""
+
+    @override
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        unknown = re.search(r"(?:unrecognized arguments: --|does not accept option ['\"])([\w.-]+)", message)
+        if unknown:
+            valid = list(_settings(RunConfig))
+            close = difflib.get_close_matches(unknown.group(1), valid, n=1, cutoff=0.0)
+            message = (
+                f"there is no setting {unknown.group(1)!r}; did you mean {close[0]!r}? "
+                "`sae-lens-classif run --help` lists them all"
+            )
+        line = " ".join(message.split())
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _settings(section: type, prefix: str = "") -> Iterator[str]:
+    for field in fields(section):
+        kind = get_type_hints(section)[field.name]
+        if is_dataclass(kind):
+            yield from _settings(kind, f"{prefix}{field.name}.")  # type: ignore[arg-type]
+        else:
+            yield f"{prefix}{field.name}"
+
+
+def _build_parser() -> ArgumentParser:
+    parser = _Parser(prog="sae-lens-classif", description="Which concepts does a classifier use?")
+    commands = parser.add_subcommands(dest="step", required=True)
+    for step, purpose in _STEPS.items():
+        command = _Parser(description=purpose, usage=f"sae-lens-classif {step} [--run FOLDER] [options]")
+        command.add_argument("--run", metavar="FOLDER", type=str, help="The run folder. Default: runs/<preset>.")
+        command.add_argument(
+            "--preset",
+            type=str,
+            help=f"Settings to begin with, several with commas: {', '.join(preset_names())}.",
+        )
+        command.add_argument("--config", action=ActionConfigFile, help="A YAML file with settings.")
+        command.add_argument("--overwrite", action="store_true", help="Make anew what other settings made.")
+        command.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
+        command.add_class_arguments(RunConfig, None)
+        commands.add_subcommand(step, command, help=purpose)
+    return parser
+
+
+def preset_names() -> list[str]:
+    """Names of the settings that come with the package."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def _preset_file(name: str) -> Path:
+    file = PRESETS / f"{name}.yaml"
+    if name not in preset_names():
+        raise UserError(f"there is no preset {name!r}; {nearest(name, preset_names())}")
+    return file
+
+
+def _value_of(option: str, arguments: Sequence[str]) -> str | None:
+    """Value of an option that must be known before the rest is parsed; the last one counts."""
+    value = None
+    for number, argument in enumerate(arguments):
+        if argument == option and number + 1 < len(arguments):
+            value = arguments[number + 1]
+        elif argument.startswith(f"{option}="):
+            value = argument.split("=", 1)[1]
+    return value
+
+
+def parse(arguments: Sequence[str]) -> _Request:
+    """Parse a command line.
+
+    Settings come, each over the ones before, from the defaults, the run folder's own ``config.yaml``, the presets,
+    the ``--config`` files and the options.
+
+    Raises:
+        UserError: If a preset does not exist.
+        SystemExit: With code 2 for a wrong option, 0 for ``--help``.
+    """
+    step, rest = (arguments[0], list(arguments[1:])) if arguments else ("", [])
+    preset = _value_of("--preset", rest) or ("demo" if step == "demo" else None)
+    folder = Path(_value_of("--run", rest) or f"runs/{(preset or 'run').replace(',', '-')}")
+    files = [folder / "config.yaml"] if (folder / "config.yaml").is_file() else []
+    files += [_preset_file(name) for name in (preset or "").split(",") if name]
+    before = [part for file in files for part in ("--config", str(file))]
+    parser = _build_parser()
+    parsed: Namespace = parser.parse_args([*arguments[:1], *before, *rest])
+    settings = parsed[step]
+    cfg = RunConfig(
+        **{field.name: _instantiate(RunConfig, field.name, settings[field.name]) for field in fields(RunConfig)}
+    )
+    return _Request(step, folder, bool(settings["overwrite"]), cfg)
+
+
+def _instantiate(owner: type, name: str, values: Any) -> Any:
+    section = get_type_hints(owner)[name]
+    return values if isinstance(values, section) else section(**vars(values))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point; exits with 0, with 2 for the user's mistake, with 1 for ours.
+
+    Args:
+        arguments: Default: those of the process.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    try:
+        _execute(parse(arguments))
+    except UserError as error:
+        if debug:
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if debug:
+            raise
+        print(
+            f"error of sae-lens-classif itself: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr
+        )
+        sys.exit(1)
+
+
+def evaluate_main(name: str) -> None:
+    """Entry point of ``python -m sae_lens_classif.evals.<name>``: one evaluation of a run."""
+    main(["evaluate", *sys.argv[1:], "--evaluate.evals", f"[{name}]"])
+
+
+def _execute(request: _Request) -> None:
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("sae_lens_classif").setLevel(logging.INFO)
+    from rich.console import Console
+
+    from sae_lens_classif import pipeline
+    from sae_lens_classif.data import load_text_data
+    from sae_lens_classif.display import show_summary
+    from sae_lens_classif.run_folder import METHOD, RunFolder
+
+    run = RunFolder(request.folder, request.cfg)
+    run.claim(request.overwrite)
+    if request.step == "finetune":
+        pipeline.finetune_step(run)
+    elif request.step == "cache":
+        pipeline.cache_step(run)
+    elif request.step == "train":
+        pipeline.train_step(run)
+    else:
+        steps = pipeline.evaluate_step if request.step == "evaluate" else pipeline.run_all
+        summary = steps(run)
+        texts = load_text_data(run.cfg.data, "test").texts
+        show_summary(Console(), summary, METHOD, texts, run.folder)

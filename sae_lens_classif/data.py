@@ -1,0 +1,211 @@
+"""Labelled texts from the embedded default, local files or the Hub, checked before anything is computed."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from sae_lens_classif.bbc_news import bbc_news_paragraphs
+from sae_lens_classif.config import DataConfig
+from sae_lens_classif.errors import UserError, nearest
+
+logger = logging.getLogger(__name__)
+
+Split = Literal["train", "test"]
+_READERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "json"}
+
+
+@dataclass(frozen=True)
+class TextData:
+    """Labelled texts of one split.
+
+    Attributes:
+        texts: The texts, none of them empty.
+        labels: int64 array (n_texts,), each in 0..C-1.
+        class_names: Names of the C classes.
+    """
+
+    texts: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of texts, labels and class names: what a store of hidden states belongs to."""
+        digest = hashlib.sha256(json.dumps(self.class_names).encode())
+        for text, label in zip(self.texts, self.labels.tolist(), strict=True):
+            encoded = text.encode("utf-8", errors="surrogatepass")
+            digest.update(f"{label}:{len(encoded)}:".encode())
+            digest.update(encoded)
+        return digest.hexdigest()
+
+
+def load_text_data(cfg: DataConfig, split: Split) -> TextData:
+    """Load and check one split.
+
+    Args:
+        cfg: Where the texts are.
+        split: ``train`` or ``test``.
+
+    Raises:
+        UserError: If the file, split or a column is missing, there is no text, a text is empty or not a
+            string, or the labels are not 0..C-1 or names of at least two classes.
+    """
+    texts, labels, found_names = _read(cfg, split)
+    where = f"the {split} texts of {cfg.source}"
+    _check_texts(texts, where)
+    labels_, class_names = _number_labels(labels, cfg.class_names or found_names, where)
+    maximum = cfg.max_train_texts if split == "train" else cfg.max_test_texts
+    rows: Iterable[int] = range(len(texts))
+    if maximum is not None and maximum < len(texts):
+        rows = np.sort(np.random.default_rng(0).permutation(len(texts))[:maximum]).tolist()
+    kept = list(rows)
+    return TextData(
+        texts=tuple(texts[row][: cfg.max_characters] for row in kept),
+        labels=labels_[kept],
+        class_names=class_names,
+    )
+
+
+def _read(cfg: DataConfig, split: Split) -> tuple[list[Any], list[Any], tuple[str, ...] | None]:
+    if cfg.source == "bbc_news":
+        splits, class_names = bbc_news_paragraphs()
+        texts, labels = zip(*splits[split], strict=True)
+        return list(texts), list(labels), class_names
+    table = _read_table(cfg, cfg.train if split == "train" else cfg.test)
+    for column in (cfg.text_column, cfg.label_column):
+        if column not in table.column_names:
+            raise UserError(
+                f"there is no column {column!r} in {cfg.source}; {nearest(column, table.column_names)}. "
+                "Set data.text_column and data.label_column"
+            )
+    names = getattr(table.features[cfg.label_column], "names", None)
+    return (
+        list(table[cfg.text_column]),
+        list(table[cfg.label_column]),
+        tuple(names) if names else None,
+    )
+
+
+def _read_table(cfg: DataConfig, split: str) -> Any:
+    import datasets
+
+    file = _find_file(Path(cfg.source), split)
+    if file is None:
+        return _read_from_hub(cfg, split)
+    if file.stat().st_size == 0:
+        raise UserError(f"{file} is empty; give a file with texts and labels")
+    try:
+        return datasets.load_dataset(_READERS[file.suffix], data_files=str(file), split="train")
+    except (datasets.exceptions.DatasetGenerationError, ValueError, OSError) as error:
+        cause = error.__cause__ or error
+        raise UserError(f"{file} cannot be read as {_READERS[file.suffix]}: {cause}") from error
+
+
+def _find_file(source: Path, split: str) -> Path | None:
+    """Find a split's file; None means that the source is a name on the Hub."""
+    for path in (source / split, Path(split)):
+        if path.is_file():
+            if path.suffix not in _READERS:
+                raise UserError(f"{path} has the suffix {path.suffix!r}; valid: {', '.join(_READERS)}")
+            return path
+    if not source.is_dir():
+        if source.exists() or source.is_absolute() or str(source).startswith("."):
+            raise UserError(f"data.source {str(source)!r} is not a folder; give a folder or a name on the Hub")
+        return None
+    for suffix in _READERS:
+        if (source / f"{split}{suffix}").is_file():
+            return source / f"{split}{suffix}"
+    found = sorted(path.name for path in source.iterdir())
+    raise UserError(
+        f"{source} holds no {split}{{{','.join(_READERS)}}}; it holds: {', '.join(found) or 'nothing'}. "
+        "Set data.train and data.test to the names of the files"
+    )
+
+
+def _read_from_hub(cfg: DataConfig, split: str) -> Any:
+    import datasets
+
+    from sae_lens_classif.hub import hub_is_reachable, hub_unreachable_message
+
+    offline = not hub_is_reachable()
+    try:
+        return datasets.load_dataset(
+            cfg.source,
+            cfg.subset,
+            split=split,
+            download_config=datasets.DownloadConfig(local_files_only=offline, max_retries=0 if offline else 2),
+            download_mode="reuse_dataset_if_exists",
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        if offline:
+            raise UserError(hub_unreachable_message(f"the data set {cfg.source}")) from error
+        raise UserError(f"the data set {cfg.source} (split {split}) cannot be loaded: {error}") from error
+
+
+def _check_texts(texts: list[Any], where: str) -> None:
+    if not texts:
+        raise UserError(f"{where} are none at all; at least one text is needed")
+    not_strings = [row for row, text in enumerate(texts) if not isinstance(text, str)]
+    if not_strings:
+        row = not_strings[0]
+        raise UserError(
+            f"{len(not_strings)} of {where} are not strings (row {row} is of type "
+            f"{type(texts[row]).__name__}); remove those rows or name another data.text_column"
+        )
+    empty = [row for row, text in enumerate(texts) if not text.strip()]
+    if empty:
+        raise UserError(f"{len(empty)} of {where} are empty (the first is row {empty[0]}); remove those rows")
+
+
+def _number_labels(
+    labels: list[Any], names: tuple[str, ...] | None, where: str
+) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    if all(isinstance(label, str) for label in labels):
+        class_names = names or tuple(sorted(set(labels)))
+        numbers = {name: number for number, name in enumerate(class_names)}
+        unknown = sorted(set(labels) - set(numbers))
+        if unknown:
+            raise UserError(
+                f"the labels of {where} contain {unknown[0]!r}; {nearest(unknown[0], list(class_names))}"
+            )
+        values = [numbers[label] for label in labels]
+    else:
+        values = [_whole_number(label, row, where) for row, label in enumerate(labels)]
+        class_names = names or tuple(str(number) for number in range(max(values) + 1))
+    _check_classes(values, class_names, where)
+    return np.asarray(values, dtype=np.int64), class_names
+
+
+def _whole_number(label: Any, row: int, where: str) -> int:
+    if isinstance(label, int | np.integer | bool):
+        return int(label)
+    raise UserError(
+        f"the label of row {row} of {where} is {label!r}; labels must be 0..C-1 or names of classes"
+    )
+
+
+def _check_classes(values: list[int], class_names: tuple[str, ...], where: str) -> None:
+    n_classes = len(class_names)
+    if len(set(class_names)) < n_classes:
+        raise UserError(f"the class names {list(class_names)} are not all different")
+    outside = [value for value in values if not 0 <= value < n_classes]
+    if outside:
+        raise UserError(
+            f"the labels of {where} contain {outside[0]}; with {n_classes} classes they must be 0..{n_classes - 1}"
+        )
+    if n_classes < 2 or len(set(values)) < 2:
+        raise UserError(
+            f"{where} are all of one class; a classifier needs at least two. Check data.label_column"
+        )
+    missing = sorted(set(range(n_classes)) - set(values))
+    if missing:
+        logger.warning("%s have no text of class %s", where, class_names[missing[0]])

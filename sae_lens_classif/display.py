@@ -1,0 +1,91 @@
+"""What a run shows at its end: headline numbers, the most influential concepts, warnings, the folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+
+_N_CONCEPTS = 5
+_N_TEXTS = 2
+_TEXT_WIDTH = 200
+# Name, heading, whether it is a share that reads better in percent.
+_ROWS = (
+    ("original_accuracy", "Accuracy of the model", True),
+    ("bottleneck_accuracy", "Accuracy through the concepts alone", True),
+    ("recovery_accuracy", "Decisions recovered by the concepts (RAcc)", True),
+    ("mean_activation_rate", "Activation rate of a concept, mean", True),
+    ("max_activation_rate", "Activation rate of a concept, largest", True),
+    ("conditional_tvd", "Shift of the probabilities without a concept (TVD)", True),
+    ("conditional_label_flip_rate", "Decisions flipped without a concept", True),
+    ("conditional_accuracy_change", "Change of accuracy without a concept", True),
+    ("concept_sim", "Likeness of a concept's texts (ConceptSim)", False),
+)
+
+
+def show_summary(
+    console: Console, summary: dict[str, Any], method: str, texts: Sequence[str], folder: Path
+) -> None:
+    """Print the end of a run.
+
+    Args:
+        console: Where to.
+        summary: Content of ``summary.json``.
+        method: Which method's numbers.
+        texts: Test texts, to show some of each concept's.
+        folder: The run folder.
+    """
+    entry = summary["methods"][method]
+    console.print(_headlines(summary, entry))
+    console.print("\nThe most influential concepts", style="italic")
+    for concept in entry["concepts"][:_N_CONCEPTS]:
+        console.print(_concept(concept, texts), highlight=False)
+    console.print()
+    for warning in entry["warnings"]:
+        console.print(f"[yellow]Warning:[/] {escape(warning)}")
+    console.print(f"Everything is in {escape(str(folder))}", soft_wrap=True)
+
+
+def _headlines(summary: dict[str, Any], entry: dict[str, Any]) -> Table:
+    table = Table(
+        title=f"{summary['data']}: {summary['n_test_texts']:,} test texts", title_justify="left", expand=False
+    )
+    table.add_column("Measure")
+    table.add_column("Value", justify="right")
+    table.add_column("95 % interval", justify="right")
+    for name, heading, in_percent in _ROWS:
+        if name in entry:
+            low, high = entry[f"{name}_ci95"]
+            interval = f"{_number(low, in_percent)} … {_number(high, in_percent)}"
+            table.add_row(heading, _number(entry[name], in_percent), interval)
+    if "concept_sim" in entry:
+        floor = _number(summary["dataset_mean_cosine"], False)
+        table.add_row("  the same over all texts, the floor", floor, "")
+    return table
+
+
+def _number(value: float | None, in_percent: bool) -> str:
+    if value is None:
+        return "–"
+    return f"{100 * value:.1f} %" if in_percent else f"{value:.3f}"
+
+
+def _concept(concept: dict[str, Any], texts: Sequence[str]) -> Padding:
+    numbers = f"fires on {_number(concept['activation_rate'], True)} of the texts"
+    if concept["tvd"] is not None:
+        numbers += f", TVD {_number(concept['tvd'], True)} where it fires"
+    lines = [
+        f"[bold cyan]Concept {concept['index']}, {escape(concept['class_name'])}[/]  {numbers}",
+        f"  [bold]{escape(', '.join(concept['key_words']))}[/]",
+        *(f"  · {escape(_shorten(texts[row]))}" for row in concept["top_texts"][:_N_TEXTS]),
+    ]
+    return Padding("\n".join(lines), (1, 0, 0, 0))
+
+
+def _shorten(text: str) -> str:
+    # A text may hold anything, control sequences of the terminal included.
+    clean = "".join(character if character.isprintable() else " " for character in text)
+    return clean if len(clean) <= _TEXT_WIDTH else clean[: _TEXT_WIDTH - 1] + "…"

@@ -1,0 +1,251 @@
+"""Evaluate the concepts of an SAE on the test texts, and describe each of them."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from sae_lens_classif.concept_method import ClassifSAEConcepts, ConceptMethod
+from sae_lens_classif.config import EvaluateConfig
+from sae_lens_classif.data import TextData
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.evals.advice import warnings_about
+from sae_lens_classif.evals.causality import conditional_causality, global_causality
+from sae_lens_classif.evals.completeness import completeness, reconstruction_quality
+from sae_lens_classif.evals.embeddings import embed_texts
+from sae_lens_classif.evals.interpretability import activating_sets, interpretability
+from sae_lens_classif.evals.keywords import key_words
+from sae_lens_classif.evals.results import Measures
+from sae_lens_classif.evals.segments import Segments, segment_heads, segments
+from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.hooks.interventions import InterventionLogits, run_interventions
+from sae_lens_classif.sae import ClassifSAE
+from sae_lens_classif.store import ActivationStore
+
+_CHUNK = 8192
+
+
+@dataclass(frozen=True)
+class Concept:
+    """One concept, described.
+
+    Attributes:
+        index: Its number, 0..n-1.
+        class_name: Class on whose texts it is most active; None if it never fires.
+        key_words: Words that set its texts apart.
+        activation_rate: Share of the texts on which it fires.
+        tvd: Mean shift of the class probabilities when it is removed where it is active, 0..1.
+        influence: The same over all texts: activation rate times TVD.
+        concept_sim: Mean cosine between its clearly activating texts.
+        top_texts: Numbers of the texts that activate it most, the strongest first.
+    """
+
+    index: int
+    class_name: str | None
+    key_words: tuple[str, ...]
+    activation_rate: float
+    tvd: float | None
+    influence: float | None
+    concept_sim: float | None
+    top_texts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the evaluations found.
+
+    Attributes:
+        measures: One ``Measures`` for each evaluation that was run, by name.
+        concepts: The living concepts, the most influential first.
+        warnings: What to be wary of.
+    """
+
+    measures: dict[str, Measures]
+    concepts: tuple[Concept, ...]
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The headline numbers of all evaluations."""
+        return {name: value for measures in self.measures.values() for name, value in measures.metrics.items()}
+
+
+def evaluate(
+    sae: ClassifSAE,
+    classifier: TextClassifier,
+    store: ActivationStore,
+    data: TextData,
+    cfg: EvaluateConfig | None = None,
+    embeddings: torch.Tensor | None = None,
+) -> Evaluation:
+    """Measure completeness, causality and interpretability of an SAE's concepts.
+
+    Args:
+        sae: A trained ClassifSAE.
+        classifier: The model it explains.
+        store: Hidden states of the test texts.
+        data: The test texts.
+        cfg: Which evaluations, and how. Default: all, as in the paper.
+        embeddings: float (N, e), sentence embeddings of the texts. Default: computed.
+
+    Raises:
+        UserError: If store, texts, model and SAE do not belong together.
+    """
+    cfg = cfg or EvaluateConfig()
+    _check_belong_together(sae, classifier, store, data)
+    hidden = store.read("hidden").float()
+    method = ClassifSAEConcepts(sae)
+    measured = _Measured(method, hidden, store, data, cfg)
+    if "completeness" in cfg.evals or "causality" in cfg.evals:
+        measured.intervene(classifier)
+    if "completeness" in cfg.evals:
+        measured.completeness(sae)
+    if "causality" in cfg.evals:
+        measured.causality()
+    if "interpretability" in cfg.evals:
+        if embeddings is None:
+            embeddings = embed_texts(data.texts, cfg.sentence_encoder, cfg.device)
+        measured.interpretability(embeddings)
+    return measured.evaluation()
+
+
+def _check_belong_together(
+    sae: ClassifSAE, classifier: TextClassifier, store: ActivationStore, data: TextData
+) -> None:
+    if store.fingerprints.data != data.fingerprint():
+        raise UserError(f"{store.folder} was made from other texts than those given; run `cache` again")
+    if store.fingerprints.model != classifier.model_fingerprint:
+        raise UserError(
+            f"{store.folder} was made with another model (fingerprint {store.fingerprints.model[:16]}) than "
+            f"{classifier.name} ({classifier.model_fingerprint[:16]}); run `cache` again"
+        )
+    if sae.cfg.d_in != store.d_in or sae.cfg.n_classes != store.n_classes:
+        raise UserError(
+            f"the SAE has d_in {sae.cfg.d_in} and {sae.cfg.n_classes} classes, the states of {store.folder} have "
+            f"{store.d_in} and {store.n_classes}; train on states of the same hook"
+        )
+
+
+class _Measured:
+    """Collects the measures of one method; each step adds one evaluation."""
+
+    def __init__(
+        self,
+        method: ConceptMethod,
+        hidden: torch.Tensor,
+        store: ActivationStore,
+        data: TextData,
+        cfg: EvaluateConfig,
+    ) -> None:
+        self._method, self._hidden, self._data, self._cfg = method, hidden, data, cfg
+        self._predicted = store.read("predicted")
+        self._labels = store.read("label")
+        with torch.no_grad():
+            self._concepts = torch.cat([method.encode(part).float() for part in hidden.split(_CHUNK)])
+        self._segments: Segments = segments(self._concepts, self._labels, store.n_classes)
+        self._logits: InterventionLogits | None = None
+        self._measures: dict[str, Measures] = {}
+
+    def intervene(self, classifier: TextClassifier) -> None:
+        heads = segment_heads(self._segments.by_class) if "causality" in self._cfg.evals else []
+        groups = torch.zeros(len(heads), self._method.n_concepts, dtype=torch.bool)
+        for row, (_, _, concepts) in enumerate(heads):
+            groups[row, list(concepts)] = True
+        self._logits = run_interventions(
+            classifier,
+            self._method.decode,
+            self._hidden,
+            self._concepts,
+            groups=groups,
+            texts=self._data.texts if self._cfg.context == "in_context" else None,
+            batch_size=self._cfg.batch_size,
+        )
+
+    def completeness(self, sae: ClassifSAE) -> None:
+        assert self._logits is not None
+        measures = completeness(
+            self._predicted,
+            self._logits.bottleneck,
+            self._labels,
+            self._concepts,
+            n_bootstrap=self._cfg.n_bootstrap,
+            seed=self._cfg.seed,
+        )
+        measures.metrics.update(reconstruction_quality(self._batches(sae), sae.encode, sae))
+        measures.metrics["head_agreement"] = self._head_agreement(sae)
+        self._measures["completeness"] = measures
+
+    def _batches(self, sae: ClassifSAE) -> Iterator[torch.Tensor]:
+        return (part.to(sae.device) for part in self._hidden.split(_CHUNK))
+
+    def _head_agreement(self, sae: ClassifSAE) -> float:
+        with torch.no_grad():
+            logits = sae.classify(self._concepts.to(sae.device)).cpu()
+        return float((logits.argmax(dim=-1) == self._predicted).double().mean())
+
+    def causality(self) -> None:
+        assert self._logits is not None
+        logits = self._logits
+        measures = conditional_causality(
+            logits.bottleneck,
+            logits.pair_text,
+            logits.pair_concept,
+            logits.pair,
+            self._labels,
+            self._method.n_concepts,
+            n_bootstrap=self._cfg.n_bootstrap,
+            seed=self._cfg.seed,
+        )
+        measures.details["segments"] = [list(own) for own in self._segments.by_class]
+        measures.details["global"] = global_causality(
+            logits.bottleneck, logits.groups, self._labels, self._segments
+        )
+        self._measures["causality"] = measures
+
+    def interpretability(self, embeddings: torch.Tensor) -> None:
+        self._measures["interpretability"] = interpretability(
+            self._concepts, embeddings, n_bootstrap=self._cfg.n_bootstrap, seed=self._cfg.seed
+        )
+
+    def evaluation(self) -> Evaluation:
+        evaluation = Evaluation(self._measures, self._describe())
+        return Evaluation(
+            evaluation.measures, evaluation.concepts, tuple(warnings_about(evaluation.metrics))
+        )
+
+    def _describe(self) -> tuple[Concept, ...]:
+        words = key_words(self._data.texts, activating_sets(self._concepts))
+        rates = (self._concepts.abs() > 1e-6).double().mean(dim=0).tolist()
+        causal = self._details("causality", "concepts")
+        similar = self._details("interpretability", "concept_sim")
+        order = self._concepts.abs().argsort(dim=0, descending=True, stable=True)[: self._cfg.top_texts]
+        concepts = []
+        for index in range(self._method.n_concepts):
+            class_ = self._segments.class_of(index)
+            if class_ is None:
+                continue
+            tvd = causal[index]["tvd"] if causal else None
+            active = self._concepts[order[:, index], index] != 0
+            concepts.append(
+                Concept(
+                    index=index,
+                    class_name=self._data.class_names[class_],
+                    key_words=tuple(words[index]),
+                    activation_rate=rates[index],
+                    tvd=tvd,
+                    influence=rates[index] * tvd if tvd is not None else None,
+                    concept_sim=similar[index] if similar else None,
+                    top_texts=tuple(order[active, index].tolist()),
+                )
+            )
+        return tuple(sorted(concepts, key=lambda concept: -(concept.influence or concept.activation_rate)))
+
+    def _details(self, evaluation: str, name: str) -> list[Any] | None:
+        measures = self._measures.get(evaluation)
+        return measures.details[name] if measures else None
+
+
+def describe_concepts(concepts: tuple[Concept, ...]) -> list[dict[str, Any]]:
+    """Concepts as JSON can hold them; texts appear by number only."""
+    return [asdict(concept) for concept in concepts]

@@ -1,0 +1,119 @@
+"""Files and folders that are whole or absent, also where a run is killed or the disk is full."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sae_lens_classif.errors import UserError
+
+_PARTIAL = ".partial"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file under a temporary name, then rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + _PARTIAL)
+    with explain_full_disk(path):
+        temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write strict JSON (no NaN), indented, under a temporary name, then rename it."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: If it is missing or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not valid JSON ({error}); delete it and run the step again") from error
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Fill a folder under a temporary name; it gets its own name when the block ends without an error.
+
+    What an earlier, killed attempt left under the temporary name is removed; a folder that is there
+    already is replaced only at the end.
+    """
+    temporary = folder.with_name(folder.name + _PARTIAL)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        with explain_full_disk(folder):
+            yield temporary
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    replace_folder(temporary, folder)
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Rename a folder, in place of one that may be there."""
+    if target.exists():
+        old = target.with_name(target.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        target.replace(old)
+        source.replace(target)
+        shutil.rmtree(old)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)
+
+
+@contextlib.contextmanager
+def explain_full_disk(path: Path) -> Iterator[None]:
+    """Turn "no space left on device" into an error that says what to do.
+
+    safetensors reports a failed write as its own error with the system's words in it.
+    """
+    try:
+        yield
+    except Exception as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or "No space left on device" in str(error) or "StorageFull" in str(error):
+            raise UserError(
+                f"the disk is full while writing {path}; make room and run the same command again"
+            ) from error
+        raise
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_json(content: Any) -> str:
+    """SHA-256 of something JSON can hold, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def folder_is_writable(folder: Path) -> None:
+    """Refuse a run folder that cannot be written to before any work is done.
+
+    Raises:
+        UserError: If it is a file or not writable.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{folder} is a file; give the path of a folder") from error
+    except PermissionError as error:
+        raise UserError(f"{folder} cannot be created: permission denied; give another folder") from error
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{folder} is not writable; give another folder")

@@ -1,0 +1,70 @@
+"""Single rows of a safetensors file, read through a memory map that gives its pages back."""
+
+import json
+import mmap
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.shuffle import Rows
+
+_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
+_WORDS = {2: np.uint16, 4: np.uint32, 8: np.uint64}
+
+
+class SafetensorsMap:
+    """A safetensors file whose tensors are read by row, in any order.
+
+    ``safetensors.safe_open`` reads only slices, and keeps every page it touched resident.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """
+        Args:
+            path: The file.
+
+        Raises:
+            UserError: If it is missing, cut short or no safetensors file.
+        """
+        try:
+            with path.open("rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            n_header = int.from_bytes(self._map[:8], "little")
+            header = json.loads(self._map[8 : 8 + n_header])
+            header.pop("__metadata__", None)
+            self._columns = {name: self._column(entry, 8 + n_header) for name, entry in header.items()}
+        except FileNotFoundError as error:
+            raise UserError(f"{path} is missing; delete its folder and run `cache` again") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} is cut short or damaged; delete its folder and run `cache` again") from error
+        if hasattr(mmap, "MADV_RANDOM"):
+            self._map.madvise(mmap.MADV_RANDOM)
+
+    def _column(self, entry: dict[str, object], base: int) -> tuple[np.ndarray, torch.dtype]:
+        dtype = _DTYPES[str(entry["dtype"])]
+        shape = entry["shape"]
+        begin, end = entry["data_offsets"]  # type: ignore[misc]
+        words = np.frombuffer(
+            self._map, _WORDS[dtype.itemsize], count=(end - begin) // dtype.itemsize, offset=base + begin
+        )
+        return words.reshape(shape), dtype  # type: ignore[arg-type]
+
+    def rows(self, name: str, rows: Rows) -> torch.Tensor:
+        """Copy some rows of a tensor.
+
+        Args:
+            name: The tensor's name.
+            rows: int64 (m,).
+
+        Returns:
+            (m, ...) in the tensor's own dtype.
+        """
+        words, dtype = self._columns[name]
+        return torch.from_numpy(words[rows]).view(dtype)
+
+    def release(self) -> None:
+        """Give the pages that were read back to the system."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)

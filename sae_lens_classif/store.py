@@ -1,0 +1,214 @@
+"""The last-token activations store: hidden state, predicted class, label and index of every text, on disk."""
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.files import read_json, sha256_of_file, sha256_of_json
+from sae_lens_classif.safetensors_map import SafetensorsMap
+from sae_lens_classif.shuffle import Rows, permute
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+_RESIDENT_BYTES = 256 * 2**20
+_PAGE = mmap.PAGESIZE
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """What hidden states depend on; SHA-256 each.
+
+    Attributes:
+        model: Weights, configuration and tokenizer of the language model.
+        data: Texts, labels and class names.
+        prompt: Template, label words, cut, and the hook.
+    """
+
+    model: str
+    data: str
+    prompt: str
+
+    def check(self, wanted: "Fingerprints", where: Path) -> None:
+        """Refuse hidden states that were made from something else.
+
+        Raises:
+            UserError: Naming both fingerprints of the first thing that differs.
+        """
+        for name, found in asdict(self).items():
+            asked = getattr(wanted, name)
+            if found != asked:
+                raise UserError(
+                    f"{where} was made from another {name}: its fingerprint is {found[:16]}, the one asked for is "
+                    f"{asked[:16]}; use another run folder, or delete {where} to compute it anew"
+                )
+
+
+class ActivationStore:
+    """Read-only view of the hidden states of one split, memory-mapped.
+
+    Nothing is loaded before it is asked for, and pages that were read are given back, so ten million
+    states need no more memory than a hundred thousand.
+
+    Attributes:
+        folder: Where the store lies.
+        fingerprints: What its states were made from.
+        d_in: Width of a hidden state.
+        hook_name: Residual stream the states were taken from.
+        class_names: Names of the C classes.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        """
+        Args:
+            folder: A folder that ``cache`` made.
+
+        Raises:
+            UserError: If there is no finished store, or a file of it is missing or has changed its size.
+        """
+        self.folder = Path(folder)
+        if not (self.folder / MANIFEST).is_file():
+            raise UserError(f"{self.folder} holds no finished activations store; run the step `cache` first")
+        manifest = read_json(self.folder / MANIFEST)
+        if manifest.get("format") != FORMAT:
+            raise UserError(
+                f"{self.folder} has format {manifest.get('format')!r}, this version reads {FORMAT}; run `cache` again"
+            )
+        self.fingerprints = Fingerprints(**manifest["fingerprints"])
+        self.d_in: int = manifest["d_in"]
+        self.hook_name: str = manifest["hook_name"]
+        self.model_name: str = manifest["model_name"]
+        self.dtype: str = manifest["dtype"]
+        self.class_names: tuple[str, ...] = tuple(manifest["class_names"])
+        self._shard_size: int = manifest["shard_size"]
+        self._n_texts: int = manifest["n_texts"]
+        self._checksums: dict[str, str] = manifest["sha256"]
+        self._shards = [SafetensorsMap(self.folder / name) for name in self._checksums]
+        self._bytes_read = 0
+
+    def __len__(self) -> int:
+        return self._n_texts
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes C."""
+        return len(self.class_names)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the store's fingerprints and the checksums of its files."""
+        return sha256_of_json([asdict(self.fingerprints), self._checksums])
+
+    def verify(self) -> None:
+        """Compare every file with its checksum.
+
+        Raises:
+            UserError: If one differs.
+        """
+        for name, expected in self._checksums.items():
+            if sha256_of_file(self.folder / name) != expected:
+                raise UserError(
+                    f"{self.folder / name} is not what `cache` wrote; delete {self.folder} and run `cache` again"
+                )
+
+    def rows(self, name: str, rows: Rows) -> torch.Tensor:
+        """Read some rows.
+
+        Args:
+            name: ``hidden`` (dtype of the store), ``predicted``, ``label`` or ``text_index`` (int64).
+            rows: int64 (m,), each in 0..len-1, in any order.
+
+        Returns:
+            (m, d_in) for ``hidden``, (m,) for the others.
+        """
+        shard_of = rows // self._shard_size
+        out: torch.Tensor | None = None
+        for shard in np.unique(shard_of):
+            here = np.flatnonzero(shard_of == shard)
+            values = self._shards[shard].rows(name, rows[here] - shard * self._shard_size)
+            if out is None:
+                out = torch.empty((len(rows), *values.shape[1:]), dtype=values.dtype)
+            out[torch.from_numpy(here)] = values
+        self._release(len(rows))
+        if out is None:
+            raise UserError("no rows were asked for")
+        return out
+
+    def _release(self, n_rows: int) -> None:
+        self._bytes_read += n_rows * max(_PAGE, 4 * self.d_in)
+        if self._bytes_read > _RESIDENT_BYTES:
+            self._bytes_read = 0
+            for shard in self._shards:
+                shard.release()
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> torch.Tensor:
+        """Read consecutive rows; see ``rows``."""
+        return self.rows(name, np.arange(start, len(self) if stop is None else stop))
+
+    def training_rows(self, validation_share: float, seed: int) -> "RowSplit":
+        """Split the rows at random into training rows and held-out ones."""
+        n_held_out = int(validation_share * len(self))
+        if len(self) - n_held_out < 1:
+            raise UserError(f"{self.folder} has {len(self)} texts; none is left to train on")
+        return RowSplit(len(self), n_held_out, seed)
+
+    def batches(self, batch_size: int, split: "RowSplit", start: int = 0) -> Iterator[torch.Tensor]:
+        """Serve shuffled batches of the training rows for ever.
+
+        Every row comes once an epoch, in a new order each; a batch may straddle two epochs, so none is short.
+
+        Args:
+            batch_size: Rows a batch, B.
+            split: Which rows are for training, and the seed of the order.
+            start: Number of rows served before, to go on where an earlier run stopped.
+
+        Yields:
+            float32 (B, d_in + 1): the hidden state and, last, the predicted class.
+        """
+        while True:
+            rows = split.training(np.arange(start, start + batch_size))
+            yield self._with_predicted(rows)
+            start += batch_size
+
+    def held_out_batches(self, batch_size: int, split: "RowSplit") -> Iterator[torch.Tensor]:
+        """Serve the held-out rows once, in a fixed order; the last batch may be short. See ``batches``."""
+        for start in range(0, split.n_held_out, batch_size):
+            yield self._with_predicted(
+                split.held_out(np.arange(start, min(start + batch_size, split.n_held_out)))
+            )
+
+    def _with_predicted(self, rows: Rows) -> torch.Tensor:
+        predicted = self.rows("predicted", rows).to(torch.float32)
+        return torch.cat([self.rows("hidden", rows).to(torch.float32), predicted[:, None]], dim=1)
+
+
+@dataclass(frozen=True)
+class RowSplit:
+    """Which rows are trained on, in which order, and which are held out; takes no memory.
+
+    Attributes:
+        n_rows: Rows in all.
+        n_held_out: How many of them are held out.
+        seed: Chooses both.
+    """
+
+    n_rows: int
+    n_held_out: int
+    seed: int
+
+    def held_out(self, positions: Rows) -> Rows:
+        """Rows at positions 0..n_held_out-1 of the held-out ones."""
+        return permute(positions, self.n_rows, self.seed)
+
+    def training(self, positions: Rows) -> Rows:
+        """Rows at positions 0, 1, ... of the endless stream of training epochs."""
+        n_training = self.n_rows - self.n_held_out
+        epochs, offsets = np.divmod(positions, n_training)
+        shuffled = np.empty_like(offsets)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            shuffled[here] = permute(offsets[here], n_training, self.seed, int(epoch) + 1)
+        return permute(self.n_held_out + shuffled, self.n_rows, self.seed)

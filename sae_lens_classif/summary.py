@@ -1,0 +1,46 @@
+"""``summary.json``: the headline numbers of every method of a run."""
+
+from pathlib import Path
+from typing import Any
+
+from sae_lens_classif.evaluating import Evaluation, describe_concepts
+from sae_lens_classif.files import read_json, write_json
+
+HEADLINES = (
+    "recovery_accuracy",
+    "original_accuracy",
+    "bottleneck_accuracy",
+    "mean_activation_rate",
+    "max_activation_rate",
+    "conditional_tvd",
+    "conditional_label_flip_rate",
+    "conditional_accuracy_change",
+    "concept_sim",
+    "sentence_sim",
+)
+
+
+def update_summary(path: Path, method: str, evaluation: Evaluation, about: dict[str, Any]) -> dict[str, Any]:
+    """Put the numbers of one method into a run's summary, beside those of others.
+
+    Args:
+        path: ``summary.json``; need not exist.
+        method: Name of the method.
+        evaluation: What the evaluations found.
+        about: What the run is about: model, data, hook.
+
+    Returns:
+        The whole summary.
+    """
+    summary = read_json(path) if path.is_file() else {"methods": {}}
+    entry = summary["methods"].setdefault(method, {})
+    names = [name for headline in HEADLINES for name in (headline, f"{headline}_ci95")]
+    metrics = evaluation.metrics
+    entry.update({name: metrics[name] for name in names if name in metrics})
+    entry["warnings"] = list(evaluation.warnings)
+    entry["concepts"] = describe_concepts(evaluation.concepts)
+    if "dataset_mean_cosine" in metrics:
+        summary["dataset_mean_cosine"] = metrics["dataset_mean_cosine"]
+    summary.update(about)
+    write_json(path, summary)
+    return summary

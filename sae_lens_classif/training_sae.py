@@ -1,0 +1,214 @@
+"""``ClassifTrainingSAE``: the training form of ``ClassifSAE`` and its loss."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from sae_lens import TopKTrainingSAE, TopKTrainingSAEConfig, register_sae_training_class
+from sae_lens.registry import SAE_TRAINING_CLASS_REGISTRY
+from sae_lens.saes.sae import TrainStepInput, TrainStepOutput
+from torch import nn
+from typing_extensions import override
+
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.losses import (
+    activation_rate_loss,
+    classifier_loss,
+    dense_batch_error,
+    ghost_gradient_loss,
+    squared_error,
+)
+from sae_lens_classif.sae import ARCHITECTURE, check_sizes, classify, initialize_head
+from sae_lens_classif.schedules import coefficients, detaches_concepts
+
+_ERRORS = {"dense_batch": dense_batch_error, "none": squared_error}
+
+
+@dataclass(kw_only=True)
+class ClassifTrainingSAEConfig(TopKTrainingSAEConfig):
+    """Configuration of a ``ClassifTrainingSAE``; see ``sae_lens_classif.config.SAESettings`` for the terms.
+
+    Args:
+        n_classes: Number of classes C of the language model's task.
+        total_training_steps: Steps that the schedule spreads over.
+        n_concepts: The first so many latents are the concepts (z_class) that feed the head.
+        k: Latents that are active on one text at most.
+        gamma: Activation rate that costs nothing, in (0, 1].
+        mse_coefficient: Weight of the reconstruction and of the dead-latent term.
+        activation_rate_coefficient: Weight of the activation-rate term.
+        classifier_coefficient: Weight of the head's cross-entropy.
+        schedule: ``reference`` or ``paper``; see ``sae_lens_classif.schedules``.
+        dead_latent_loss: ``ghost`` gradients, SAELens' own ``aux`` loss, or ``none``.
+        mse_normalization: ``dense_batch``, or ``none`` for SAELens' own error.
+        unit_norm_decoder: Keep the decoder's rows at norm 1.
+
+    Raises:
+        UserError: If sizes cannot go together, gamma is outside (0, 1], a coefficient is negative, or SAELens' aux
+            loss is asked for together with a normalisation it cannot work with.
+    """
+
+    n_classes: int
+    total_training_steps: int
+    n_concepts: int = 20
+    k: int = 10
+    gamma: float = 0.1
+    mse_coefficient: float = 0.02
+    activation_rate_coefficient: float = 0.02
+    classifier_coefficient: float = 1.0
+    schedule: Literal["reference", "paper"] = "reference"
+    dead_latent_loss: Literal["ghost", "aux", "none"] = "ghost"
+    mse_normalization: Literal["dense_batch", "none"] = "dense_batch"
+    unit_norm_decoder: bool = True
+    apply_b_dec_to_input: bool = False
+    normalize_activations: str = "constant_norm_rescale"  # type: ignore[assignment]
+    rescale_acts_by_decoder_norm: bool = False
+    decoder_init_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        check_sizes(self.d_in, self.d_sae, self.k, self.n_concepts, self.n_classes)
+        if not 0 < self.gamma <= 1:
+            raise UserError(f"gamma is {self.gamma}; it must be above 0 and at most 1")
+        for name in ("mse_coefficient", "activation_rate_coefficient", "classifier_coefficient"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be at least 0")
+        if self.total_training_steps < 1:
+            raise UserError(f"total_training_steps is {self.total_training_steps}; it must be at least 1")
+        if self.dead_latent_loss == "aux" and self.normalize_activations != "none":
+            raise UserError(
+                "dead_latent_loss is aux, SAELens' own, which works only with normalize_activations none "
+                f"(it is {self.normalize_activations}); use dead_latent_loss ghost"
+            )
+        super().__post_init__()
+
+    @override
+    @classmethod
+    def architecture(cls) -> str:
+        return ARCHITECTURE
+
+
+class ClassifTrainingSAE(TopKTrainingSAE):
+    """Trains the sparse autoencoder together with a head that imitates the language model.
+
+    The class that the language model predicted on each text of the next batch is given by ``set_predicted``,
+    since SAELens' training step knows no labels.
+    """
+
+    cfg: ClassifTrainingSAEConfig  # type: ignore[assignment]
+    classifier_weight: nn.Parameter
+    classifier_bias: nn.Parameter
+
+    def __init__(self, cfg: ClassifTrainingSAEConfig, use_error_term: bool = False) -> None:
+        """
+        Args:
+            cfg: Sizes, loss and schedule.
+            use_error_term: See ``sae_lens.SAE``.
+        """
+        super().__init__(cfg, use_error_term)
+        self._predicted: torch.Tensor | None = None
+
+    @override
+    def initialize_weights(self) -> None:
+        super().initialize_weights()
+        initialize_head(self)
+
+    def classify(self, z: torch.Tensor) -> torch.Tensor:
+        """Class logits of the head; see ``ClassifSAE.classify``."""
+        return classify(z, self.classifier_weight, self.classifier_bias)
+
+    def set_predicted(self, predicted: torch.Tensor) -> None:
+        """Give the predicted classes of the next batch.
+
+        Args:
+            predicted: int64 (B,), each in 0..C-1.
+        """
+        self._predicted = predicted
+
+    @override
+    def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
+        """Loss = c_mse (MSE + dead-latent term) + c_rate RATE + c_cls CE.
+
+        Args:
+            step_input: ``sae_in`` float (B, d_in); the predicted classes come from ``set_predicted``.
+
+        Returns:
+            The total loss, its unweighted terms, and the head's accuracy as a metric.
+        """
+        cfg, step = self.cfg, step_input.n_training_steps
+        c = coefficients(cfg, step)
+        feature_acts, hidden_pre = self.encode_with_hidden_pre(step_input.sae_in)
+        sae_out = self.decode(self._decoded_acts(feature_acts, step))
+        mse = _ERRORS[cfg.mse_normalization](sae_out, step_input.sae_in).sum(dim=-1).mean()
+        dead = self.calculate_aux_loss(step_input, feature_acts, hidden_pre, sae_out)
+        loss = c.mse * (mse + sum(dead.values()))
+        losses = {"mse_loss": mse, **dead}
+        if cfg.activation_rate_coefficient > 0:
+            losses["activation_rate_loss"] = activation_rate_loss(feature_acts, cfg.gamma)
+            loss = loss + c.activation_rate * losses["activation_rate_loss"]
+        output = TrainStepOutput(step_input.sae_in, sae_out, feature_acts, hidden_pre, loss, losses)
+        if cfg.classifier_coefficient > 0:
+            self._add_classifier_loss(output, c.classifier)
+        return output
+
+    def _add_classifier_loss(self, output: TrainStepOutput, coefficient: float) -> None:
+        if self._predicted is None:
+            raise RuntimeError("call set_predicted before each training step: the head needs the classes")
+        logits, predicted = self.classify(output.feature_acts), self._predicted
+        output.losses["classifier_loss"] = classifier_loss(logits, predicted)
+        output.loss = output.loss + coefficient * output.losses["classifier_loss"]
+        output.metrics["classifier_accuracy"] = (logits.argmax(dim=-1) == predicted).float().mean()
+
+    def _decoded_acts(self, feature_acts: torch.Tensor, step: int) -> torch.Tensor:
+        if not detaches_concepts(self.cfg, step):
+            return feature_acts
+        n = self.cfg.n_concepts
+        return torch.cat([feature_acts[:, :n].detach(), feature_acts[:, n:]], dim=1)
+
+    @override
+    def calculate_aux_loss(
+        self,
+        step_input: TrainStepInput,
+        feature_acts: torch.Tensor,
+        hidden_pre: torch.Tensor,
+        sae_out: torch.Tensor,
+    ) -> dict[str, torch.Tensor]:
+        """The dead-latent term that the configuration names; empty where there is none."""
+        if self.cfg.dead_latent_loss == "aux":
+            return super().calculate_aux_loss(step_input, feature_acts, hidden_pre, sae_out)
+        dead = step_input.dead_neuron_mask
+        if self.cfg.dead_latent_loss == "none" or dead is None or not dead.any():
+            return {}
+        error = _ERRORS[self.cfg.mse_normalization]
+        loss = ghost_gradient_loss(
+            residual=step_input.sae_in - sae_out,
+            dead_hidden_pre=hidden_pre[:, dead],
+            dead_W_dec=self.W_dec[dead],
+            reconstruction_error=error(sae_out, step_input.sae_in),
+            elementwise_error=error,
+        )
+        return {"ghost_gradient_loss": loss}
+
+    @torch.no_grad()
+    def set_decoder_norm_to_unit_norm(self) -> None:
+        """Give every decoder row norm 1."""
+        self.W_dec.div_(self.get_W_dec_norm()[:, None])
+
+    @torch.no_grad()
+    def remove_gradient_parallel_to_decoder_directions(self) -> None:
+        """Take from each decoder row's gradient its component along the row, which only changes the norm."""
+        gradient = self.W_dec.grad
+        if gradient is not None:
+            parallel = (gradient * self.W_dec).sum(dim=-1, keepdim=True)
+            gradient.sub_(parallel * self.W_dec)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the inference form, which ``SAE.load_from_disk`` reads as a ``ClassifSAE``.
+
+        Args:
+            folder: Gets ``cfg.json`` and ``sae_weights.safetensors``.
+        """
+        self.save_inference_model(folder)
+
+
+if ARCHITECTURE not in SAE_TRAINING_CLASS_REGISTRY:
+    register_sae_training_class(ARCHITECTURE, ClassifTrainingSAE, ClassifTrainingSAEConfig)

@@ -1,0 +1,85 @@
+"""A tiny real classifier, its texts and its hidden states, made once a session in a few seconds."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sae_lens_classif.caching import cache_states
+from sae_lens_classif.config import CacheConfig, FinetuneConfig, PromptConfig
+from sae_lens_classif.data import TextData
+from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.hooks.finetune import finetune
+from sae_lens_classif.hooks.open_classifier import load_classifier, save_classifier
+from sae_lens_classif.store import ActivationStore
+
+CLASS_NAMES = ("animals", "weather", "money")
+_WORDS = (
+    "dog cat horse bird fish wolf mouse sheep".split(),
+    "rain snow wind storm cloud sun hail fog".split(),
+    "bank loan price market share profit tax debt".split(),
+)
+_FILLERS = "the a some old new big near under with and of very".split()
+
+
+def make_data(n_texts: int, seed: int) -> TextData:
+    """Short texts whose class shows in two of their words."""
+    random = np.random.default_rng(seed)
+    texts, labels = [], []
+    for number in range(n_texts):
+        label = number % len(CLASS_NAMES)
+        words = [*random.choice(_WORDS[label], 2), *random.choice(_FILLERS, random.integers(3, 12))]
+        texts.append(" ".join(random.permutation(words)))
+        labels.append(label)
+    return TextData(tuple(texts), np.array(labels, dtype=np.int64), CLASS_NAMES)
+
+
+@pytest.fixture(scope="session")
+def train_data() -> TextData:
+    return make_data(240, seed=0)
+
+
+@pytest.fixture(scope="session")
+def test_data() -> TextData:
+    return make_data(90, seed=1)
+
+
+@pytest.fixture(scope="session")
+def prompt() -> PromptConfig:
+    return PromptConfig(template="{text}\n\nTopic:", label_word="<|{id}|>")
+
+
+@pytest.fixture(scope="session")
+def classifier_folder(
+    tmp_path_factory: pytest.TempPathFactory, train_data: TextData, prompt: PromptConfig
+) -> Path:
+    cfg = FinetuneConfig(
+        base_model="scratch", n_layers=3, d_model=32, n_heads=4, vocab_size=400, context=64,
+        max_steps=60, batch_size=16, lr=5e-3,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("run") / "classifier"
+    model, tokenizer = finetune(cfg, prompt, train_data, torch.device("cpu"))
+    save_classifier(folder, model, tokenizer, prompt, train_data.class_names)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def classifier(classifier_folder: Path) -> TextClassifier:
+    return load_classifier(classifier_folder)
+
+
+@pytest.fixture(scope="session")
+def train_store(
+    tmp_path_factory: pytest.TempPathFactory, classifier: TextClassifier, train_data: TextData
+) -> ActivationStore:
+    folder = tmp_path_factory.mktemp("activations") / "train"
+    return cache_states(classifier, train_data, folder, CacheConfig(shard_size=64))
+
+
+@pytest.fixture(scope="session")
+def test_store(
+    tmp_path_factory: pytest.TempPathFactory, classifier: TextClassifier, test_data: TextData
+) -> ActivationStore:
+    folder = tmp_path_factory.mktemp("activations") / "test"
+    return cache_states(classifier, test_data, folder, CacheConfig(shard_size=64))
