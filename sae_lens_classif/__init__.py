@@ -6,6 +6,7 @@ are first used.
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from wrapt import register_post_import_hook
@@ -110,8 +111,12 @@ def __dir__() -> list[str]:
 
 
 def _register(_: Any) -> None:
-    """Register with SAELens as soon as it is imported; importing the modules does it."""
-    importlib.import_module(f"{__name__}.training_sae")
+    """Register with SAELens as soon as it is imported; importing the modules does it.
+
+    Where one of them is what imports SAELens, it is half-way through and registers both itself.
+    """
+    if not {f"{__name__}.sae", f"{__name__}.training_sae"} & sys.modules.keys():
+        importlib.import_module(f"{__name__}.training_sae")
 
 
 # SAELens takes seconds to import; a command line's --help need not wait for it.

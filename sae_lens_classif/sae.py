@@ -163,3 +163,6 @@ def classify(z: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch
 
 if ARCHITECTURE not in SAE_CLASS_REGISTRY:
     register_sae_class(ARCHITECTURE, ClassifSAE, ClassifSAEConfig)
+
+# Whoever imports this module alone can load checkpoints of trainings too.
+import sae_lens_classif.training_sae  # noqa: E402, F401  (it needs the names above)

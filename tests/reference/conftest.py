@@ -1,0 +1,41 @@
+"""Fixtures made by an independent implementation: the folder named by REFERENCE_DIR, else ../shared/reference."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+_DEFAULT = Path(__file__).parents[2].parent / "shared" / "reference"
+
+Reference = tuple[Any, dict[str, torch.Tensor]]
+
+
+@pytest.fixture(scope="session")
+def reference_dir() -> Path:
+    folder = Path(os.environ.get("REFERENCE_DIR", _DEFAULT))
+    if not folder.is_dir():
+        pytest.skip(f"the reference fixtures are not at {folder}; set REFERENCE_DIR")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reference(reference_dir: Path) -> Callable[[str], Reference]:
+    """Settings (JSON) and tensors of one reference."""
+
+    def load(name: str) -> Reference:
+        if not (reference_dir / f"{name}.json").is_file():
+            pytest.skip(f"{reference_dir} has no {name}.json")
+        return (
+            json.loads((reference_dir / f"{name}.json").read_text()),
+            load_file(reference_dir / f"{name}.safetensors"),
+        )
+
+    return load
+
+
+WEIGHTS = ("W_enc", "W_dec", "b_enc", "b_dec", "classifier_weight", "classifier_bias")
