@@ -1,6 +1,6 @@
 """Warnings about results that must not be trusted, in words that can be acted on. (SPEC section 4)"""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -10,7 +10,7 @@ def warnings_about(metrics: Mapping[str, Any]) -> list[str]:
     Args:
         metrics: Headline numbers by name; those that are missing or None are not judged.
     """
-    checks = (
+    checks: tuple[tuple[str, Callable[[float], bool], str], ...] = (
         (
             "recovery_accuracy",
             lambda value: value < 0.90,

@@ -28,7 +28,7 @@ def bootstrap_interval(statistic: Statistic, n_texts: int, n_resamples: int, see
         weights = torch.zeros(drawn.shape).scatter_add_(1, drawn, torch.ones(drawn.shape))
         values.append(statistic(weights))
     quantiles = torch.cat(values).double().nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
-    intervals: list[float] = quantiles.T.tolist()
+    intervals: list[float] = quantiles.movedim(0, -1).tolist()
     return intervals
 
 

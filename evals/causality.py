@@ -124,9 +124,7 @@ def global_causality(
         One entry an ablation: ``percent``, ``class``, ``concepts``, ``tvd``, ``label_flip_rate``, ``accuracy_change``.
     """
     entries = []
-    for (percent, number, concepts), logits in zip(
-        segment_heads(segments.by_class), group_logits, strict=True
-    ):
+    for (percent, number, concepts), logits in zip(segment_heads(segments.by_class), group_logits, strict=True):
         tvd, flip, change = effects(bottleneck_logits, logits, labels).stacked().double().mean(dim=1).tolist()
         entries.append(
             {

@@ -112,9 +112,7 @@ def _weighted(scores: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
     return (scores * pairs).sum(dim=1) / pairs.sum(dim=1).clamp(min=1e-12)
 
 
-def _set_cosines(
-    weights: torch.Tensor, member: torch.Tensor, unit: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _set_cosines(weights: torch.Tensor, member: torch.Tensor, unit: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean cosine over the pairs of different texts in each set, and the number of pairs.
 
     A sum over pairs is the squared length of the sum of unit vectors, less the texts with themselves. Copies of

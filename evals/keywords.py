@@ -20,7 +20,10 @@ def key_words(texts: Sequence[str], member: torch.Tensor, n_words: int = 8) -> l
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(
-        stop_words="english", token_pattern=r"(?u)\b[^\W\d_][\w'-]+\b", min_df=min(2, len(texts)), max_features=50_000
+        stop_words="english",
+        token_pattern=r"(?u)\b[^\W\d_][\w'-]+\b",
+        min_df=min(2, len(texts)),
+        max_features=50_000,
     )
     try:
         weights = vectorizer.fit_transform(texts)
@@ -28,7 +31,7 @@ def key_words(texts: Sequence[str], member: torch.Tensor, n_words: int = 8) -> l
         return [[] for _ in range(member.shape[1])]
     names = vectorizer.get_feature_names_out()
     everywhere = np.asarray(weights.mean(axis=0)).ravel()
-    found = []
+    found: list[list[str]] = []
     for column in member.T.numpy():
         if not column.any():
             found.append([])

@@ -1,6 +1,7 @@
 """Hidden states and predicted classes of texts, from one pass of the model over prompts of like length."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from tqdm.std import tqdm
@@ -13,7 +14,7 @@ def states_of_texts(
     classifier: TextClassifier,
     texts: Sequence[str],
     max_batch_tokens: int,
-    progress: "tqdm[None] | None" = None,
+    progress: "tqdm[Any] | None" = None,
 ) -> StatesAndLogits:
     """Read the model's hidden state and class logits for each text.
 

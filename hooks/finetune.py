@@ -19,8 +19,8 @@ from transformers import (
 from sae_lens_classif.config import FinetuneConfig, PromptConfig
 from sae_lens_classif.data import TextData
 from sae_lens_classif.hooks.batching import pad_right
-from sae_lens_classif.hooks.loading import load_causal_lm, load_tokenizer
 from sae_lens_classif.hooks.hooked_transformer import model_context
+from sae_lens_classif.hooks.loading import load_causal_lm, load_tokenizer
 from sae_lens_classif.hooks.progress import QuietProgress
 from sae_lens_classif.hooks.prompt import PromptTokenizer, label_words
 from sae_lens_classif.hooks.scratch import new_gpt_neox, train_tokenizer
@@ -48,8 +48,7 @@ def finetune(
     model, tokenizer = _base_model(cfg, prompt, data)
     prompts = PromptTokenizer(tokenizer, prompt, data.class_names, model_context(model))
     examples = [
-        {"input_ids": ids, "labels": int(label)}
-        for ids, label in zip(prompts(data.texts), data.labels, strict=True)
+        {"input_ids": ids, "labels": int(label)} for ids, label in zip(prompts(data.texts), data.labels, strict=True)
     ]
     with tempfile.TemporaryDirectory() as scratch:
         trainer = LabelTokenTrainer(
@@ -62,7 +61,8 @@ def finetune(
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(QuietProgress)
         trainer.train()
-    return model.to("cpu").eval(), tokenizer
+    model.cpu().eval()
+    return model, tokenizer
 
 
 def _base_model(
@@ -74,9 +74,7 @@ def _base_model(
     return load_causal_lm(cfg.base_model, torch.float32), load_tokenizer(cfg.base_model)
 
 
-def _training_arguments(
-    cfg: FinetuneConfig, n_examples: int, folder: str, device: torch.device
-) -> TrainingArguments:
+def _training_arguments(cfg: FinetuneConfig, n_examples: int, folder: str, device: torch.device) -> TrainingArguments:
     steps = cfg.max_steps or int(np.ceil(cfg.epochs * n_examples / cfg.batch_size))
     return TrainingArguments(
         output_dir=folder,
@@ -143,7 +141,7 @@ def label_logits(
     Returns:
         float (B, C).
     """
-    states = model.base_model(input_ids=input_ids).last_hidden_state  # type: ignore[operator,union-attr]
+    states = model.base_model(input_ids=input_ids).last_hidden_state  # type: ignore[operator]
     state = states[torch.arange(len(last), device=last.device), last]
     unembedding = model.get_output_embeddings()  # type: ignore[operator]
     ids = label_token_ids.to(state.device)

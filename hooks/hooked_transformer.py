@@ -1,5 +1,6 @@
 """A ``TextClassifier`` on TransformerLens' ``HookedTransformer``, loaded with no network."""
 
+import copy
 import hashlib
 import json
 import re
@@ -43,14 +44,17 @@ def to_hooked_transformer(model: PreTrainedModel, context: int, device: torch.de
     """
     # TransformerLens guesses the architecture from names with "llama" or "gemma" in them and asks the Hub
     # for others: a folder of no name that holds the configuration keeps both from happening.
+    config = copy.deepcopy(model.config)
+    if not hasattr(config, "n_ctx"):
+        config.n_ctx = model_context(model)  # TransformerLens reads it for GPT-2; transformers writes it no more
     with tempfile.TemporaryDirectory(prefix="tl_") as folder:
-        model.config.save_pretrained(folder)
+        config.save_pretrained(folder)
         try:
             cfg = get_pretrained_model_config(
-                folder, hf_cfg=model.config.to_dict(), n_ctx=context, device=str(device), dtype=model.dtype
+                folder, hf_cfg=config.to_dict(), n_ctx=context, device=str(device), dtype=model.dtype
             )
             state_dict = get_pretrained_state_dict(folder, cfg, hf_model=model, dtype=model.dtype)
-        except (NotImplementedError, ValueError, KeyError) as error:
+        except (NotImplementedError, ValueError, KeyError, AttributeError) as error:
             raise UserError(
                 f"TransformerLens does not know the architecture {model.config.architectures}: {error}"
             ) from error

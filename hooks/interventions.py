@@ -45,7 +45,8 @@ def replace_states(decode: Decode, concepts: torch.Tensor, hidden: torch.Tensor)
         float (m, d_in).
     """
     decoded = decode(concepts)
-    return decoded * (hidden.norm(dim=-1, keepdim=True) / (decoded.norm(dim=-1, keepdim=True) + _EPSILON))
+    scale: torch.Tensor = hidden.norm(dim=-1, keepdim=True) / (decoded.norm(dim=-1, keepdim=True) + _EPSILON)
+    return decoded * scale
 
 
 @torch.no_grad()
@@ -96,12 +97,11 @@ def run_interventions(
 
 def _pairs_of_texts(pair_text: torch.Tensor, n_texts: int) -> tuple[torch.Tensor, ...]:
     counts = torch.bincount(pair_text, minlength=n_texts)
-    return torch.arange(len(pair_text)).split(counts.tolist())
+    pairs: tuple[torch.Tensor, ...] = torch.arange(len(pair_text)).split(counts.tolist())
+    return pairs
 
 
-def _text_batches(
-    prompts: list[list[int]] | None, n_texts: int, batch_size: int
-) -> Iterator[torch.Tensor]:
+def _text_batches(prompts: list[list[int]] | None, n_texts: int, batch_size: int) -> Iterator[torch.Tensor]:
     if prompts is None:
         yield from torch.arange(n_texts).split(batch_size)
         return

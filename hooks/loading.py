@@ -33,9 +33,7 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
         UserError: If there is none.
     """
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            model, local_files_only=_is_local(model)
-        )
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model, local_files_only=_is_local(model))
     except (OSError, ValueError) as error:
         raise UserError(_loading_message(model, "tokenizer", error)) from error
     return tokenizer
@@ -53,7 +51,8 @@ def load_causal_lm(model: str, dtype: torch.dtype) -> PreTrainedModel:
         )
     except (OSError, ValueError) as error:
         raise UserError(_loading_message(model, "model", error)) from error
-    return loaded.eval()
+    loaded.eval()
+    return loaded
 
 
 def _is_local(model: str) -> bool:

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -76,10 +77,8 @@ def load_classifier(
     tokenizer = load_tokenizer(str(model))
     loaded = load_causal_lm(str(model), getattr(torch, dtype))
     prompts = PromptTokenizer(tokenizer, prompt or PromptConfig(), class_names, model_context(loaded))
-    return HookedTransformerClassifier(
-        loaded, tokenizer, prompts, name=Path(model).name, hook_name=hook, device=target
-    )
+    return HookedTransformerClassifier(loaded, tokenizer, prompts, name=Path(model).name, hook_name=hook, device=target)
 
 
-def _with_tuples(content: dict[str, object]) -> dict[str, object]:
+def _with_tuples(content: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}

@@ -15,8 +15,7 @@ def label_words(cfg: PromptConfig, class_names: Sequence[str]) -> tuple[str, ...
         UserError: If ``label_words`` are not one a class, or two classes share one.
     """
     words = cfg.label_words or tuple(
-        cfg.label_word.replace("{id}", str(number)).replace("{name}", name)
-        for number, name in enumerate(class_names)
+        cfg.label_word.replace("{id}", str(number)).replace("{name}", name) for number, name in enumerate(class_names)
     )
     if len(words) != len(class_names):
         raise UserError(

@@ -11,9 +11,7 @@ from sae_lens_classif.config import FinetuneConfig
 END_OF_TEXT = "<|endoftext|>"
 
 
-def train_tokenizer(
-    texts: Sequence[str], vocab_size: int, label_words: Sequence[str]
-) -> PreTrainedTokenizerBase:
+def train_tokenizer(texts: Sequence[str], vocab_size: int, label_words: Sequence[str]) -> PreTrainedTokenizerBase:
     """Train a byte-level BPE; every label word becomes one token of its own.
 
     Args:

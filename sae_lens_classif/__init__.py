@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         SAESettings,
         TrainConfig,
     )
+    from sae_lens_classif.config_file import load_config
     from sae_lens_classif.data import TextData, load_text_data
     from sae_lens_classif.errors import UserError
     from sae_lens_classif.evaluating import Concept, Evaluation, evaluate
@@ -62,6 +63,7 @@ _HOME = {
     "evaluate": "evaluating",
     "export_topk": "export",
     "load_classifier": "hooks.open_classifier",
+    "load_config": "config_file",
     "load_text_data": "data",
     "train_classifsae": "training",
 }
@@ -93,6 +95,7 @@ __all__ = [
     "evaluate",
     "export_topk",
     "load_classifier",
+    "load_config",
     "load_text_data",
     "train_classifsae",
 ]

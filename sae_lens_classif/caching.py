@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
+from tqdm.std import tqdm
 
 from sae_lens_classif.config import CacheConfig
 from sae_lens_classif.data import TextData

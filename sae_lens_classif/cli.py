@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 from typing_extensions import override
 
 from sae_lens_classif.config import RunConfig
@@ -158,7 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if debug:
             raise
         print(
-            f"error of sae-lens-classif itself: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr
+            f"error of sae-lens-classif itself: {type(error).__name__}: {error} (--debug shows where)",
+            file=sys.stderr,
         )
         sys.exit(1)
 

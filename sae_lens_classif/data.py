@@ -174,9 +174,7 @@ def _number_labels(
         numbers = {name: number for number, name in enumerate(class_names)}
         unknown = sorted(set(labels) - set(numbers))
         if unknown:
-            raise UserError(
-                f"the labels of {where} contain {unknown[0]!r}; {nearest(unknown[0], list(class_names))}"
-            )
+            raise UserError(f"the labels of {where} contain {unknown[0]!r}; {nearest(unknown[0], list(class_names))}")
         values = [numbers[label] for label in labels]
     else:
         values = [_whole_number(label, row, where) for row, label in enumerate(labels)]
@@ -188,9 +186,7 @@ def _number_labels(
 def _whole_number(label: Any, row: int, where: str) -> int:
     if isinstance(label, int | np.integer | bool):
         return int(label)
-    raise UserError(
-        f"the label of row {row} of {where} is {label!r}; labels must be 0..C-1 or names of classes"
-    )
+    raise UserError(f"the label of row {row} of {where} is {label!r}; labels must be 0..C-1 or names of classes")
 
 
 def _check_classes(values: list[int], class_names: tuple[str, ...], where: str) -> None:
@@ -203,9 +199,7 @@ def _check_classes(values: list[int], class_names: tuple[str, ...], where: str) 
             f"the labels of {where} contain {outside[0]}; with {n_classes} classes they must be 0..{n_classes - 1}"
         )
     if n_classes < 2 or len(set(values)) < 2:
-        raise UserError(
-            f"{where} are all of one class; a classifier needs at least two. Check data.label_column"
-        )
+        raise UserError(f"{where} are all of one class; a classifier needs at least two. Check data.label_column")
     missing = sorted(set(range(n_classes)) - set(values))
     if missing:
         logger.warning("%s have no text of class %s", where, class_names[missing[0]])

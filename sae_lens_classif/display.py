@@ -26,9 +26,7 @@ _ROWS = (
 )
 
 
-def show_summary(
-    console: Console, summary: dict[str, Any], method: str, texts: Sequence[str], folder: Path
-) -> None:
+def show_summary(console: Console, summary: dict[str, Any], method: str, texts: Sequence[str], folder: Path) -> None:
     """Print the end of a run.
 
     Args:

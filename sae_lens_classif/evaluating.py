@@ -110,9 +110,7 @@ def evaluate(
     return measured.evaluation()
 
 
-def _check_belong_together(
-    sae: ClassifSAE, classifier: TextClassifier, store: ActivationStore, data: TextData
-) -> None:
+def _check_belong_together(sae: ClassifSAE, classifier: TextClassifier, store: ActivationStore, data: TextData) -> None:
     if store.fingerprints.data != data.fingerprint():
         raise UserError(f"{store.folder} was made from other texts than those given; run `cache` again")
     if store.fingerprints.model != classifier.model_fingerprint:
@@ -198,9 +196,7 @@ class _Measured:
             seed=self._cfg.seed,
         )
         measures.details["segments"] = [list(own) for own in self._segments.by_class]
-        measures.details["global"] = global_causality(
-            logits.bottleneck, logits.groups, self._labels, self._segments
-        )
+        measures.details["global"] = global_causality(logits.bottleneck, logits.groups, self._labels, self._segments)
         self._measures["causality"] = measures
 
     def interpretability(self, embeddings: torch.Tensor) -> None:
@@ -210,9 +206,7 @@ class _Measured:
 
     def evaluation(self) -> Evaluation:
         evaluation = Evaluation(self._measures, self._describe())
-        return Evaluation(
-            evaluation.measures, evaluation.concepts, tuple(warnings_about(evaluation.metrics))
-        )
+        return Evaluation(evaluation.measures, evaluation.concepts, tuple(warnings_about(evaluation.metrics)))
 
     def _describe(self) -> tuple[Concept, ...]:
         words = key_words(self._data.texts, activating_sets(self._concepts))

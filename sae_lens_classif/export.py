@@ -4,9 +4,9 @@ import json
 from dataclasses import fields
 from pathlib import Path
 
-from safetensors.torch import save_file
 from sae_lens import TopKSAEConfig
 from sae_lens.constants import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
+from safetensors.torch import save_file
 
 from sae_lens_classif.files import new_folder
 from sae_lens_classif.sae import ClassifSAE

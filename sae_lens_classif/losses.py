@@ -21,8 +21,8 @@ def dense_batch_error(prediction: torch.Tensor, target: torch.Tensor) -> torch.T
     Returns:
         float (B, d); its sum over d, averaged over B, is the MSE term.
     """
-    distance = (target - target.mean(dim=0, keepdim=True)).norm(dim=-1, keepdim=True)
-    return (prediction - target).pow(2) / (distance + _EPSILON)
+    distance: torch.Tensor = (target - target.mean(dim=0, keepdim=True)).norm(dim=-1, keepdim=True)
+    return squared_error(prediction, target) / (distance + _EPSILON)
 
 
 def squared_error(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -35,7 +35,8 @@ def squared_error(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tenso
     Returns:
         float (B, d).
     """
-    return (prediction - target).pow(2)
+    error: torch.Tensor = (prediction - target).pow(2)
+    return error
 
 
 def activation_rate_loss(feature_acts: torch.Tensor, gamma: float) -> torch.Tensor:

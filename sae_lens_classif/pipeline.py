@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from sae_lens import SAE
 
 from sae_lens_classif.caching import cache_states
 from sae_lens_classif.config import EvaluateConfig
@@ -90,12 +89,10 @@ def open_run_classifier(run: RunFolder) -> TextClassifier:
 def cache_step(run: RunFolder, classifier: TextClassifier | None = None) -> None:
     """Make ``activations/train`` and ``activations/test``, or go on where a killed run stopped."""
     classifier = classifier or open_run_classifier(run)
-    for split in ("train", "test"):
-        cache_states(classifier, _texts(run, split), run.activations(split), run.cfg.cache)  # type: ignore[arg-type]
-
-
-def _texts(run: RunFolder, split: Split) -> TextData:
-    return load_text_data(run.cfg.data, split)
+    splits: tuple[Split, ...] = ("train", "test")
+    for split in splits:
+        data = load_text_data(run.cfg.data, split)
+        cache_states(classifier, data, run.activations(split), run.cfg.cache)
 
 
 def train_step(run: RunFolder) -> None:
@@ -144,8 +141,7 @@ def evaluate_step(run: RunFolder, classifier: TextClassifier | None = None) -> d
         return summary
     store.verify()
     data = load_text_data(run.cfg.data, "test")
-    sae = SAE.load_from_disk(str(run.sae), device=str(pick_device(cfg.device)))
-    assert isinstance(sae, ClassifSAE)
+    sae = ClassifSAE.load_from_disk(run.sae, device=str(pick_device(cfg.device)))
     embeddings = _embeddings(run, data, cfg) if "interpretability" in cfg.evals else None
     evaluation = evaluate(sae, classifier or open_run_classifier(run), store, data, cfg, embeddings)
     _write_results(run, evaluation, sae, settings)
@@ -162,9 +158,7 @@ def evaluate_step(run: RunFolder, classifier: TextClassifier | None = None) -> d
 
 
 def _is_done(result: Path, settings: str) -> bool:
-    return (
-        result.is_file() and read_json(result)["eval_result_unstructured"].get("settings_sha256") == settings
-    )
+    return result.is_file() and read_json(result)["eval_result_unstructured"].get("settings_sha256") == settings
 
 
 def _write_results(run: RunFolder, evaluation: Evaluation, sae: ClassifSAE, settings: str) -> None:

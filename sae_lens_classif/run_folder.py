@@ -113,17 +113,13 @@ class RunFolder:
             (f"{section}.{name}", noted[section].get(name), value)
             for section, settings in asked.items()
             for name, value in settings.items()
-            if section in noted
-            and noted[section].get(name) != value
-            and f"{section}.{name}" not in _FREE
+            if section in noted and noted[section].get(name) != value and f"{section}.{name}" not in _FREE
         ]
 
 
 def to_plain(cfg: RunConfig) -> dict[str, dict[str, Any]]:
     """Settings as YAML and JSON can hold them."""
     return {
-        section: {
-            name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()
-        }
+        section: {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
         for section, settings in asdict(cfg).items()
     }

@@ -37,7 +37,7 @@ class ClassifSAEConfig(TopKSAEConfig):
     normalize_activations: str = "constant_norm_rescale"  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        super().__post_init__()  # type: ignore[no-untyped-call]
         check_sizes(self.d_in, self.d_sae, self.k, self.n_concepts, self.n_classes)
 
     @override
@@ -73,7 +73,7 @@ class ClassifSAE(TopKSAE):
         classifier_bias: float (C,).
     """
 
-    cfg: ClassifSAEConfig  # type: ignore[assignment]
+    cfg: ClassifSAEConfig
     classifier_weight: nn.Parameter
     classifier_bias: nn.Parameter
 

@@ -3,8 +3,10 @@
 import json
 import mmap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from sae_lens_classif.errors import UserError
@@ -42,14 +44,13 @@ class SafetensorsMap:
         if hasattr(mmap, "MADV_RANDOM"):
             self._map.madvise(mmap.MADV_RANDOM)
 
-    def _column(self, entry: dict[str, object], base: int) -> tuple[np.ndarray, torch.dtype]:
-        dtype = _DTYPES[str(entry["dtype"])]
-        shape = entry["shape"]
-        begin, end = entry["data_offsets"]  # type: ignore[misc]
+    def _column(self, entry: dict[str, Any], base: int) -> tuple[npt.NDArray[np.unsignedinteger], torch.dtype]:
+        dtype = _DTYPES[entry["dtype"]]
+        begin, end = entry["data_offsets"]
         words = np.frombuffer(
             self._map, _WORDS[dtype.itemsize], count=(end - begin) // dtype.itemsize, offset=base + begin
         )
-        return words.reshape(shape), dtype  # type: ignore[arg-type]
+        return words.reshape(entry["shape"]), dtype
 
     def rows(self, name: str, rows: Rows) -> torch.Tensor:
         """Copy some rows of a tensor.

@@ -24,7 +24,7 @@ def permute(positions: Rows, n: int, *key: int) -> Rows:
         int64 (m,), each in 0..n-1; all n positions together give every row once.
     """
     half_bits = max(1, ((n - 1).bit_length() + 1) // 2)
-    round_keys = np.random.SeedSequence(key).generate_state(_ROUNDS, np.uint64)
+    round_keys = np.random.SeedSequence(key).generate_state(_ROUNDS, np.uint64).astype(np.uint64)
     rows = _feistel(positions.astype(np.uint64), half_bits, round_keys)
     while (outside := rows >= n).any():
         rows[outside] = _feistel(rows[outside], half_bits, round_keys)

@@ -176,9 +176,7 @@ class ActivationStore:
     def held_out_batches(self, batch_size: int, split: "RowSplit") -> Iterator[torch.Tensor]:
         """Serve the held-out rows once, in a fixed order; the last batch may be short. See ``batches``."""
         for start in range(0, split.n_held_out, batch_size):
-            yield self._with_predicted(
-                split.held_out(np.arange(start, min(start + batch_size, split.n_held_out)))
-            )
+            yield self._with_predicted(split.held_out(np.arange(start, min(start + batch_size, split.n_held_out))))
 
     def _with_predicted(self, rows: Rows) -> torch.Tensor:
         predicted = self.rows("predicted", rows).to(torch.float32)

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from sae_lens import SAETrainer
 from sae_lens.config import SAETrainerConfig
 from sae_lens.saes.sae import TrainStepOutput
-from tqdm.std import tqdm
+from safetensors.torch import load_file, save_file
+from tqdm.asyncio import tqdm_asyncio
 from typing_extensions import override
 
 from sae_lens_classif.errors import UserError
@@ -64,9 +64,7 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         self.best_score: float | None = None
         self._best_weights: dict[str, torch.Tensor] = {}
         if sae.cfg.unit_norm_decoder:
-            sae.W_dec.register_post_accumulate_grad_hook(
-                lambda _: sae.remove_gradient_parallel_to_decoder_directions()
-            )
+            sae.W_dec.register_post_accumulate_grad_hook(lambda _: sae.remove_gradient_parallel_to_decoder_directions())
 
     @override
     def step(self, batch: torch.Tensor) -> TrainStepOutput:
@@ -206,9 +204,14 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         return step < self.n_training_steps or (step == self.n_training_steps and is_validation)
 
     @override
-    def _update_pbar(self, step_output: TrainStepOutput, pbar: "tqdm[Any]", update_interval: int = 100) -> None:
+    def _update_pbar(self, step_output: TrainStepOutput, pbar: "tqdm_asyncio[Any]", update_interval: int = 100) -> None:
         super()._update_pbar(step_output, pbar, update_interval)
         if self.n_training_steps % update_interval == 0 and self._last_metrics:
-            shown = {"EV": "explained_variance", "L0": "l0", "dead": "dead_latents", "head": "classifier_accuracy"}
+            shown = {
+                "EV": "explained_variance",
+                "L0": "l0",
+                "dead": "dead_latents",
+                "head": "classifier_accuracy",
+            }
             known = {key: self._last_metrics.get(f"metrics/{name}") for key, name in shown.items()}
             pbar.set_postfix({key: f"{value:.3g}" for key, value in known.items() if value is not None})

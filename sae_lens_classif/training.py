@@ -65,9 +65,7 @@ def train_classifsae(
     return sae
 
 
-def new_training_sae(
-    store: ActivationStore, settings: SAESettings, train: TrainConfig
-) -> ClassifTrainingSAE:
+def new_training_sae(store: ActivationStore, settings: SAESettings, train: TrainConfig) -> ClassifTrainingSAE:
     """An untrained ClassifSAE that fits a store, with weights of the seed ``train.seed``.
 
     Raises:
@@ -103,9 +101,7 @@ def _trainer_config(train: TrainConfig, folder: Path | None, device: str) -> SAE
         dead_feature_window=train.dead_after_steps,
         device=device,
         checkpoint_path=str(folder / _CHECKPOINTS) if folder else None,
-        logger=LoggingConfig(
-            log_to_wandb=train.wandb_project is not None, wandb_project=train.wandb_project or ""
-        ),
+        logger=LoggingConfig(log_to_wandb=train.wandb_project is not None, wandb_project=train.wandb_project or ""),
     )
 
 

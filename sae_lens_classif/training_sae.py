@@ -79,7 +79,7 @@ class ClassifTrainingSAEConfig(TopKTrainingSAEConfig):
                 "dead_latent_loss is aux, SAELens' own, which works only with normalize_activations none "
                 f"(it is {self.normalize_activations}); use dead_latent_loss ghost"
             )
-        super().__post_init__()
+        super().__post_init__()  # type: ignore[no-untyped-call]
 
     @override
     @classmethod
@@ -94,7 +94,7 @@ class ClassifTrainingSAE(TopKTrainingSAE):
     since SAELens' training step knows no labels.
     """
 
-    cfg: ClassifTrainingSAEConfig  # type: ignore[assignment]
+    cfg: ClassifTrainingSAEConfig
     classifier_weight: nn.Parameter
     classifier_bias: nn.Parameter
 

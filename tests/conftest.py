@@ -14,13 +14,16 @@ from sae_lens_classif.hooks.finetune import finetune
 from sae_lens_classif.hooks.open_classifier import load_classifier, save_classifier
 from sae_lens_classif.store import ActivationStore
 
+# Everything here is tiny: more threads only wait for each other.
+torch.set_num_threads(1)
+
 CLASS_NAMES = ("animals", "weather", "money")
 _WORDS = (
-    "dog cat horse bird fish wolf mouse sheep".split(),
-    "rain snow wind storm cloud sun hail fog".split(),
-    "bank loan price market share profit tax debt".split(),
+    ["dog", "cat", "horse", "bird", "fish", "wolf", "mouse", "sheep"],
+    ["rain", "snow", "wind", "storm", "cloud", "sun", "hail", "fog"],
+    ["bank", "loan", "price", "market", "share", "profit", "tax", "debt"],
 )
-_FILLERS = "the a some old new big near under with and of very".split()
+_FILLERS = ["the", "a", "some", "old", "new", "big", "near", "under", "with", "and", "of", "very"]
 
 
 def make_data(n_texts: int, seed: int) -> TextData:
@@ -51,9 +54,7 @@ def prompt() -> PromptConfig:
 
 
 @pytest.fixture(scope="session")
-def classifier_folder(
-    tmp_path_factory: pytest.TempPathFactory, train_data: TextData, prompt: PromptConfig
-) -> Path:
+def classifier_folder(tmp_path_factory: pytest.TempPathFactory, train_data: TextData, prompt: PromptConfig) -> Path:
     cfg = FinetuneConfig(
         base_model="scratch", n_layers=3, d_model=32, n_heads=4, vocab_size=400, context=64,
         max_steps=60, batch_size=16, lr=5e-3,

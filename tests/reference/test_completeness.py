@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from sae_lens_classif import ClassifSAE, ClassifSAEConcepts, ClassifSAEConfig
 from sae_lens_classif.evals.causality import conditional_causality, global_causality
@@ -33,7 +33,10 @@ class _GivenTokens(PromptTokenizer):
         return [[7, 8, 9] for _ in texts]
 
 
-class _NoVocabulary:
+class _NoVocabulary(PreTrainedTokenizerBase):
+    def __init__(self) -> None:
+        """Nothing to set up."""
+
     def get_vocab(self) -> dict[str, int]:
         return {}
 
@@ -44,7 +47,11 @@ def model(reference_dir: Path, reference: Callable[[str], Any]) -> HookedTransfo
     loaded = AutoModelForCausalLM.from_pretrained(reference_dir / "tiny_neox", dtype=torch.float32).eval()
     prompts = _GivenTokens(settings["label_token_ids"], loaded.config.max_position_embeddings)
     return HookedTransformerClassifier(
-        loaded, _NoVocabulary(), prompts, name="tiny_neox", hook_name=settings["hook_name"]  # type: ignore[arg-type]
+        loaded,
+        _NoVocabulary(),
+        prompts,
+        name="tiny_neox",
+        hook_name=settings["hook_name"],
     )
 
 
@@ -75,9 +82,7 @@ def prompts(reference: Callable[[str], Any]) -> list[list[int]]:
 
 
 @pytest.fixture(scope="module")
-def logits(
-    reference: Callable[[str], Any], model: HookedTransformerClassifier, sae: ClassifSAE
-) -> InterventionLogits:
+def logits(reference: Callable[[str], Any], model: HookedTransformerClassifier, sae: ClassifSAE) -> InterventionLogits:
     settings, tensors = reference("completeness")
     method = ClassifSAEConcepts(sae)
     concepts = method.encode(tensors["hidden"])
@@ -85,9 +90,7 @@ def logits(
     groups = torch.zeros(len(segment_heads(by_class)), method.n_concepts, dtype=torch.bool)
     for row, (_, _, own) in enumerate(segment_heads(by_class)):
         groups[row, list(own)] = True
-    return run_interventions(
-        model, method.decode, tensors["hidden"], concepts.detach(), groups=groups, batch_size=64
-    )
+    return run_interventions(model, method.decode, tensors["hidden"], concepts.detach(), groups=groups, batch_size=64)
 
 
 def test_hidden_states_and_logits_of_the_prompts_equal_the_reference(
@@ -108,23 +111,17 @@ def test_latents_and_bottleneck_logits_equal_the_reference(
     _, tensors = reference("completeness")
     torch.testing.assert_close(sae.encode(tensors["hidden"]), tensors["z"], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(logits.bottleneck, tensors["logits_reconstruction"], rtol=0, atol=LOGITS)
-    torch.testing.assert_close(
-        logits.bottleneck.softmax(dim=-1), tensors["probs_no_ablation"], rtol=0, atol=LOGITS
-    )
+    torch.testing.assert_close(logits.bottleneck.softmax(dim=-1), tensors["probs_no_ablation"], rtol=0, atol=LOGITS)
 
 
-def test_the_decoded_state_has_the_norm_of_the_original(
-    reference: Callable[[str], Any], sae: ClassifSAE
-) -> None:
+def test_the_decoded_state_has_the_norm_of_the_original(reference: Callable[[str], Any], sae: ClassifSAE) -> None:
     _, tensors = reference("completeness")
     method = ClassifSAEConcepts(sae)
     replaced = replace_states(method.decode, method.encode(tensors["hidden"]), tensors["hidden"])
     torch.testing.assert_close(replaced.norm(dim=-1), tensors["hidden"].norm(dim=-1))
 
 
-def test_rates_of_completeness_equal_the_reference(
-    reference: Callable[[str], Any], logits: InterventionLogits
-) -> None:
+def test_rates_of_completeness_equal_the_reference(reference: Callable[[str], Any], logits: InterventionLogits) -> None:
     settings, tensors = reference("completeness")
     metrics = completeness(
         tensors["class_logits"].argmax(dim=-1),
@@ -140,9 +137,7 @@ def test_rates_of_completeness_equal_the_reference(
     assert metrics["max_activation_rate"] == pytest.approx(maximum / 100, abs=EXACTLY)
 
 
-def test_conditional_effects_equal_the_reference(
-    reference: Callable[[str], Any], logits: InterventionLogits
-) -> None:
+def test_conditional_effects_equal_the_reference(reference: Callable[[str], Any], logits: InterventionLogits) -> None:
     settings, tensors = reference("completeness")
     measures = conditional_causality(
         logits.bottleneck,

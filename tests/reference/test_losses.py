@@ -55,7 +55,7 @@ def test_every_loss_and_gradient_equals_the_reference(reference: Callable[[str],
         tensors = {name.removeprefix(prefix): value for name, value in everything.items() if name.startswith(prefix)}
         sae = _sae(case, tensors)
         output = _step(case, tensors, sae)
-        output.loss.backward()  # type: ignore[no-untyped-call]
+        output.loss.backward()
         _assert_close(output.feature_acts.detach(), tensors["feature_acts"])
         _assert_close(output.sae_out.detach(), tensors["sae_out"])
         expected = {

@@ -1,0 +1,42 @@
+# Everything a newcomer or CI needs, from a bare checkout: Python 3.11 or newer and a package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SMOKE := --finetune.epochs 1 --data.max_train_texts 1000 --data.max_test_texts 300 --train.total_samples 100000
+
+.PHONY: demo test lint smoke check clean
+
+demo: $(VENV)/.demo  ## The whole job on BBC news: about five minutes on two cores.
+	$(BIN)/sae-lens-classif demo
+
+test: $(VENV)/.dev  ## The test suite.
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev  ## Formatter, linter, strict type checker.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+smoke: $(VENV)/.dev  ## A short run from texts to evaluated concepts, in a folder of its own, then again.
+	rm -rf runs/smoke
+	$(BIN)/sae-lens-classif demo --run runs/smoke $(SMOKE)
+	$(BIN)/sae-lens-classif demo --run runs/smoke $(SMOKE)
+
+check: lint test smoke  ## Exactly what CI runs.
+
+clean:  ## Remove what these commands made, but for runs/.
+	rm -rf $(VENV) build dist *.egg-info
+
+# Without the constraints, pip takes a torch with gigabytes of CUDA packages.
+$(VENV)/.demo: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV): a minute or two"
+	$(PIP) --editable '.[demo]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV): a minute or two"
+	$(PIP) --editable '.[dev]'
+	touch $@

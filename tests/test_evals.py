@@ -1,0 +1,276 @@
+"""The metrics against values computed by hand or by plain loops over texts."""
+
+import itertools
+import json
+import math
+
+import pytest
+import torch
+
+from sae_lens_classif.evals.advice import warnings_about
+from sae_lens_classif.evals.bootstrap import bootstrap_interval, mean_of
+from sae_lens_classif.evals.causality import conditional_causality, effects
+from sae_lens_classif.evals.completeness import class_scores, completeness, reconstruction_quality
+from sae_lens_classif.evals.interpretability import (
+    activating_sets,
+    interpretability,
+    jenks_break,
+    sentence_similarities,
+    set_measures,
+)
+from sae_lens_classif.evals.keywords import key_words
+from sae_lens_classif.evals.results import Measures, saebench_result
+from sae_lens_classif.evals.segments import segment_heads, segments
+
+
+def _logits(*classes: int) -> torch.Tensor:
+    return torch.nn.functional.one_hot(torch.tensor(classes), 3).float() * 5
+
+
+def test_completeness_of_four_texts() -> None:
+    predicted, labels = torch.tensor([0, 1, 2, 0]), torch.tensor([0, 1, 1, 1])
+    concepts = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.5, 1e-7], [0.0, -3.0]])
+    metrics = completeness(predicted, _logits(0, 1, 1, 2), labels, concepts).metrics
+    assert metrics["recovery_accuracy"] == 0.5
+    assert metrics["original_accuracy"] == 0.5
+    assert metrics["bottleneck_accuracy"] == 0.75
+    assert metrics["mean_activation_rate"] == 0.5  # 3 of 4 and 1 of 4: 1e-7 does not count, -3 does
+    assert metrics["max_activation_rate"] == 0.75
+    for name in ("recovery_accuracy", "max_activation_rate"):
+        low, high = metrics[f"{name}_ci95"]
+        assert 0 <= low <= metrics[name] <= high <= 1
+
+
+def test_recall_precision_and_f1_of_each_class() -> None:
+    scores = class_scores(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 1]), 3)
+    assert scores[0] == {"recall": 1.0, "precision": 0.5, "f1": pytest.approx(2 / 3), "n_texts": 1}
+    assert scores[1] == {
+        "recall": pytest.approx(2 / 3),
+        "precision": 1.0,
+        "f1": pytest.approx(0.8),
+        "n_texts": 3,
+    }
+    assert scores[2] == {"recall": 0.0, "precision": 0.0, "f1": 0.0, "n_texts": 0}
+
+
+def test_reconstruction_quality_does_not_depend_on_the_batches() -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(50, 6) + 3
+    latents = torch.relu(torch.randn(50, 9) - 1)
+    latents[:, 4] = 0
+    lookup = {tuple(row.tolist()): number for number, row in enumerate(hidden)}
+
+    def rows(batch: torch.Tensor) -> list[int]:
+        return [lookup[tuple(row.tolist())] for row in batch]
+
+    reconstruction = hidden + 0.1
+    found = [
+        reconstruction_quality(
+            iter(hidden.split(size)),
+            lambda batch: latents[rows(batch)],
+            lambda batch: reconstruction[rows(batch)],
+        )
+        for size in (50, 7)
+    ]
+    variance = (hidden - hidden.mean(dim=0)).pow(2).sum().item()
+    expected = {
+        "explained_variance": 1 - 0.01 * 300 / variance,
+        "mse": 0.01,
+        "l0": (latents > 0).sum().item() / 50,
+        "dead_latents": (~(latents > 0).any(dim=0)).float().mean().item(),
+    }
+    for quality in found:
+        assert quality == pytest.approx(expected, rel=1e-4)
+
+
+def test_effects_of_one_ablation() -> None:
+    before = torch.log(torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]]))
+    after = torch.log(torch.tensor([[0.2, 0.7, 0.1], [0.1, 0.5, 0.4]]))
+    found = effects(before, after, labels=torch.tensor([0, 1]))
+    torch.testing.assert_close(found.tvd, torch.tensor([0.5, 0.1]))
+    assert found.flip.tolist() == [1, 0]
+    assert found.accuracy_change.tolist() == [-1, 0]
+
+
+def test_conditional_effects_are_means_over_living_concepts_of_means_over_their_texts() -> None:
+    bottleneck = _logits(0, 0, 1)
+    pair_text, pair_concept = torch.tensor([0, 1, 2]), torch.tensor([0, 0, 2])
+    pair = _logits(1, 0, 2)
+    measures = conditional_causality(bottleneck, pair_text, pair_concept, pair, torch.tensor([0, 0, 1]), 4)
+    # Concept 0: one of two texts flips; concept 2: its one text flips; 1 and 3 are dead.
+    assert measures.metrics["conditional_label_flip_rate"] == pytest.approx(0.75)
+    assert measures.metrics["conditional_accuracy_change"] == pytest.approx(-0.75)
+    assert [concept["n_texts"] for concept in measures.details["concepts"]] == [2, 0, 1, 0]
+
+
+def test_conditional_effects_without_any_active_concept_are_not_a_number_and_null_in_json() -> None:
+    nothing = torch.zeros(0, dtype=torch.int64)
+    measures = conditional_causality(_logits(0, 1), nothing, nothing, torch.zeros(0, 3), torch.tensor([0, 1]), 2)
+    assert math.isnan(measures.metrics["conditional_tvd"])
+    result = saebench_result(
+        "classif_causality", measures, eval_config={}, unstructured={}, sae_lens_id="a",
+        sae_lens_release_id="b", sae_cfg_dict={},
+    )  # fmt: skip
+    assert json.loads(json.dumps(result, allow_nan=False))["eval_result_metrics"]["conditional_tvd"] is None
+
+
+def test_a_concept_belongs_to_the_class_of_its_largest_mean() -> None:
+    concepts = torch.tensor([[5.0, 0.0, 1.0, 0.0], [0.0, 2.0, 1.5, 0.0], [0.0, 4.0, 0.0, 0.0]])
+    found = segments(concepts, torch.tensor([0, 1, 1]), 3)
+    # Means of class 0: 5, 0, 1; of class 1: 0, 3, 0.75; concept 3 is dead.
+    assert found.by_class == ((0, 2), (1,), ())
+    assert [found.class_of(concept) for concept in range(4)] == [0, 1, 0, None]
+    assert segment_heads(found.by_class) == [(50, 0, (0,)), (75, 0, (0,)), (100, 0, (0, 2)), (100, 1, (1,))]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1.0, 2.0, 10.0, 11.0], 2.0),
+        ([0.0, 0.0, 0.0, 5.0], 0.0),
+        ([3.0, 3.0], None),
+        ([3.0], None),
+        ([1.0, 1.0, 1.0, 1.1, 9.0], 1.1),
+        ([1e8, 1e8 + 1, 1e8 + 50], 1e8 + 1),
+    ],
+)
+def test_the_jenks_break_is_the_top_of_the_lower_class(values: list[float], expected: float | None) -> None:
+    shuffled = torch.tensor(values, dtype=torch.float64).flip(0)
+    assert jenks_break(shuffled) == expected
+
+
+def test_the_jenks_break_has_the_least_variance_within_the_two_classes() -> None:
+    values = torch.randn(60, generator=torch.Generator().manual_seed(0)).exp()
+    ordered = values.sort().values.double()
+
+    def within(split: int) -> float:
+        return float(sum(part.var(correction=0) * len(part) for part in (ordered[:split], ordered[split:])))
+
+    best = min(range(1, 60), key=within)
+    assert jenks_break(values) == ordered[best - 1].item()
+
+
+def _cosine(unit: torch.Tensor, pairs: list[tuple[int, int]]) -> float:
+    return sum(float(unit[i] @ unit[j]) for i, j in pairs) / len(pairs)
+
+
+def _random_concepts(n_texts: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    concepts = torch.relu(torch.randn(n_texts, 7, generator=generator) - 0.3)
+    concepts[:, 6] = 0
+    return concepts, torch.randn(n_texts, 5, generator=generator)
+
+
+def test_concept_sim_equals_a_loop_over_pairs() -> None:
+    concepts, embeddings = _random_concepts()
+    unit = torch.nn.functional.normalize(embeddings.double(), dim=-1)
+    measures = interpretability(concepts, embeddings, n_bootstrap=50)
+    sets = [column.nonzero()[:, 0].tolist() for column in activating_sets(concepts).T]
+    pairs = [list(itertools.combinations(own, 2)) for own in sets]
+    scores = [_cosine(unit, own) if own else 0.0 for own in pairs]
+    assert measures.details["concept_sim"] == pytest.approx(scores)
+    n_pairs = [len(own) for own in pairs]
+    weighted = sum(s * n for s, n in zip(scores, n_pairs, strict=True)) / sum(n_pairs)
+    assert measures.metrics["concept_sim"] == pytest.approx(weighted)
+    assert measures.metrics["concept_sim_unweighted"] == pytest.approx(sum(scores) / 7)
+    everything = list(itertools.combinations(range(40), 2))
+    assert measures.metrics["dataset_mean_cosine"] == pytest.approx(_cosine(unit, everything))
+
+
+def test_sentence_sim_equals_a_loop_over_texts() -> None:
+    concepts, embeddings = _random_concepts()
+    unit = torch.nn.functional.normalize(embeddings.double(), dim=-1)
+    found = sentence_similarities(concepts, unit)
+    top = []
+    for row in concepts:
+        order = sorted(range(7), key=lambda concept: -row[concept].item())[:5]
+        top.append({concept for concept in order if row[concept] > 0})
+    for k in (1, 2, 3, 4):
+        for text in range(40):
+            others = [other for other in range(40) if other != text and len(top[text] & top[other]) == k]
+            if others:
+                expected = _cosine(unit, [(text, other) for other in others])
+                assert found[text, k - 1].item() == pytest.approx(expected)
+            else:
+                assert found[text, k - 1].isnan()
+
+
+def test_measures_of_overlapping_sets() -> None:
+    member = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0]], dtype=torch.bool)
+    found = set_measures(member)
+    assert found["mean_jaccard"] == pytest.approx((1 / 3 + 0 + 0) / 3)
+    assert found["redundancy"] == pytest.approx(4 / 3)
+    assert found["coverage"] == pytest.approx(3 / 4)
+
+
+def test_interpretability_of_one_concept_that_never_fires_is_zero() -> None:
+    metrics = interpretability(torch.zeros(5, 1), torch.randn(5, 3), n_bootstrap=5).metrics
+    assert metrics["concept_sim"] == 0 and metrics["coverage"] == 0 and metrics["mean_jaccard"] == 0
+    assert metrics["sentence_sim"] == [None] * 4
+
+
+def test_the_bootstrap_interval_of_a_mean_is_that_of_the_normal_law() -> None:
+    values = torch.randn(2000, generator=torch.Generator().manual_seed(0))
+    low, high = bootstrap_interval(mean_of(values), 2000, 2000, seed=1)
+    error = 1.96 * values.std().item() / 2000**0.5
+    assert low == pytest.approx(values.mean().item() - error, abs=0.1 * error)
+    assert high == pytest.approx(values.mean().item() + error, abs=0.1 * error)
+
+
+def test_the_bootstrap_gives_the_same_interval_for_the_same_seed_and_skips_missing_values() -> None:
+    values = torch.tensor([1.0, torch.nan, 3.0])
+    first, second = (bootstrap_interval(mean_of(values), 3, 100, seed=7) for _ in range(2))
+    assert first == second
+    assert 1 <= first[0] <= first[1] <= 3
+
+
+def test_key_words_set_a_concept_apart() -> None:
+    texts = ["the bank raised rates", "a bank loan", "the match was won", "a lost match", "<script> rain"]
+    member = torch.tensor([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 0]], dtype=torch.bool)
+    words = key_words(texts, member)
+    assert words[0][0] == "bank" and words[1][0] == "match" and words[2] == []
+
+
+def test_key_words_of_texts_without_words_are_none() -> None:
+    assert key_words(["...", "123"], torch.ones(2, 1, dtype=torch.bool)) == [[]]
+
+
+def test_warnings_say_what_to_do() -> None:
+    bad = {
+        "recovery_accuracy": 0.89,
+        "max_activation_rate": 0.51,
+        "conditional_tvd": 0.004,
+        "dead_latents": 0.6,
+    }
+    assert [warning.split(".")[0][:20] for warning in warnings_about(bad)] == [
+        "The concepts recover",
+        "One concept is activ",
+        "Removing a concept m",
+        "60",
+    ]
+    good = {
+        "recovery_accuracy": 0.90,
+        "max_activation_rate": 0.5,
+        "conditional_tvd": 0.005,
+        "dead_latents": 0.5,
+    }
+    assert warnings_about(good) == []
+    assert warnings_about({"recovery_accuracy": None}) == []
+
+
+def test_a_result_has_the_shape_of_saebench() -> None:
+    result = saebench_result(
+        "classif_completeness",
+        Measures({"a": 1.0}, {"b": [float("inf")]}),
+        eval_config={"seed": 0},
+        unstructured={},
+        sae_lens_id="classifsae",
+        sae_lens_release_id="run",
+        sae_cfg_dict={"k": 10},
+    )
+    assert list(result) == [
+        "eval_type_id", "eval_config", "eval_id", "datetime_epoch_millis", "eval_result_metrics",
+        "eval_result_details", "eval_result_unstructured", "sae_lens_id", "sae_lens_release_id",
+        "sae_lens_version", "sae_cfg_dict",
+    ]  # fmt: skip
+    assert result["eval_result_details"] == [{"b": [None]}]
