@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sae_lens_classif.caching import cache_states
+from sae_lens_classif.cli import main
 from sae_lens_classif.config import CacheConfig, FinetuneConfig, PromptConfig
 from sae_lens_classif.data import TextData
 from sae_lens_classif.hooks.classifier import TextClassifier
@@ -84,3 +85,18 @@ def test_store(
 ) -> ActivationStore:
     folder = tmp_path_factory.mktemp("activations") / "test"
     return cache_states(classifier, test_data, folder, CacheConfig(shard_size=64))
+
+
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``runs/demo``, made by the demo's own command on a tenth of its texts and a smaller model."""
+    folder = tmp_path_factory.mktemp("demo")
+    arguments = [
+        "demo", "--run", str(folder / "runs" / "demo"),
+        "--data.max_train_texts", "600", "--data.max_test_texts", "150",
+        "--finetune.n_layers", "2", "--finetune.d_model", "32", "--finetune.epochs", "1", "--prompt.max_tokens", "48",
+        "--sae.d_sae", "64", "--train.total_samples", "50000", "--train.n_checkpoints", "0",
+        "--evaluate.n_bootstrap", "50",
+    ]  # fmt: skip
+    main(arguments)
+    return folder

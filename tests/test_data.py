@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import huggingface_hub.constants
 import numpy as np
 import pytest
 
@@ -229,6 +230,8 @@ def test_an_unrelated_file_called_train_where_the_user_stands_is_not_taken_for_t
 
 def test_a_data_set_of_the_hub_without_a_network_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    for module in (datasets.config, huggingface_hub.constants):
+        monkeypatch.setattr(module, "HF_HUB_OFFLINE", module.HF_HUB_OFFLINE)  # put back what the loading may set
     hub_is_reachable.cache_clear()
     try:
         start = time.perf_counter()

@@ -143,7 +143,7 @@ def test_a_topk_export_gives_the_same_latents_where_this_package_is_missing(
     code = (
         "import sys, torch; sys.modules['sae_lens_classif'] = None\n"
         "from sae_lens import SAE\n"
-        f"sae = ClassifSAE.load_from_disk({str(tmp_path / 'topk')!r})\n"
+        f"sae = SAE.load_from_disk({str(tmp_path / 'topk')!r})\n"
         f"torch.save(sae.encode(torch.load({str(tmp_path / 'states.pt')!r})), {str(tmp_path / 'z.pt')!r})"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)

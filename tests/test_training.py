@@ -154,7 +154,7 @@ def _crash_after(method: str, *steps: int) -> Callable[[pytest.MonkeyPatch], Non
         [_crash_before_step(3)],
         [_crash_before_step(_STEPS // 2 + 1)],
         [_crash_before_step(21), _crash_before_step(21), _crash_before_step(22), _crash_before_step(59)],
-        [_crash_after("_validate_and_checkpoint", 5), _crash_after("_validate_and_checkpoint", 31)],
+        [_crash_after("save_checkpoint", 5, 6), _crash_after("save_checkpoint", 30, 31)],
         [_crash_after("save_trainer_state", 25, 26), _crash_after("save_trainer_state", 30, 31)],
         [_crash_after("_log", 15), _crash_after("_run_validation", 40), _crash_after("_run_validation", _STEPS)],
     ],
@@ -332,6 +332,7 @@ def test_the_log_holds_the_losses_and_measures_of_the_steps_that_were_asked_for(
     assert last["metrics/classifier_accuracy"] > 0.9
 
 
+@pytest.mark.filterwarnings("ignore:std.. degrees of freedom:UserWarning")
 def test_a_log_line_is_json_even_where_a_measure_is_not_a_number(tmp_path: Path, train_store: ActivationStore) -> None:
     # The variance of a batch of one text is 0, and the share of it that is explained not defined.
     train = replace(_train_config(), total_samples=10, batch_size=1, validation_share=0.0)
