@@ -2,8 +2,10 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from sae_lens_classif.errors import UserError
@@ -32,10 +34,13 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     Raises:
         UserError: If there is none.
     """
+    local = _is_local(model)
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model, local_files_only=_is_local(model))
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model, local_files_only=local)
     except (OSError, ValueError) as error:
         raise UserError(_loading_message(model, "tokenizer", error)) from error
+    if not tokenizer("a", add_special_tokens=False)["input_ids"]:
+        raise UserError(_loading_message(model, "tokenizer", ValueError("its vocabulary is empty")))
     return tokenizer
 
 
@@ -45,14 +50,39 @@ def load_causal_lm(model: str, dtype: torch.dtype) -> PreTrainedModel:
     Raises:
         UserError: If the folder has no weights, or the model is no decoder.
     """
+    local = _is_local(model)
     try:
-        loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            model, dtype=dtype, local_files_only=_is_local(model)
+        # With this option the result is a pair, which the annotation of from_pretrained does not know.
+        pair: Any = AutoModelForCausalLM.from_pretrained(
+            model, dtype=dtype, local_files_only=local, output_loading_info=True
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise UserError(_loading_message(model, "model", error)) from error
+    loaded: PreTrainedModel = pair[0]
+    _check_weights(model, loaded, sorted(pair[1]["missing_keys"]))
     loaded.eval()
     return loaded
+
+
+def _check_weights(name: str, model: PreTrainedModel, missing: list[str]) -> None:
+    """Refuse weights that transformers filled in at random, and ones that are no numbers."""
+    if missing:
+        raise UserError(
+            f"the weights of {name} lack {len(missing)} tensors of {type(model).__name__} (the first is {missing[0]}); "
+            "give the whole model, one with a language-model head"
+        )
+    for key, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise UserError(f"the weights of {name} are not finite in {key}; give another checkpoint")
+
+
+def check_exists(model: str) -> None:
+    """Refuse the path of a folder that is not there.
+
+    Raises:
+        UserError: If it can be no name on the Hub either.
+    """
+    _is_local(model)
 
 
 def _is_local(model: str) -> bool:

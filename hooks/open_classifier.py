@@ -12,7 +12,7 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import new_folder, read_json, write_json
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.hooked_transformer import HookedTransformerClassifier, model_context
-from sae_lens_classif.hooks.loading import load_causal_lm, load_tokenizer, pick_device
+from sae_lens_classif.hooks.loading import check_exists, load_causal_lm, load_tokenizer, pick_device
 from sae_lens_classif.hooks.prompt import PromptTokenizer
 
 CLASSIFIER_FILE = "classifier.json"
@@ -64,11 +64,15 @@ def load_classifier(
     Raises:
         UserError: If the model, its weights or the hook is missing, or a label is not one token.
     """
+    check_exists(str(model))
     noted = Path(model) / CLASSIFIER_FILE
     if noted.is_file():
         content = read_json(noted)
-        prompt = prompt or PromptConfig(**_with_tuples(content["prompt"]))
-        class_names = class_names or tuple(content["class_names"])
+        try:
+            prompt = prompt or PromptConfig(**_with_tuples(content["prompt"]))
+            class_names = class_names or tuple(content["class_names"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{noted} is not what `finetune` writes ({error}); make the classifier anew") from error
     if class_names is None:
         raise UserError(
             f"{model} does not say how its classes are called; give class_names, in the order of the labels"

@@ -65,17 +65,19 @@ class PromptTokenizer:
             cfg.option.replace("{label}", word).replace("{name}", name)
             for word, name in zip(self.label_words, class_names, strict=True)
         )
-        self._head, self._tail = cfg.template.replace("{options}", options).split("{text}")
+        head, tail = cfg.template.split("{text}")
+        self._head, self._tail = head.replace("{options}", options), tail.replace("{options}", options)
         # Only a tokenizer that begins every sequence with a BOS token gets one; an EOS at the end of
         # a prompt would stand between the prompt and its answer.
         starts = tokenizer("a")["input_ids"]
         bos = tokenizer.bos_token_id
-        self._bos = [bos] if bos is not None and starts[0] == bos else []
-        self._n_head = len(self._bos) + len(self._encode(self._head))
-        self._n_tail = len(self._encode(self._tail))
-        if self._n_head + self._n_tail >= self.max_tokens:
+        self._bos = [bos] if bos is not None and starts[:1] == [bos] else []
+        self._head_ids = self._bos + self._encode(self._head)
+        self._tail_ids = self._encode(self._tail)
+        self._room = self.max_tokens - len(self._head_ids) - len(self._tail_ids)
+        if self._room < 1:
             raise UserError(
-                f"the template alone has {self._n_head + self._n_tail} tokens and a prompt may have "
+                f"the template alone has {len(self._head_ids) + len(self._tail_ids)} tokens and a prompt may have "
                 f"{self.max_tokens}; shorten prompt.template or raise prompt.max_tokens (the model reads {context})"
             )
         self.label_token_ids = [self._label_token(word) for word in self.label_words]
@@ -108,11 +110,13 @@ class PromptTokenizer:
         """Token ids of each text's prompt, at most ``max_tokens`` each, without padding."""
         prompts = [self.prompt(text) for text in texts]
         encoded = self.tokenizer(prompts, add_special_tokens=False, verbose=False)["input_ids"]
-        return [self._cut(self._bos + ids) for ids in encoded]
+        fits = [len(self._bos) + len(ids) <= self.max_tokens for ids in encoded]
+        return [
+            self._bos + ids if fit else self._cut(text) for ids, fit, text in zip(encoded, fits, texts, strict=True)
+        ]
 
-    def _cut(self, ids: list[int]) -> list[int]:
-        if len(ids) <= self.max_tokens:
-            return ids
-        if self.cfg.cut == "beginning":
-            return ids[: self._n_head] + ids[len(ids) - (self.max_tokens - self._n_head) :]
-        return ids[: self.max_tokens - self._n_tail] + ids[len(ids) - self._n_tail :]
+    def _cut(self, text: str) -> list[int]:
+        # Tokenised apart: in one piece, a token may hold the end of the template and the start of the text.
+        ids = self._encode(text)
+        kept = ids[-self._room :] if self.cfg.cut == "beginning" else ids[: self._room]
+        return self._head_ids + kept + self._tail_ids

@@ -1,11 +1,13 @@
 """The command line: ``sae-lens-classif {finetune,cache,train,evaluate,run,demo}``."""
 
 import difflib
+import json
 import logging
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
@@ -14,6 +16,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ig
 from typing_extensions import override
 
 from sae_lens_classif.config import RunConfig
+from sae_lens_classif.config_file import read_settings
 from sae_lens_classif.errors import UserError, nearest
 
 PRESETS = Path(__file__).parent / "presets"
@@ -44,7 +47,7 @@ class _Parser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         unknown = re.search(r"(?:unrecognized arguments: --|does not accept option ['\"])([\w.-]+)", message)
         if unknown:
-            valid = list(_settings(RunConfig))
+            valid = [*_settings(RunConfig), "run", "preset", "config", "overwrite", "debug"]
             close = difflib.get_close_matches(unknown.group(1), valid, n=1, cutoff=0.0)
             message = (
                 f"there is no setting {unknown.group(1)!r}; did you mean {close[0]!r}? "
@@ -65,7 +68,7 @@ def _settings(section: type, prefix: str = "") -> Iterator[str]:
 
 
 def _build_parser() -> ArgumentParser:
-    parser = _Parser(prog="sae-lens-classif", description="Which concepts does a classifier use?")
+    parser = _Parser(allow_abbrev=False, prog="sae-lens-classif", description="Which concepts does a classifier use?")
     commands = parser.add_subcommands(dest="step", required=True)
     for step, purpose in _STEPS.items():
         command = _Parser(description=purpose, usage=f"sae-lens-classif {step} [--run FOLDER] [options]")
@@ -106,6 +109,27 @@ def _value_of(option: str, arguments: Sequence[str]) -> str | None:
     return value
 
 
+def _take(option: str, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split the values of an option from the other arguments."""
+    values, others, left = [], [], list(arguments)
+    while left:
+        argument = left.pop(0)
+        if argument == option and left:
+            values.append(left.pop(0))
+        elif argument.startswith(f"{option}="):
+            values.append(argument.split("=", 1)[1])
+        else:
+            others.append(argument)
+    return values, others
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long; claiming the folder says so
+        return False
+
+
 def parse(arguments: Sequence[str]) -> _Request:
     """Parse a command line.
 
@@ -119,9 +143,11 @@ def parse(arguments: Sequence[str]) -> _Request:
     step, rest = (arguments[0], list(arguments[1:])) if arguments else ("", [])
     preset = _value_of("--preset", rest) or ("demo" if step == "demo" else None)
     folder = Path(_value_of("--run", rest) or f"runs/{(preset or 'run').replace(',', '-')}")
-    files = [folder / "config.yaml"] if (folder / "config.yaml").is_file() else []
+    files = [folder / "config.yaml"] if _is_file(folder / "config.yaml") else []
     files += [_preset_file(name) for name in (preset or "").split(",") if name]
-    before = [part for file in files for part in ("--config", str(file))]
+    configs, rest = _take("--config", rest)
+    files += [Path(name) for name in configs]
+    before = [f"--config={json.dumps(settings)}" for settings in map(read_settings, files) if settings]
     parser = _build_parser()
     parsed: Namespace = parser.parse_args([*arguments[:1], *before, *rest])
     settings = parsed[step]
@@ -148,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _execute(parse(arguments))
     except UserError as error:
         if debug:
-            raise
+            traceback.print_exc()
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -156,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exc()
         print(
             f"error of sae-lens-classif itself: {type(error).__name__}: {error} (--debug shows where)",
             file=sys.stderr,
@@ -183,14 +209,15 @@ def _execute(request: _Request) -> None:
 
     run = RunFolder(request.folder, request.cfg)
     run.claim(request.overwrite)
-    if request.step == "finetune":
-        pipeline.finetune_step(run)
-    elif request.step == "cache":
-        pipeline.cache_step(run)
-    elif request.step == "train":
-        pipeline.train_step(run)
-    else:
-        steps = pipeline.evaluate_step if request.step == "evaluate" else pipeline.run_all
-        summary = steps(run)
+    steps: dict[str, tuple[Callable[[RunFolder], Any], ...]] = {
+        "finetune": (pipeline.finetune_step,),
+        "cache": (pipeline.cache_step,),
+        "train": (pipeline.train_step,),
+        "evaluate": (pipeline.evaluate_step,),
+    }
+    for step in steps.get(request.step, tuple(step for (step,) in steps.values())):
+        result = step(run)
+        run.note()
+    if request.step not in ("finetune", "cache", "train"):
         texts = load_text_data(run.cfg.data, "test").texts
-        show_summary(Console(), summary, METHOD, texts, run.folder)
+        show_summary(Console(), result, METHOD, texts, run.folder)

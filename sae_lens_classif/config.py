@@ -5,9 +5,9 @@ This module imports nothing heavy, so that ``--help`` stays quick.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args, get_origin, get_type_hints
 
-from sae_lens_classif.errors import UserError
+from sae_lens_classif.errors import UserError, nearest
 
 EvalName = Literal["completeness", "causality", "interpretability"]
 
@@ -15,6 +15,14 @@ EvalName = Literal["completeness", "causality", "interpretability"]
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise UserError(message)
+
+
+def _require_choices(section: str, settings: object) -> None:
+    """Check every setting that is one of several words; YAML and the command line are checked before."""
+    for name, kind in get_type_hints(type(settings)).items():
+        value, valid = getattr(settings, name), get_args(kind)
+        if get_origin(kind) is Literal:
+            _require(value in valid, f"{section}.{name} is {value!r}; {nearest(str(value), list(valid))}")
 
 
 def _require_positive(section: str, **values: float | None) -> None:
@@ -82,6 +90,7 @@ class PromptConfig:
     max_tokens: int | None = None
 
     def __post_init__(self) -> None:
+        _require_choices("prompt", self)
         _require(
             self.template.count("{text}") == 1,
             f"prompt.template is {self.template!r}; it must contain {{text}} exactly once",
@@ -163,6 +172,9 @@ class FinetuneConfig:
             self.d_model % self.n_heads == 0,
             f"finetune.d_model is {self.d_model}; it must be a multiple of finetune.n_heads = {self.n_heads}",
         )
+        for name in ("dropout", "warmup_share", "label_smoothing"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"finetune.{name} is {value}; it must be at least 0 and below 1")
 
 
 @dataclass
@@ -180,6 +192,7 @@ class CacheConfig:
     max_batch_tokens: int = 8192
 
     def __post_init__(self) -> None:
+        _require_choices("cache", self)
         _require_positive("cache", shard_size=self.shard_size, max_batch_tokens=self.max_batch_tokens)
 
 
@@ -217,6 +230,17 @@ class SAESettings:
     mse_normalization: Literal["dense_batch", "none"] = "dense_batch"
     unit_norm_decoder: bool = True
 
+    def __post_init__(self) -> None:
+        _require_choices("sae", self)
+        _require_positive("sae", d_sae=self.d_sae, k=self.k, n_concepts=self.n_concepts, gamma=self.gamma)
+        for name in ("k", "n_concepts"):
+            value = getattr(self, name)
+            _require(value <= self.d_sae, f"sae.{name} is {value}; it may be at most sae.d_sae = {self.d_sae}")
+        _require(self.gamma <= 1, f"sae.gamma is {self.gamma}; it must be above 0 and at most 1")
+        for name in ("mse_coefficient", "activation_rate_coefficient", "classifier_coefficient"):
+            value = getattr(self, name)
+            _require(value >= 0, f"sae.{name} is {value}; it must be at least 0")
+
 
 @dataclass
 class TrainConfig:
@@ -253,6 +277,7 @@ class TrainConfig:
     device: str | None = None
 
     def __post_init__(self) -> None:
+        _require_choices("train", self)
         _require_positive(
             "train",
             total_samples=self.total_samples,
@@ -261,6 +286,10 @@ class TrainConfig:
             dead_after_steps=self.dead_after_steps,
             n_validations=self.n_validations,
             log_every=self.log_every,
+        )
+        _require(
+            self.lr_end >= 0,
+            f"train.lr_end is {self.lr_end}; it must be at least 0",
         )
         _require(
             0 <= self.validation_share < 1,
@@ -308,6 +337,7 @@ class EvaluateConfig:
     device: str | None = None
 
     def __post_init__(self) -> None:
+        _require_choices("evaluate", self)
         _require_positive(
             "evaluate", batch_size=self.batch_size, n_bootstrap=self.n_bootstrap, top_texts=self.top_texts
         )

@@ -18,6 +18,8 @@ from sae_lens_classif.errors import UserError, nearest
 logger = logging.getLogger(__name__)
 
 Split = Literal["train", "test"]
+# How datasets and pyarrow word it that a table has no rows.
+_NO_ROWS = ("corresponds to no data", "BatchSize must be greater than 0")
 _READERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "json"}
 
 
@@ -62,14 +64,18 @@ def load_text_data(cfg: DataConfig, split: Split) -> TextData:
     texts, labels, found_names = _read(cfg, split)
     where = f"the {split} texts of {cfg.source}"
     _check_texts(texts, where)
+    texts = [text[: cfg.max_characters] for text in texts]
+    _check_texts(texts, where)
     labels_, class_names = _number_labels(labels, cfg.class_names or found_names, where)
     maximum = cfg.max_train_texts if split == "train" else cfg.max_test_texts
     rows: Iterable[int] = range(len(texts))
     if maximum is not None and maximum < len(texts):
         rows = np.sort(np.random.default_rng(0).permutation(len(texts))[:maximum]).tolist()
     kept = list(rows)
+    if len(set(labels_[kept].tolist())) < 2:
+        raise UserError(f"the {len(kept)} drawn of {where} are all of one class; raise data.max_{split}_texts")
     return TextData(
-        texts=tuple(texts[row][: cfg.max_characters] for row in kept),
+        texts=tuple(texts[row] for row in kept),
         labels=labels_[kept],
         class_names=class_names,
     )
@@ -98,28 +104,36 @@ def _read(cfg: DataConfig, split: Split) -> tuple[list[Any], list[Any], tuple[st
 def _read_table(cfg: DataConfig, split: str) -> Any:
     import datasets
 
-    file = _find_file(Path(cfg.source), split)
+    file = _find_file(cfg.source, split)
     if file is None:
         return _read_from_hub(cfg, split)
     if file.stat().st_size == 0:
         raise UserError(f"{file} is empty; give a file with texts and labels")
+    verbosity = datasets.logging.get_verbosity()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # it logs what the error below says
     try:
         return datasets.load_dataset(_READERS[file.suffix], data_files=str(file), split="train")
     except (datasets.exceptions.DatasetGenerationError, ValueError, OSError) as error:
         cause = error.__cause__ or error
+        if any(words in str(cause) for words in _NO_ROWS):
+            raise UserError(f"{file} is empty; give a file with texts and labels") from error
         raise UserError(f"{file} cannot be read as {_READERS[file.suffix]}: {cause}") from error
+    finally:
+        datasets.logging.set_verbosity(verbosity)
 
 
-def _find_file(source: Path, split: str) -> Path | None:
+def _find_file(name: str, split: str) -> Path | None:
     """Find a split's file; None means that the source is a name on the Hub."""
-    for path in (source / split, Path(split)):
+    source = Path(name)
+    places = [source / split] + ([Path(split)] if Path(split).suffix or len(Path(split).parts) > 1 else [])
+    for path in places:
         if path.is_file():
             if path.suffix not in _READERS:
                 raise UserError(f"{path} has the suffix {path.suffix!r}; valid: {', '.join(_READERS)}")
             return path
     if not source.is_dir():
-        if source.exists() or source.is_absolute() or str(source).startswith("."):
-            raise UserError(f"data.source {str(source)!r} is not a folder; give a folder or a name on the Hub")
+        if source.exists() or source.is_absolute() or name.startswith("."):
+            raise UserError(f"data.source {name!r} is not a folder; give a folder or a name on the Hub")
         return None
     for suffix in _READERS:
         if (source / f"{split}{suffix}").is_file():
@@ -138,6 +152,8 @@ def _read_from_hub(cfg: DataConfig, split: str) -> Any:
 
     offline = not hub_is_reachable()
     try:
+        if offline:
+            _go_offline()
         return datasets.load_dataset(
             cfg.source,
             cfg.subset,
@@ -149,6 +165,14 @@ def _read_from_hub(cfg: DataConfig, split: str) -> Any:
         if offline:
             raise UserError(hub_unreachable_message(f"the data set {cfg.source}")) from error
         raise UserError(f"the data set {cfg.source} (split {split}) cannot be loaded: {error}") from error
+
+
+def _go_offline() -> None:
+    """Without this, each look-up of a file is retried for half a minute; the Hub was found not to answer."""
+    import datasets
+    from huggingface_hub import constants
+
+    datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
 
 
 def _check_texts(texts: list[Any], where: str) -> None:
@@ -178,6 +202,13 @@ def _number_labels(
         values = [numbers[label] for label in labels]
     else:
         values = [_whole_number(label, row, where) for row, label in enumerate(labels)]
+        found = sorted(set(values))
+        if names is None and found != list(range(len(found))) and len(found) > 1:
+            shown = ", ".join(map(str, found[:5])) + (", ..." if len(found) > 5 else "")
+            raise UserError(
+                f"the labels of {where} are {shown}; {len(found)} classes must be 0..{len(found) - 1}: "
+                "number them so, or set data.class_names"
+            )
         class_names = names or tuple(str(number) for number in range(max(values) + 1))
     _check_classes(values, class_names, where)
     return np.asarray(values, dtype=np.int64), class_names

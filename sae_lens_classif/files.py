@@ -115,5 +115,7 @@ def folder_is_writable(folder: Path) -> None:
         raise UserError(f"{folder} is a file; give the path of a folder") from error
     except PermissionError as error:
         raise UserError(f"{folder} cannot be created: permission denied; give another folder") from error
+    except OSError as error:
+        raise UserError(f"{folder} cannot be created: {error.strerror}; give another folder") from error
     if not os.access(folder, os.W_OK):
         raise UserError(f"{folder} is not writable; give another folder")

@@ -86,9 +86,9 @@ def open_run_classifier(run: RunFolder) -> TextClassifier:
     return load_classifier(run.classifier, hook=cfg.hook, dtype=cfg.dtype, device=cfg.device)
 
 
-def cache_step(run: RunFolder, classifier: TextClassifier | None = None) -> None:
+def cache_step(run: RunFolder) -> None:
     """Make ``activations/train`` and ``activations/test``, or go on where a killed run stopped."""
-    classifier = classifier or open_run_classifier(run)
+    classifier = open_run_classifier(run)
     splits: tuple[Split, ...] = ("train", "test")
     for split in splits:
         data = load_text_data(run.cfg.data, split)
@@ -118,7 +118,7 @@ def train_step(run: RunFolder) -> None:
     shutil.rmtree(run.training)
 
 
-def evaluate_step(run: RunFolder, classifier: TextClassifier | None = None) -> dict[str, Any]:
+def evaluate_step(run: RunFolder) -> dict[str, Any]:
     """Make ``evals/classifsae/*.json`` and ``summary.json`` from ``activations/test`` and the SAE.
 
     Returns:
@@ -143,7 +143,7 @@ def evaluate_step(run: RunFolder, classifier: TextClassifier | None = None) -> d
     data = load_text_data(run.cfg.data, "test")
     sae = ClassifSAE.load_from_disk(run.sae, device=str(pick_device(cfg.device)))
     embeddings = _embeddings(run, data, cfg) if "interpretability" in cfg.evals else None
-    evaluation = evaluate(sae, classifier or open_run_classifier(run), store, data, cfg, embeddings)
+    evaluation = evaluate(sae, open_run_classifier(run), store, data, cfg, embeddings)
     _write_results(run, evaluation, sae, settings)
     about = {
         "run": run.folder.name,
@@ -186,16 +186,3 @@ def _embeddings(run: RunFolder, data: TextData, cfg: EvaluateConfig) -> torch.Te
             save_file({"embeddings": embeddings}, file.with_suffix(".partial"))
         file.with_suffix(".partial").replace(file)
     return load_file(file)["embeddings"]
-
-
-def run_all(run: RunFolder) -> dict[str, Any]:
-    """All steps; what is done is reused.
-
-    Returns:
-        The summary.
-    """
-    finetune_step(run)
-    classifier = open_run_classifier(run)
-    cache_step(run, classifier)
-    train_step(run)
-    return evaluate_step(run, classifier)

@@ -5,9 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sae_lens_classif.config import RunConfig
+from sae_lens_classif.config_file import read_settings, write_settings
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import folder_is_writable, write_text
 
@@ -78,7 +77,7 @@ class RunFolder:
         return self.folder / "summary.json"
 
     def claim(self, overwrite: bool = False) -> None:
-        """Note the settings in the folder, or refuse a folder whose results were made with others.
+        """Refuse a folder whose results were made with other settings, or make room for new ones.
 
         Args:
             overwrite: Delete the results that the changed settings concern, and what builds on them.
@@ -98,16 +97,24 @@ class RunFolder:
                     f"{self.folder / result} was made with {name} = {old!r}, now {name} = {new!r} is asked for; "
                     "use another --run folder, or --overwrite to make it anew"
                 )
-            for later in list(_DEPENDS)[number:]:
-                shutil.rmtree(self.folder / later, ignore_errors=True)
+            self._remove(list(_DEPENDS)[number:])
             break
-        write_text(self.config_file, yaml.safe_dump(to_plain(self.cfg), sort_keys=False, allow_unicode=True))
+        if overwrite and any(entry[0].split(".")[0] in ("sae", "train") for entry in changed):
+            shutil.rmtree(self.training, ignore_errors=True)
+
+    def note(self) -> None:
+        """Write the settings into the folder, for the steps that come after the one that just ended."""
+        write_text(self.config_file, write_settings(to_plain(self.cfg)))
+
+    def _remove(self, results: list[str]) -> None:
+        for result in results:
+            shutil.rmtree(self.folder / result, ignore_errors=True)
+        for built in (self.training, self.folder / "evals" / METHOD):
+            shutil.rmtree(built, ignore_errors=True)
+        self.summary.unlink(missing_ok=True)
 
     def _changed(self) -> list[tuple[str, Any, Any]]:
-        try:
-            noted = yaml.safe_load(self.config_file.read_text(encoding="utf-8")) or {}
-        except yaml.YAMLError as error:
-            raise UserError(f"{self.config_file} is not valid YAML; delete it or mend it") from error
+        noted = read_settings(self.config_file)
         asked = to_plain(self.cfg)
         return [
             (f"{section}.{name}", noted[section].get(name), value)

@@ -12,7 +12,7 @@ import pytest
 from sae_lens_classif import pipeline
 from sae_lens_classif.cli import main, parse
 from sae_lens_classif.config import RunConfig
-from sae_lens_classif.errors import UserError
+from sae_lens_classif.run_folder import RunFolder
 
 STEPS = ("finetune", "cache", "train", "evaluate", "run", "demo")
 
@@ -254,12 +254,12 @@ def test_bad_data_is_the_users_mistake_and_leaves_no_classifier_behind(cli: Cli,
     ended = cli("run", "--run", "mine", "--data.source", "texts", "--preset", "small")
     assert_users_mistake(ended)
     assert "train.txt" in ended.stderr
-    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["config.yaml"]
+    assert not list((tmp_path / "mine").iterdir())
 
 
 def test_a_folder_of_another_run_is_refused_and_stays_as_it_is(cli: Cli, tmp_path: Path) -> None:
-    assert cli("cache", "--run", "mine").code == 2, "there is no classifier yet, but the settings are noted"
-    (tmp_path / "mine" / "classifier").mkdir()
+    (tmp_path / "mine" / "classifier").mkdir(parents=True)
+    RunFolder(tmp_path / "mine", RunConfig()).note()
     before = (tmp_path / "mine" / "config.yaml").read_text(encoding="utf-8")
     ended = cli("cache", "--run", "mine", "--finetune.lr", "0.5")
     assert_users_mistake(ended)
@@ -282,12 +282,19 @@ def test_an_error_of_ours_ends_with_1_and_one_line(cli: Cli, monkeypatch: pytest
     assert "Traceback" not in ended.stderr
 
 
-def test_with_debug_the_error_itself_comes_through(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="run the step `cache` first"):
-        main(["train", "--run", "mine", "--debug"])
+def test_with_debug_the_traceback_is_shown_and_the_exit_code_stays(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = cli("train", "--run", "mine", "--debug")
+    assert ended.code == 2
+    assert "Traceback" in ended.stderr and "run the step `cache` first" in ended.stderr
     monkeypatch.setattr(pipeline, "train_step", fail)
-    with pytest.raises(RuntimeError, match="first line"):
-        main(["train", "--run", "mine", "--debug"])
+    ended = cli("train", "--run", "mine", "--debug")
+    assert ended.code == 1
+    assert "Traceback" in ended.stderr and "RuntimeError: first line" in ended.stderr
+
+
+def test_the_settings_of_a_step_that_failed_are_not_noted(cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "--run", "mine", "--train.lr", "0.5").code == 2
+    assert not (tmp_path / "mine" / "config.yaml").exists()
 
 
 def run_module(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -74,9 +74,7 @@ def test_no_text_is_in_any_result(run: Path) -> None:
     assert not [text for text in texts if text in written]
 
 
-def test_a_second_run_reuses_everything_and_shows_the_same(
-    run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_second_run_reuses_everything_and_shows_the_same(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*.safetensors")}
     evaluations = {path: path.read_bytes() for path in run.glob("evals/**/*.json")}
     main(["run", "--run", str(run)])
@@ -88,9 +86,7 @@ def test_a_second_run_reuses_everything_and_shows_the_same(
     assert str(run) in shown.replace("\n", "")
 
 
-def test_other_settings_for_the_same_folder_are_refused_by_name(
-    run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_other_settings_for_the_same_folder_are_refused_by_name(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["train", "--run", str(run), "--train.lr", "1e-3"])
     assert stop.value.code == 2

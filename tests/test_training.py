@@ -332,7 +332,7 @@ def test_the_log_holds_the_losses_and_measures_of_the_steps_that_were_asked_for(
     assert last["metrics/classifier_accuracy"] > 0.9
 
 
-@pytest.mark.filterwarnings("ignore:std.. degrees of freedom:UserWarning")
+@pytest.mark.filterwarnings("ignore:std.*degrees of freedom:UserWarning")
 def test_a_log_line_is_json_even_where_a_measure_is_not_a_number(tmp_path: Path, train_store: ActivationStore) -> None:
     # The variance of a batch of one text is 0, and the share of it that is explained not defined.
     train = replace(_train_config(), total_samples=10, batch_size=1, validation_share=0.0)
