@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
@@ -30,7 +30,7 @@ def show_summary(console: Console, summary: dict[str, Any], method: str, texts: 
     """Print the end of a run.
 
     Args:
-        console: Where to.
+        console: Where to print.
         summary: Content of ``summary.json``.
         method: Which method's numbers.
         texts: Test texts, to show some of each concept's.
@@ -71,16 +71,16 @@ def _number(value: float | None, in_percent: bool) -> str:
     return f"{100 * value:.1f} %" if in_percent else f"{value:.3f}"
 
 
-def _concept(concept: dict[str, Any], texts: Sequence[str]) -> Padding:
+def _concept(concept: dict[str, Any], texts: Sequence[str]) -> Group:
     numbers = f"fires on {_number(concept['activation_rate'], True)} of the texts"
     if concept["tvd"] is not None:
-        numbers += f", TVD {_number(concept['tvd'], True)} where it fires"
-    lines = [
-        f"[bold cyan]Concept {concept['index']}, {escape(concept['class_name'])}[/]  {numbers}",
-        f"  [bold]{escape(', '.join(concept['key_words']))}[/]",
-        *(f"  · {escape(_shorten(texts[row]))}" for row in concept["top_texts"][:_N_TEXTS]),
-    ]
-    return Padding("\n".join(lines), (1, 0, 0, 0))
+        numbers += f"; without it their class probabilities move by {_number(concept['tvd'], True)}"
+    words = f"[bold]{escape(', '.join(concept['key_words']))}[/]"
+    examples = [f"· {escape(_shorten(texts[row]))}" for row in concept["top_texts"][:_N_TEXTS]]
+    return Group(
+        f"\n[bold cyan]Concept {concept['index']}, {escape(concept['class_name'])}[/]: {numbers}",
+        *(Padding(line, (0, 0, 0, 4)) for line in (words, *examples)),
+    )
 
 
 def _shorten(text: str) -> str:
