@@ -25,6 +25,11 @@ def _require_choices(section: str, settings: object) -> None:
             _require(value in valid, f"{section}.{name} is {value!r}; {nearest(str(value), list(valid))}")
 
 
+def _require_not_negative(section: str, **values: float) -> None:
+    for name, value in values.items():
+        _require(value >= 0, f"{section}.{name} is {value}; it must be at least 0")
+
+
 def _require_positive(section: str, **values: float | None) -> None:
     for name, value in values.items():
         _require(value is None or value > 0, f"{section}.{name} is {value}; it must be above 0")
@@ -168,6 +173,7 @@ class FinetuneConfig:
             batch_size=self.batch_size,
             lr=self.lr,
         )
+        _require_not_negative("finetune", weight_decay=self.weight_decay, seed=self.seed)
         _require(
             self.d_model % self.n_heads == 0,
             f"finetune.d_model is {self.d_model}; it must be a multiple of finetune.n_heads = {self.n_heads}",
@@ -237,9 +243,12 @@ class SAESettings:
             value = getattr(self, name)
             _require(value <= self.d_sae, f"sae.{name} is {value}; it may be at most sae.d_sae = {self.d_sae}")
         _require(self.gamma <= 1, f"sae.gamma is {self.gamma}; it must be above 0 and at most 1")
-        for name in ("mse_coefficient", "activation_rate_coefficient", "classifier_coefficient"):
-            value = getattr(self, name)
-            _require(value >= 0, f"sae.{name} is {value}; it must be at least 0")
+        _require_not_negative(
+            "sae",
+            mse_coefficient=self.mse_coefficient,
+            activation_rate_coefficient=self.activation_rate_coefficient,
+            classifier_coefficient=self.classifier_coefficient,
+        )
 
 
 @dataclass
@@ -287,10 +296,7 @@ class TrainConfig:
             n_validations=self.n_validations,
             log_every=self.log_every,
         )
-        _require(
-            self.lr_end >= 0,
-            f"train.lr_end is {self.lr_end}; it must be at least 0",
-        )
+        _require_not_negative("train", lr_end=self.lr_end, n_checkpoints=self.n_checkpoints, seed=self.seed)
         _require(
             0 <= self.validation_share < 1,
             f"train.validation_share is {self.validation_share}; it must be at least 0 and below 1",
@@ -338,6 +344,7 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         _require_choices("evaluate", self)
+        _require_not_negative("evaluate", seed=self.seed)
         _require_positive(
             "evaluate", batch_size=self.batch_size, n_bootstrap=self.n_bootstrap, top_texts=self.top_texts
         )

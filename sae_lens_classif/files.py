@@ -85,7 +85,8 @@ def explain_full_disk(path: Path) -> Iterator[None]:
         yield
     except Exception as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if full or "No space left on device" in str(error) or "StorageFull" in str(error):
+        words = ("No space left on device", "StorageFull", "inline_container.cc", "PytorchStreamWriter failed")
+        if full or any(word in str(error) for word in words):
             raise UserError(
                 f"the disk is full while writing {path}; make room and run the same command again"
             ) from error

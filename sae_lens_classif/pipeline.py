@@ -32,7 +32,7 @@ from sae_lens_classif.run_folder import METHOD, RunFolder
 from sae_lens_classif.sae import ClassifSAE
 from sae_lens_classif.store import ActivationStore
 from sae_lens_classif.summary import update_summary
-from sae_lens_classif.training import LOG_FILE, train_classifsae
+from sae_lens_classif.training import LOG_FILE, made_from, train_classifsae
 
 logger = logging.getLogger(__name__)
 _SETTINGS = "runner_cfg.json"  # the name under which SAELens' uploader takes a training's settings along
@@ -44,13 +44,13 @@ def finetune_step(run: RunFolder) -> None:
         logger.info("classifier: %s, as classifier.model says", run.cfg.classifier.model)
         return
     data = load_text_data(run.cfg.data, "train")
-    made_from = {
+    asked = {
         "data": data.fingerprint(),
         "prompt": asdict(run.cfg.prompt),
         "finetune": asdict(run.cfg.finetune),
     }
     if (run.classifier / CLASSIFIER_FILE).is_file():
-        _check_same(run.classifier, read_json(run.classifier / _SETTINGS), made_from)
+        _check_same(run.classifier, read_json(run.classifier / _SETTINGS), asked)
         logger.info("classifier: reusing %s", run.classifier)
         return
     device = pick_device(run.cfg.classifier.device)
@@ -58,7 +58,7 @@ def finetune_step(run: RunFolder) -> None:
     model, tokenizer = finetune(run.cfg.finetune, run.cfg.prompt, data, device)
     with new_folder(run.classifier) as folder:
         save_classifier(folder, model, tokenizer, run.cfg.prompt, data.class_names)
-        write_json(folder / _SETTINGS, made_from)
+        write_json(folder / _SETTINGS, asked)
 
 
 def _check_same(folder: Path, noted: dict[str, Any], asked: dict[str, Any]) -> None:
@@ -98,13 +98,9 @@ def cache_step(run: RunFolder) -> None:
 def train_step(run: RunFolder) -> None:
     """Make ``saes/classifsae`` from ``activations/train``, or go on where a killed run stopped."""
     store = ActivationStore(run.activations("train"))
-    made_from = {
-        "store": store.fingerprint(),
-        "sae": asdict(run.cfg.sae),
-        "train": {**asdict(run.cfg.train), "device": None},
-    }
+    asked = made_from(store, run.cfg.sae, run.cfg.train)
     if (run.sae / _SETTINGS).is_file():
-        _check_same(run.sae, read_json(run.sae / _SETTINGS), made_from)
+        _check_same(run.sae, read_json(run.sae / _SETTINGS), asked)
         logger.info("SAE: reusing %s", run.sae)
         shutil.rmtree(run.training, ignore_errors=True)
         return
@@ -114,7 +110,7 @@ def train_step(run: RunFolder) -> None:
     with new_folder(run.sae) as folder:
         sae.save(folder)
         shutil.copyfile(run.training / LOG_FILE, folder / LOG_FILE)
-        write_json(folder / _SETTINGS, made_from)
+        write_json(folder / _SETTINGS, asked)
     shutil.rmtree(run.training)
 
 

@@ -13,6 +13,8 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.shuffle import Rows
 
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
+# A page fault may map 2 MiB of the file at once, however small the row.
+_ROWS_AT_ONCE = 64
 _WORDS = {2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
@@ -37,6 +39,8 @@ class SafetensorsMap:
             header = json.loads(self._map[8 : 8 + n_header])
             header.pop("__metadata__", None)
             self._columns = {name: self._column(entry, 8 + n_header) for name, entry in header.items()}
+            if 8 + n_header + max(entry["data_offsets"][1] for entry in header.values()) != len(self._map):
+                raise ValueError("longer than its header says")
         except FileNotFoundError as error:
             raise UserError(f"{path} is missing; delete its folder and run `cache` again") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -63,9 +67,14 @@ class SafetensorsMap:
             (m, ...) in the tensor's own dtype.
         """
         words, dtype = self._columns[name]
-        return torch.from_numpy(words[rows]).view(dtype)
+        out = np.empty((len(rows), *words.shape[1:]), words.dtype)
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
+            out[part] = words[rows[part]]
+            self._release()
+        return torch.from_numpy(out).view(dtype)
 
-    def release(self) -> None:
+    def _release(self) -> None:
         """Give the pages that were read back to the system."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)

@@ -1,6 +1,5 @@
 """The last-token activations store: hidden state, predicted class, label and index of every text, on disk."""
 
-import mmap
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,8 +14,6 @@ from sae_lens_classif.shuffle import Rows, permute
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-_RESIDENT_BYTES = 256 * 2**20
-_PAGE = mmap.PAGESIZE
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,6 @@ class ActivationStore:
         self._n_texts: int = manifest["n_texts"]
         self._checksums: dict[str, str] = manifest["sha256"]
         self._shards = [SafetensorsMap(self.folder / name) for name in self._checksums]
-        self._bytes_read = 0
 
     def __len__(self) -> int:
         return self._n_texts
@@ -132,17 +128,9 @@ class ActivationStore:
             if out is None:
                 out = torch.empty((len(rows), *values.shape[1:]), dtype=values.dtype)
             out[torch.from_numpy(here)] = values
-        self._release(len(rows))
         if out is None:
             raise UserError("no rows were asked for")
         return out
-
-    def _release(self, n_rows: int) -> None:
-        self._bytes_read += n_rows * max(_PAGE, 4 * self.d_in)
-        if self._bytes_read > _RESIDENT_BYTES:
-            self._bytes_read = 0
-            for shard in self._shards:
-                shard.release()
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> torch.Tensor:
         """Read consecutive rows; see ``rows``."""
@@ -174,9 +162,11 @@ class ActivationStore:
             start += batch_size
 
     def held_out_batches(self, batch_size: int, split: "RowSplit") -> Iterator[torch.Tensor]:
-        """Serve the held-out rows once, in a fixed order; the last batch may be short. See ``batches``."""
-        for start in range(0, split.n_held_out, batch_size):
-            yield self._with_predicted(split.held_out(np.arange(start, min(start + batch_size, split.n_held_out))))
+        """Serve the held-out rows once, in a fixed order, in batches of like size, none larger than B."""
+        n_batches = -(-split.n_held_out // batch_size)
+        for positions in np.array_split(np.arange(split.n_held_out), max(1, n_batches)):
+            if len(positions):
+                yield self._with_predicted(split.held_out(positions))
 
     def _with_predicted(self, rows: Rows) -> torch.Tensor:
         predicted = self.rows("predicted", rows).to(torch.float32)

@@ -135,6 +135,6 @@ class StoreWriter:
                 "sha256": {path.name: sha256_of_file(path) for path in shards},
             },
         )
-        for leftover in self._unfinished.glob("*.partial"):
-            leftover.unlink()
+        for leftover in set(self._unfinished.iterdir()) - {*shards, self._unfinished / MANIFEST}:
+            leftover.unlink()  # of a killed run; safetensors writes under a temporary name of its own
         replace_folder(self._unfinished, self.folder)

@@ -1,6 +1,7 @@
 """``ClassifSAETrainer``: SAELens' trainer, given labels, validation, an exact resume and a log."""
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -76,9 +77,7 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         Raises:
             UserError: If the width is wrong, a label is not 0..C-1 or a state is not finite.
         """
-        if self.sae.cfg.unit_norm_decoder:
-            self.sae.set_decoder_norm_to_unit_norm()
-        self._validate_and_checkpoint()
+        self._between_steps()
         activations, predicted = self._split(batch)
         self.sae.set_predicted(predicted.to(self.sae.device))
         output = super().step(activations)
@@ -116,18 +115,23 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
 
     # --- between two steps: n_training_steps of them are wholly done here, unlike where SAELens saves ---
 
-    def _validate_and_checkpoint(self) -> None:
+    def _between_steps(self) -> None:
+        # A checkpoint holds the weights as the last step left them: dividing by norms twice would change bits.
         step = self.n_training_steps
-        if step and self._validate_every and step % self._validate_every == 0:
-            self._run_validation()
         if step and self._checkpoint_every and self._is_checkpoint_step(step):
             self.save_checkpoint(str(self.n_training_samples))
+        if self.sae.cfg.unit_norm_decoder:
+            self.sae.set_decoder_norm_to_unit_norm()
+        if step and self._validate_every and step % self._validate_every == 0:
+            self._run_validation()
 
     def _is_checkpoint_step(self, step: int) -> bool:
         # SAELens' sparsity window is empty right after a multiple of its length, and a run that resumes
         # there would log the histogram of nothing; one step later it is not.
-        shifted = int(self._checkpoint_every % self.cfg.feature_sampling_window == 0)
-        return (step - shifted) % self._checkpoint_every == 0 and step % self.cfg.feature_sampling_window != 0
+        every, window = self._checkpoint_every, self.cfg.feature_sampling_window
+        on_time = step % every == 0 and step % window != 0
+        late = step > 1 and (step - 1) % every == 0 and (step - 1) % window == 0
+        return on_time or late
 
     def _run_validation(self) -> None:
         if self._validate is None:
@@ -187,7 +191,8 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
     def _write_log(self, measures: dict[str, Any]) -> None:
         if self.log_file is None:
             return
-        line = json.dumps({"step": self.n_training_steps, **measures})
+        finite = {name: value if math.isfinite(value) else None for name, value in measures.items()}
+        line = json.dumps({"step": self.n_training_steps, **finite}, allow_nan=False)
         with explain_full_disk(self.log_file), self.log_file.open("a", encoding="utf-8") as log:
             log.write(line + "\n")
 
@@ -199,9 +204,7 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         write_text(self.log_file, "".join(done))
 
     def _is_before_this_step(self, entry: dict[str, Any]) -> bool:
-        # A validation is logged before the step that has the same number.
-        step, is_validation = int(entry["step"]), "validation/loss" in entry
-        return step < self.n_training_steps or (step == self.n_training_steps and is_validation)
+        return int(entry["step"]) < self.n_training_steps
 
     @override
     def _update_pbar(self, step_output: TrainStepOutput, pbar: "tqdm_asyncio[Any]", update_interval: int = 100) -> None:

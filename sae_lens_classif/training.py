@@ -3,6 +3,7 @@
 import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from sae_lens.config import LoggingConfig, SAETrainerConfig
@@ -42,6 +43,11 @@ def train_classifsae(
     """
     settings, train = settings or SAESettings(), train or TrainConfig()
     split = store.training_rows(train.validation_share, train.seed)
+    if train.keep == "best" and not split.n_held_out:
+        raise UserError(
+            f"train.keep is best, but train.validation_share = {train.validation_share} of {len(store)} texts is none; "
+            "make it larger, or set train.keep to last"
+        )
     sae = new_training_sae(store, settings, train)
     folder = Path(folder) if folder is not None else None
     if folder is not None:
@@ -63,6 +69,11 @@ def train_classifsae(
     if train.keep == "best":
         trainer.load_best_weights()
     return sae
+
+
+def made_from(store: ActivationStore, settings: SAESettings, train: TrainConfig) -> dict[str, Any]:
+    """Everything that the weights of a training depend on, as JSON can hold it."""
+    return {"store": store.fingerprint(), "sae": asdict(settings), "train": {**asdict(train), "device": None}}
 
 
 def new_training_sae(store: ActivationStore, settings: SAESettings, train: TrainConfig) -> ClassifTrainingSAE:
@@ -107,8 +118,7 @@ def _trainer_config(train: TrainConfig, folder: Path | None, device: str) -> SAE
 
 def _claim(folder: Path, store: ActivationStore, settings: SAESettings, train: TrainConfig) -> None:
     """Note what is trained here, or refuse a folder in which something else was begun."""
-    content = {"store": store.fingerprint(), "sae": asdict(settings), "train": asdict(train)}
-    noted = folder / _SETTINGS
+    noted, content = folder / _SETTINGS, made_from(store, settings, train)
     if noted.is_file() and sha256_of_json(read_json(noted)) != sha256_of_json(content):
         raise UserError(
             f"{folder} holds an unfinished training with other settings or states; delete it, or use another run folder"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from sae_lens import TopKTrainingSAE, TopKTrainingSAEConfig, register_sae_training_class
@@ -85,6 +85,11 @@ class ClassifTrainingSAEConfig(TopKTrainingSAEConfig):
     @classmethod
     def architecture(cls) -> str:
         return ARCHITECTURE
+
+    @override
+    def get_inference_sae_cfg_dict(self) -> dict[str, Any]:
+        # SAELens collects the fields in a set, whose order is another in every process.
+        return dict(sorted(super().get_inference_sae_cfg_dict().items()))
 
 
 class ClassifTrainingSAE(TopKTrainingSAE):
