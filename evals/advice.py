@@ -1,4 +1,4 @@
-"""Warnings about results that must not be trusted, in words that can be acted on. (SPEC section 4)"""
+"""Warnings about results that must not be trusted, in words that can be acted on."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,6 +19,12 @@ def warnings_about(metrics: Mapping[str, Any]) -> list[str]:
         ),
         (
             "max_activation_rate",
+            lambda value: value == 0,
+            "No concept fires on any test text: there is nothing to explain the decisions with. Check that the SAE was "
+            "trained on states of this model, and train longer (train.total_samples).",
+        ),
+        (
+            "max_activation_rate",
             lambda value: value > 0.5,
             "One concept is active on {value:.1%} of the texts (above 50 %): it says little about any of them. "
             "Raise sae.activation_rate_coefficient or lower sae.gamma.",
@@ -33,7 +39,7 @@ def warnings_about(metrics: Mapping[str, Any]) -> list[str]:
             "dead_latents",
             lambda value: value > 0.5,
             "{value:.1%} of the latents fire on no test text (above half): the SAE is larger than it needs to be. "
-            "Lower sae.d_sae, or use sae.dead_latent_loss ghost.",
+            "Lower sae.d_sae, or train longer (train.total_samples).",
         ),
     )
     return [

@@ -1,4 +1,4 @@
-"""Causality: what a decision becomes without a concept. (SPEC section 4)
+"""Causality: what a decision becomes without a concept.
 
 Run on a run folder: ``python -m sae_lens_classif.evals.causality --run RUN``.
 """
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sae_lens_classif.evals.bootstrap import bootstrap_interval
+from sae_lens_classif.evals.bootstrap import Statistic, bootstrap_interval
 from sae_lens_classif.evals.results import Measures
 from sae_lens_classif.evals.segments import Segments, segment_heads
 
@@ -76,37 +76,51 @@ def conditional_causality(
 
     Returns:
         Metrics ``conditional_tvd``, ``conditional_label_flip_rate``, ``conditional_accuracy_change``: means over
-        the concepts that are active somewhere, with ``_ci95``; details ``concepts``, one entry each.
+        the concepts that are active somewhere (None where none is), with ``_ci95``; details ``concepts``.
     """
     effect = effects(bottleneck_logits[pair_text], pair_logits, labels[pair_text]).stacked()
-    n_texts = len(labels)
-    values = torch.zeros(3, n_texts, n_concepts)
+    values = torch.zeros(3, len(labels), n_concepts)
     values[:, pair_text, pair_concept] = effect
-    active = torch.zeros(n_texts, n_concepts)
+    active = torch.zeros(len(labels), n_concepts)
     active[pair_text, pair_concept] = 1
-
-    def means(weights: torch.Tensor) -> torch.Tensor:
-        counts = weights @ active
-        ratios = torch.stack([weights @ value for value in values], dim=1) / counts[:, None].clamp(min=1e-12)
-        return (ratios * (counts > 0)[:, None]).sum(dim=2) / (counts > 0).sum(dim=1, keepdim=True)
-
     counts = active.double().sum(dim=0)
     by_concept = values.double().sum(dim=1) / counts.clamp(min=1)
-    alive = counts > 0
-    metrics: dict[str, Any] = {name: float(row[alive].mean()) for name, row in zip(_NAMES, by_concept, strict=True)}
-    intervals = bootstrap_interval(means, n_texts, n_bootstrap, seed)
-    metrics.update({f"{name}_ci95": pair for name, pair in zip(_NAMES, intervals, strict=True)})
     concepts = [
         {
             "concept": concept,
             "n_texts": int(counts[concept]),
-            "tvd": float(by_concept[0, concept]),
-            "label_flip_rate": float(by_concept[1, concept]),
-            "accuracy_change": float(by_concept[2, concept]),
+            "tvd": tvd,
+            "label_flip_rate": flip,
+            "accuracy_change": change,
         }
-        for concept in range(n_concepts)
+        for concept, (tvd, flip, change) in enumerate(by_concept.T.tolist())
     ]
-    return Measures(metrics, {"concepts": concepts})
+    return Measures(
+        _headlines(by_concept[:, counts > 0], _mean_effects(values, active), len(labels), n_bootstrap, seed),
+        {"concepts": concepts},
+    )
+
+
+def _mean_effects(values: torch.Tensor, active: torch.Tensor) -> Statistic:
+    """Means over living concepts of means over their texts, from float (3, N, n) and float (N, n)."""
+
+    def statistic(weights: torch.Tensor) -> torch.Tensor:
+        counts = weights @ active
+        ratios = torch.stack([weights @ value for value in values], dim=1) / counts[:, None].clamp(min=1e-12)
+        return (ratios * (counts > 0)[:, None]).sum(dim=2) / (counts > 0).sum(dim=1, keepdim=True)
+
+    return statistic
+
+
+def _headlines(
+    of_living: torch.Tensor, statistic: Statistic, n_texts: int, n_bootstrap: int, seed: int
+) -> dict[str, Any]:
+    if of_living.shape[1] == 0:
+        return {key: None for name in _NAMES for key in (name, f"{name}_ci95")}
+    metrics: dict[str, Any] = dict(zip(_NAMES, of_living.mean(dim=1).tolist(), strict=True))
+    intervals = bootstrap_interval(statistic, n_texts, n_bootstrap, seed)
+    metrics.update({f"{name}_ci95": interval for name, interval in zip(_NAMES, intervals, strict=True)})
+    return metrics
 
 
 def global_causality(

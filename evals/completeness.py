@@ -1,4 +1,4 @@
-"""Completeness: can the model's decisions be had from the concepts alone? (SPEC section 4)
+"""Completeness: can the model's decisions be had from the concepts alone?
 
 Run on a run folder: ``python -m sae_lens_classif.evals.completeness --run RUN``.
 """

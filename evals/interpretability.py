@@ -1,4 +1,4 @@
-"""Interpretability: do the texts of a concept belong together? (SPEC section 4)
+"""Interpretability: do the texts of a concept belong together?
 
 Run on a run folder: ``python -m sae_lens_classif.evals.interpretability --run RUN``.
 """

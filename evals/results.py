@@ -56,16 +56,16 @@ def saebench_result(
         "sae_lens_version": sae_lens_version,
         "sae_cfg_dict": sae_cfg_dict,
     }
-    finite: dict[str, Any] = _finite(result)
-    return finite
+    cleaned: dict[str, Any] = finite(result)
+    return cleaned
 
 
-def _finite(value: Any) -> Any:
-    """JSON knows no NaN and no infinity: they become null."""
+def finite(value: Any) -> Any:
+    """A copy that JSON can hold: NaN and infinity become null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {name: _finite(entry) for name, entry in value.items()}
+        return {name: finite(entry) for name, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
+        return [finite(entry) for entry in value]
     return value

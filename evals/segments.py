@@ -29,7 +29,7 @@ class Segments:
 
 
 def segments(concepts: torch.Tensor, labels: torch.Tensor, n_classes: int) -> Segments:
-    """Give each concept to the class on whose texts it is most active (SPEC section 4, "Segments").
+    """Give each concept to the class on whose texts it is most active.
 
     Args:
         concepts: float (N, n), activations.

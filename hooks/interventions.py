@@ -57,6 +57,7 @@ def run_interventions(
     concepts: torch.Tensor,
     *,
     groups: torch.Tensor | None = None,
+    pairs: bool = True,
     texts: Sequence[str] | None = None,
     batch_size: int = 4096,
 ) -> InterventionLogits:
@@ -68,12 +69,14 @@ def run_interventions(
         hidden: float (N, d_in), original states.
         concepts: float (N, n), their concepts' activations.
         groups: bool (G, n), concepts to zero together. Default: none.
+        pairs: Whether to zero each active concept of each text by itself.
         texts: The N texts, to keep the earlier tokens (in context). Default: each state alone.
         batch_size: States of one pass; in context, tokens of one pass.
     """
     n_texts, n_concepts = concepts.shape
     groups = groups if groups is not None else torch.zeros(0, n_concepts, dtype=torch.bool)
-    pair_text, pair_concept = (concepts.abs() > ACTIVE).nonzero(as_tuple=True)
+    ablated_alone = concepts.abs() > ACTIVE if pairs else torch.zeros_like(concepts, dtype=torch.bool)
+    pair_text, pair_concept = ablated_alone.nonzero(as_tuple=True)
     n_classes = len(classifier.class_names)
     bottleneck = torch.empty(n_texts, n_classes)
     pair = torch.empty(len(pair_text), n_classes)
@@ -83,11 +86,11 @@ def run_interventions(
     progress = tqdm(total=n_texts, desc="Ablating concepts", unit=" texts")
     for rows in _text_batches(prompts, n_texts, batch_size):
         run = _Runner(classifier, decode, hidden, rows, prompts, batch_size)
-        pairs = torch.cat([pairs_of[row] for row in rows.tolist()])
+        own = torch.cat([pairs_of[row] for row in rows.tolist()])
         bottleneck[rows] = run(concepts[rows], rows)
-        ablated = concepts[pair_text[pairs]]
-        ablated[torch.arange(len(pairs)), pair_concept[pairs]] = 0
-        pair[pairs] = run(ablated, pair_text[pairs])
+        ablated = concepts[pair_text[own]]
+        ablated[torch.arange(len(own)), pair_concept[own]] = 0
+        pair[own] = run(ablated, pair_text[own])
         for number, group in enumerate(groups):
             grouped[number, rows] = run(concepts[rows].masked_fill(group, 0), rows)
         progress.update(len(rows))

@@ -95,10 +95,10 @@ def _is_local(model: str) -> bool:
 
 
 def _loading_message(model: str, what: str, error: Exception) -> str:
-    reason = str(error).splitlines()[0]
     if Path(model).is_dir():
+        reason = str(error).splitlines()[0]
         held = ", ".join(sorted(path.name for path in Path(model).iterdir())) or "nothing"
         return f"no {what} can be loaded from the folder {model} (it holds: {held}): {reason}"
     if not hub_is_reachable():
         return hub_unreachable_message(f"the {what} {model}")
-    return f"the {what} {model} cannot be loaded from the Hub: {reason}"
+    return f"the {what} {model} cannot be loaded from the Hub: {' '.join(str(error).split())}"

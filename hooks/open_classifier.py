@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sae_lens_classif.config import PromptConfig
-from sae_lens_classif.errors import UserError
+from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import new_folder, read_json, write_json
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.hooked_transformer import HookedTransformerClassifier, model_context
@@ -16,6 +16,7 @@ from sae_lens_classif.hooks.loading import check_exists, load_causal_lm, load_to
 from sae_lens_classif.hooks.prompt import PromptTokenizer
 
 CLASSIFIER_FILE = "classifier.json"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def save_classifier(
@@ -50,6 +51,7 @@ def load_classifier(
     hook: str | None = None,
     dtype: str = "float32",
     device: str | None = None,
+    name: str | None = None,
 ) -> TextClassifier:
     """Open a language model that classifies.
 
@@ -60,28 +62,43 @@ def load_classifier(
         hook: ``blocks.L.hook_resid_pre``. Default: the last block's.
         dtype: Precision the model runs in.
         device: ``cpu``, ``cuda`` ... Default: a GPU if there is one.
+        name: How the model is called in what is made from it. Default: ``model`` as given.
 
     Raises:
-        UserError: If the model, its weights or the hook is missing, or a label is not one token.
+        UserError: If the model, its weights or the hook is missing, a label is not one token, or classes or prompt
+            are not those in the folder.
     """
     check_exists(str(model))
     noted = Path(model) / CLASSIFIER_FILE
     if noted.is_file():
         content = read_json(noted)
         try:
-            prompt = prompt or PromptConfig(**_with_tuples(content["prompt"]))
-            class_names = class_names or tuple(content["class_names"])
+            noted_prompt = PromptConfig(**_with_tuples(content["prompt"]))
+            noted_names = tuple(content["class_names"])
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{noted} is not what `finetune` writes ({error}); make the classifier anew") from error
+        _check_noted(noted, "class_names", class_names, noted_names)
+        _check_noted(noted, "prompt", prompt, noted_prompt)
+        prompt, class_names = noted_prompt, noted_names
     if class_names is None:
         raise UserError(
             f"{model} does not say how its classes are called; give class_names, in the order of the labels"
         )
+    if dtype not in DTYPES:
+        raise UserError(f"dtype is {dtype!r}; {nearest(dtype, list(DTYPES))}")
     target = pick_device(device)
     tokenizer = load_tokenizer(str(model))
-    loaded = load_causal_lm(str(model), getattr(torch, dtype))
+    loaded = load_causal_lm(str(model), DTYPES[dtype])
     prompts = PromptTokenizer(tokenizer, prompt or PromptConfig(), class_names, model_context(loaded))
-    return HookedTransformerClassifier(loaded, tokenizer, prompts, name=Path(model).name, hook_name=hook, device=target)
+    return HookedTransformerClassifier(
+        loaded, tokenizer, prompts, name=name or str(model), hook_name=hook, device=target
+    )
+
+
+def _check_noted(noted: Path, name: str, asked: object, found: object) -> None:
+    """A model reads only the prompt that it was tuned with; another one gives nonsense without an error."""
+    if asked not in (None, found):
+        raise UserError(f"{noted} says {name} = {found!r}, asked for is {asked!r}; leave {name} out, or use that")
 
 
 def _with_tuples(content: dict[str, Any]) -> dict[str, Any]:

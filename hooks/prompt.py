@@ -87,6 +87,11 @@ class PromptTokenizer:
                 "set prompt.label_words to words that the tokenizer tells apart"
             )
 
+    @property
+    def prepends_bos(self) -> bool:
+        """Whether each prompt begins with the tokenizer's BOS token."""
+        return bool(self._bos)
+
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         return ids

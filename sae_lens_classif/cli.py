@@ -71,15 +71,23 @@ def _build_parser() -> ArgumentParser:
     parser = _Parser(allow_abbrev=False, prog="sae-lens-classif", description="Which concepts does a classifier use?")
     commands = parser.add_subcommands(dest="step", required=True)
     for step, purpose in _STEPS.items():
-        command = _Parser(description=purpose, usage=f"sae-lens-classif {step} [--run FOLDER] [options]")
-        command.add_argument("--run", metavar="FOLDER", type=str, help="The run folder. Default: runs/<preset>.")
+        command = _Parser(
+            print_config=None, description=purpose, usage=f"sae-lens-classif {step} [--run FOLDER] [options]"
+        )
+        command.add_argument(
+            "--run", metavar="FOLDER", type=str, help="The run folder. Default: runs/<preset>, or runs/run."
+        )
         command.add_argument(
             "--preset",
             type=str,
             help=f"Settings to begin with, several with commas: {', '.join(preset_names())}.",
         )
         command.add_argument("--config", action=ActionConfigFile, help="A YAML file with settings.")
-        command.add_argument("--overwrite", action="store_true", help="Make anew what other settings made.")
+        command.add_argument(
+            "--overwrite",
+            action="store_true",
+            help="Delete what was made with other settings or texts, and make it anew.",
+        )
         command.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
         command.add_class_arguments(RunConfig, None)
         commands.add_subcommand(step, command, help=purpose)
@@ -141,10 +149,11 @@ def parse(arguments: Sequence[str]) -> _Request:
         SystemExit: With code 2 for a wrong option, 0 for ``--help``.
     """
     step, rest = (arguments[0], list(arguments[1:])) if arguments else ("", [])
-    preset = _value_of("--preset", rest) or ("demo" if step == "demo" else None)
-    folder = Path(_value_of("--run", rest) or f"runs/{(preset or 'run').replace(',', '-')}")
+    asked = _value_of("--preset", rest)
+    preset = ",".join(name for name in ("demo" if step == "demo" else None, asked) if name)
+    folder = Path(_value_of("--run", rest) or f"runs/{preset.replace(',', '-') or 'run'}")
     files = [folder / "config.yaml"] if _is_file(folder / "config.yaml") else []
-    files += [_preset_file(name) for name in (preset or "").split(",") if name]
+    files += [_preset_file(name) for name in preset.split(",") if name]
     configs, rest = _take("--config", rest)
     files += [Path(name) for name in configs]
     before = [f"--config={json.dumps(settings)}" for settings in map(read_settings, files) if settings]
@@ -159,7 +168,9 @@ def parse(arguments: Sequence[str]) -> _Request:
 
 def _instantiate(owner: type, name: str, values: Any) -> Any:
     section = get_type_hints(owner)[name]
-    return values if isinstance(values, section) else section(**vars(values))
+    if isinstance(values, section):
+        return values
+    return section(**{key: value for key, value in vars(values).items() if key != "__path__"})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -178,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; the same command goes on with what is done", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         if debug:
@@ -207,8 +218,8 @@ def _execute(request: _Request) -> None:
     from sae_lens_classif.display import show_summary
     from sae_lens_classif.run_folder import METHOD, RunFolder
 
-    run = RunFolder(request.folder, request.cfg)
-    run.claim(request.overwrite)
+    run = RunFolder(request.folder, request.cfg, request.overwrite)
+    run.claim()
     steps: dict[str, tuple[Callable[[RunFolder], Any], ...]] = {
         "finetune": (pipeline.finetune_step,),
         "cache": (pipeline.cache_step,),

@@ -162,9 +162,12 @@ def _read_from_hub(cfg: DataConfig, split: str) -> Any:
             download_mode="reuse_dataset_if_exists",
         )
     except (OSError, ValueError, RuntimeError) as error:
-        if offline:
+        if offline and isinstance(error, OSError):  # not where it is cached but the split or subset is wrong
             raise UserError(hub_unreachable_message(f"the data set {cfg.source}")) from error
-        raise UserError(f"the data set {cfg.source} (split {split}) cannot be loaded: {error}") from error
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"the data set {cfg.source} (split {split}, data.subset {cfg.subset}) cannot be loaded: {reason}"
+        ) from error
 
 
 def _go_offline() -> None:

@@ -56,7 +56,7 @@ def _headlines(summary: dict[str, Any], entry: dict[str, Any]) -> Table:
     table.add_column("95 % interval", justify="right")
     for name, heading, in_percent in _ROWS:
         if name in entry:
-            low, high = entry[f"{name}_ci95"]
+            low, high = entry[f"{name}_ci95"] or (None, None)
             interval = f"{_number(low, in_percent)} … {_number(high, in_percent)}"
             table.add_row(heading, _number(entry[name], in_percent), interval)
     if "concept_sim" in entry:

@@ -1,6 +1,6 @@
 """Evaluate the concepts of an SAE on the test texts, and describe each of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from sae_lens_classif.data import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.advice import warnings_about
 from sae_lens_classif.evals.causality import conditional_causality, global_causality
-from sae_lens_classif.evals.completeness import completeness, reconstruction_quality
+from sae_lens_classif.evals.completeness import FIRES, completeness, reconstruction_quality
 from sae_lens_classif.evals.embeddings import embed_texts
 from sae_lens_classif.evals.interpretability import activating_sets, interpretability
 from sae_lens_classif.evals.keywords import key_words
@@ -32,7 +32,7 @@ class Concept:
 
     Attributes:
         index: Its number, 0..n-1.
-        class_name: Class on whose texts it is most active; None if it never fires.
+        class_name: Class on whose texts it is most active.
         key_words: Words that set its texts apart.
         activation_rate: Share of the texts on which it fires.
         tvd: Mean shift of the class probabilities when it is removed where it is active, 0..1.
@@ -42,7 +42,7 @@ class Concept:
     """
 
     index: int
-    class_name: str | None
+    class_name: str
     key_words: tuple[str, ...]
     activation_rate: float
     tvd: float | None
@@ -78,6 +78,7 @@ def evaluate(
     data: TextData,
     cfg: EvaluateConfig | None = None,
     embeddings: torch.Tensor | None = None,
+    known: Mapping[str, Measures] | None = None,
 ) -> Evaluation:
     """Measure completeness, causality and interpretability of an SAE's concepts.
 
@@ -88,6 +89,7 @@ def evaluate(
         data: The test texts.
         cfg: Which evaluations, and how. Default: all, as in the paper.
         embeddings: float (N, e), sentence embeddings of the texts. Default: computed.
+        known: Results of other evaluations of the same SAE with the same settings, to be taken along.
 
     Raises:
         UserError: If store, texts, model and SAE do not belong together.
@@ -96,7 +98,7 @@ def evaluate(
     _check_belong_together(sae, classifier, store, data)
     hidden = store.read("hidden").float()
     method = ClassifSAEConcepts(sae)
-    measured = _Measured(method, hidden, store, data, cfg)
+    measured = _Measured(method, hidden, store, data, cfg, dict(known or {}))
     if "completeness" in cfg.evals or "causality" in cfg.evals:
         measured.intervene(classifier)
     if "completeness" in cfg.evals:
@@ -118,10 +120,20 @@ def _check_belong_together(sae: ClassifSAE, classifier: TextClassifier, store: A
             f"{store.folder} was made with another model (fingerprint {store.fingerprints.model[:16]}) than "
             f"{classifier.name} ({classifier.model_fingerprint[:16]}); run `cache` again"
         )
+    if store.fingerprints.prompt != classifier.prompt_fingerprint():
+        raise UserError(
+            f"{store.folder} was made with another prompt, other classes or at another hook ({store.hook_name}) than "
+            f"{classifier.name} is opened with ({classifier.hook_name}); open it as `cache` did, or run `cache` again"
+        )
+    if sae.cfg.metadata.hook_name not in (None, store.hook_name):
+        raise UserError(
+            f"the SAE was trained at {sae.cfg.metadata.hook_name}, the states of {store.folder} are from "
+            f"{store.hook_name}; train on states of the same hook"
+        )
     if sae.cfg.d_in != store.d_in or sae.cfg.n_classes != store.n_classes:
         raise UserError(
             f"the SAE has d_in {sae.cfg.d_in} and {sae.cfg.n_classes} classes, the states of {store.folder} have "
-            f"{store.d_in} and {store.n_classes}; train on states of the same hook"
+            f"{store.d_in} and {store.n_classes}; train on states of the same model"
         )
 
 
@@ -135,6 +147,7 @@ class _Measured:
         store: ActivationStore,
         data: TextData,
         cfg: EvaluateConfig,
+        measures: dict[str, Measures],
     ) -> None:
         self._method, self._hidden, self._data, self._cfg = method, hidden, data, cfg
         self._predicted = store.read("predicted")
@@ -143,7 +156,7 @@ class _Measured:
             self._concepts = torch.cat([method.encode(part).float() for part in hidden.split(_CHUNK)])
         self._segments: Segments = segments(self._concepts, self._labels, store.n_classes)
         self._logits: InterventionLogits | None = None
-        self._measures: dict[str, Measures] = {}
+        self._measures = measures
 
     def intervene(self, classifier: TextClassifier) -> None:
         heads = segment_heads(self._segments.by_class) if "causality" in self._cfg.evals else []
@@ -156,6 +169,7 @@ class _Measured:
             self._hidden,
             self._concepts,
             groups=groups,
+            pairs="causality" in self._cfg.evals,
             texts=self._data.texts if self._cfg.context == "in_context" else None,
             batch_size=self._cfg.batch_size,
         )
@@ -205,12 +219,12 @@ class _Measured:
         )
 
     def evaluation(self) -> Evaluation:
-        evaluation = Evaluation(self._measures, self._describe())
-        return Evaluation(evaluation.measures, evaluation.concepts, tuple(warnings_about(evaluation.metrics)))
+        metrics = {name: value for measures in self._measures.values() for name, value in measures.metrics.items()}
+        return Evaluation(self._measures, self._describe(), tuple(warnings_about(metrics)))
 
     def _describe(self) -> tuple[Concept, ...]:
         words = key_words(self._data.texts, activating_sets(self._concepts))
-        rates = (self._concepts.abs() > 1e-6).double().mean(dim=0).tolist()
+        rates = (self._concepts.abs() > FIRES).double().mean(dim=0).tolist()
         causal = self._details("causality", "concepts")
         similar = self._details("interpretability", "concept_sim")
         order = self._concepts.abs().argsort(dim=0, descending=True, stable=True)[: self._cfg.top_texts]
@@ -220,7 +234,7 @@ class _Measured:
             if class_ is None:
                 continue
             tvd = causal[index]["tvd"] if causal else None
-            active = self._concepts[order[:, index], index] != 0
+            active = self._concepts[order[:, index], index].abs() > FIRES
             concepts.append(
                 Concept(
                     index=index,
@@ -233,11 +247,15 @@ class _Measured:
                     top_texts=tuple(order[active, index].tolist()),
                 )
             )
-        return tuple(sorted(concepts, key=lambda concept: -(concept.influence or concept.activation_rate)))
+        return tuple(sorted(concepts, key=_rank))
 
     def _details(self, evaluation: str, name: str) -> list[Any] | None:
         measures = self._measures.get(evaluation)
         return measures.details[name] if measures else None
+
+
+def _rank(concept: Concept) -> float:
+    return -(concept.activation_rate if concept.influence is None else concept.influence)
 
 
 def describe_concepts(concepts: tuple[Concept, ...]) -> list[dict[str, Any]]:

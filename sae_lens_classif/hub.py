@@ -12,16 +12,16 @@ def hub_is_reachable() -> bool:
 
     Without this, each look-up of a file is retried for half a minute on a machine with no network.
     """
-    import httpx
-    from huggingface_hub import constants
+    import httpx2
+    from huggingface_hub import constants, get_session
 
     if constants.HF_HUB_OFFLINE:
         return False
     try:
-        httpx.head(os.environ.get("HF_ENDPOINT", constants.ENDPOINT), timeout=_SECONDS)
-    except httpx.HTTPError:
+        answer = get_session().head(os.environ.get("HF_ENDPOINT", constants.ENDPOINT), timeout=_SECONDS)
+    except (httpx2.HTTPError, OSError):
         return False
-    return True
+    return not answer.is_server_error  # during an outage each look-up would be retried, cached or not
 
 
 def hub_unreachable_message(what: str) -> str:

@@ -53,7 +53,7 @@ def activation_rate_loss(feature_acts: torch.Tensor, gamma: float) -> torch.Tens
         Scalar.
     """
     batch_size = feature_acts.shape[0]
-    n_free = math.floor(gamma * batch_size)
+    n_free = math.floor(gamma * batch_size + _EPSILON)  # 0.29 of 100 is 29, whatever floats say
     free = feature_acts.topk(n_free, dim=0, sorted=False).values.sum()
     return (feature_acts.sum() - free) / batch_size
 

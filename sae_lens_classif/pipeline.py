@@ -4,17 +4,17 @@ import logging
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from sae_lens_classif.caching import cache_states
-from sae_lens_classif.config import EvaluateConfig
+from sae_lens_classif.config import EvalName, EvaluateConfig, PromptConfig
 from sae_lens_classif.data import Split, TextData, load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.embeddings import embed_texts
-from sae_lens_classif.evals.results import saebench_result
+from sae_lens_classif.evals.results import Measures, saebench_result
 from sae_lens_classif.evaluating import Evaluation, evaluate
 from sae_lens_classif.files import (
     explain_full_disk,
@@ -31,7 +31,7 @@ from sae_lens_classif.hooks.open_classifier import CLASSIFIER_FILE, load_classif
 from sae_lens_classif.run_folder import METHOD, RunFolder
 from sae_lens_classif.sae import ClassifSAE
 from sae_lens_classif.store import ActivationStore
-from sae_lens_classif.summary import update_summary
+from sae_lens_classif.summary import is_up_to_date, update_summary
 from sae_lens_classif.training import LOG_FILE, made_from, train_classifsae
 
 logger = logging.getLogger(__name__)
@@ -49,8 +49,7 @@ def finetune_step(run: RunFolder) -> None:
         "prompt": asdict(run.cfg.prompt),
         "finetune": asdict(run.cfg.finetune),
     }
-    if (run.classifier / CLASSIFIER_FILE).is_file():
-        _check_same(run.classifier, read_json(run.classifier / _SETTINGS), asked)
+    if _is_made(run, run.classifier, asked):
         logger.info("classifier: reusing %s", run.classifier)
         return
     device = pick_device(run.cfg.classifier.device)
@@ -61,12 +60,8 @@ def finetune_step(run: RunFolder) -> None:
         write_json(folder / _SETTINGS, asked)
 
 
-def _check_same(folder: Path, noted: dict[str, Any], asked: dict[str, Any]) -> None:
-    for name, value in asked.items():
-        if sha256_of_json(noted.get(name)) != sha256_of_json(value):
-            raise UserError(
-                f"{folder} was made with other {name} settings or texts; use another --run folder, or --overwrite"
-            )
+def _is_made(run: RunFolder, result: Path, asked: dict[str, Any]) -> bool:
+    return (result / _SETTINGS).is_file() and run.check_made_from(result, read_json(result / _SETTINGS), asked)
 
 
 def open_run_classifier(run: RunFolder) -> TextClassifier:
@@ -78,12 +73,16 @@ def open_run_classifier(run: RunFolder) -> TextClassifier:
     cfg = run.cfg.classifier
     if cfg.model is not None:
         class_names = load_text_data(run.cfg.data, "test").class_names
-        return load_classifier(cfg.model, class_names, run.cfg.prompt, cfg.hook, cfg.dtype, cfg.device)
+        # A folder that `finetune` made knows its own prompt; one that was not asked for is not held against it.
+        own = (Path(cfg.model) / CLASSIFIER_FILE).is_file() and run.cfg.prompt == PromptConfig()
+        prompt = None if own else run.cfg.prompt
+        return load_classifier(cfg.model, class_names, prompt, cfg.hook, cfg.dtype, cfg.device)
     if not (run.classifier / CLASSIFIER_FILE).is_file():
         raise UserError(
             f"{run.classifier} holds no classifier; run the step `finetune`, or set classifier.model to your own"
         )
-    return load_classifier(run.classifier, hook=cfg.hook, dtype=cfg.dtype, device=cfg.device)
+    name = f"{run.folder.resolve().name}/{run.classifier.name}"
+    return load_classifier(run.classifier, hook=cfg.hook, dtype=cfg.dtype, device=cfg.device, name=name)
 
 
 def cache_step(run: RunFolder) -> None:
@@ -99,8 +98,7 @@ def train_step(run: RunFolder) -> None:
     """Make ``saes/classifsae`` from ``activations/train``, or go on where a killed run stopped."""
     store = ActivationStore(run.activations("train"))
     asked = made_from(store, run.cfg.sae, run.cfg.train)
-    if (run.sae / _SETTINGS).is_file():
-        _check_same(run.sae, read_json(run.sae / _SETTINGS), asked)
+    if _is_made(run, run.sae, asked):
         logger.info("SAE: reusing %s", run.sae)
         shutil.rmtree(run.training, ignore_errors=True)
         return
@@ -131,7 +129,8 @@ def evaluate_step(run: RunFolder) -> dict[str, Any]:
             "store": store.fingerprint(),
         }
     )
-    if all(_is_done(run.evaluation(name), settings) for name in cfg.evals) and run.summary.is_file():
+    known = _known_results(run, settings)
+    if set(cfg.evals) <= known.keys() and is_up_to_date(run.summary, METHOD, settings):
         logger.info("evaluations: reusing %s", run.summary)
         summary: dict[str, Any] = read_json(run.summary)
         return summary
@@ -139,33 +138,39 @@ def evaluate_step(run: RunFolder) -> dict[str, Any]:
     data = load_text_data(run.cfg.data, "test")
     sae = ClassifSAE.load_from_disk(run.sae, device=str(pick_device(cfg.device)))
     embeddings = _embeddings(run, data, cfg) if "interpretability" in cfg.evals else None
-    evaluation = evaluate(sae, open_run_classifier(run), store, data, cfg, embeddings)
+    evaluation = evaluate(sae, open_run_classifier(run), store, data, cfg, embeddings, known)
     _write_results(run, evaluation, sae, settings)
     about = {
-        "run": run.folder.name,
+        "run": run.folder.resolve().name,
         "model": store.model_name,
         "hook": store.hook_name,
         "data": run.cfg.data.source,
         "class_names": list(store.class_names),
         "n_test_texts": len(store),
-        "context": cfg.context,
     }
-    return update_summary(run.summary, METHOD, evaluation, about)
+    return update_summary(run.summary, METHOD, evaluation, about, settings, cfg.context)
 
 
-def _is_done(result: Path, settings: str) -> bool:
-    return result.is_file() and read_json(result)["eval_result_unstructured"].get("settings_sha256") == settings
+def _known_results(run: RunFolder, settings: str) -> dict[str, Measures]:
+    """Results on disk that were made with the same settings, of whichever evaluations."""
+    found = {}
+    for name in get_args(EvalName):
+        if run.evaluation(name).is_file():
+            result = read_json(run.evaluation(name))
+            if result["eval_result_unstructured"].get("settings_sha256") == settings:
+                found[name] = Measures(result["eval_result_metrics"], result["eval_result_details"][0])
+    return found
 
 
 def _write_results(run: RunFolder, evaluation: Evaluation, sae: ClassifSAE, settings: str) -> None:
-    for name, measures in evaluation.measures.items():
+    for name in run.cfg.evaluate.evals:
         result = saebench_result(
             f"classif_{name}",
-            measures,
+            evaluation.measures[name],
             eval_config=asdict(run.cfg.evaluate),
             unstructured={"settings_sha256": settings, "warnings": list(evaluation.warnings)},
             sae_lens_id=METHOD,
-            sae_lens_release_id=run.folder.name,
+            sae_lens_release_id=run.folder.resolve().name,
             sae_cfg_dict=sae.cfg.to_dict(),
         )
         write_json(run.evaluation(name), result)

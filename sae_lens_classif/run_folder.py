@@ -5,20 +5,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sae_lens_classif.config import RunConfig
+from sae_lens_classif.config import FREE, RunConfig
 from sae_lens_classif.config_file import read_settings, write_settings
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import folder_is_writable, write_text
+from sae_lens_classif.files import folder_is_writable, sha256_of_json, write_text
 
 METHOD = "classifsae"
-# Which settings each finished result depends on, in the order of the steps.
-_DEPENDS = {
+# Which settings each finished result was made with, and which results are built on it.
+_DEPENDS: dict[str, tuple[str, ...]] = {
     "classifier": ("data", "prompt", "finetune"),
-    "activations": ("data", "prompt", "classifier", "cache"),
+    "activations/train": ("data", "prompt", "classifier", "cache"),
+    "activations/test": ("data", "prompt", "classifier", "cache"),
     f"saes/{METHOD}": ("sae", "train"),
 }
-# Settings that change how fast a result comes, not the result.
-_FREE = {"classifier.device", "cache.max_batch_tokens", "train.device"}
+_BUILT_ON = {
+    "classifier": ("activations/train", "activations/test", f"saes/{METHOD}"),
+    "activations/train": (f"saes/{METHOD}",),
+}
+_ONLY_FOR = {"activations/test": {"data.test", "data.max_test_texts"}, "": {"data.train", "data.max_train_texts"}}
 
 
 class RunFolder:
@@ -27,16 +31,19 @@ class RunFolder:
     Attributes:
         folder: The run folder.
         cfg: Its settings.
+        overwrite: Whether results of other settings or texts are made anew.
     """
 
-    def __init__(self, folder: str | Path, cfg: RunConfig) -> None:
+    def __init__(self, folder: str | Path, cfg: RunConfig, overwrite: bool = False) -> None:
         """
         Args:
             folder: The run folder; need not exist.
             cfg: The settings asked for.
+            overwrite: Whether results of other settings or texts are made anew.
         """
         self.folder = Path(folder)
         self.cfg = cfg
+        self.overwrite = overwrite
 
     @property
     def config_file(self) -> Path:
@@ -76,52 +83,82 @@ class RunFolder:
         """Headline numbers of every method."""
         return self.folder / "summary.json"
 
-    def claim(self, overwrite: bool = False) -> None:
+    def claim(self) -> None:
         """Refuse a folder whose results were made with other settings, or make room for new ones.
 
-        Args:
-            overwrite: Delete the results that the changed settings concern, and what builds on them.
+        With ``overwrite`` the results that changed settings concern are deleted, and what is built on them.
 
         Raises:
             UserError: Naming the first setting that differs.
         """
         folder_is_writable(self.folder)
         changed = self._changed() if self.config_file.is_file() else []
-        for number, (result, sections) in enumerate(_DEPENDS.items()):
-            concerns = [entry for entry in changed if entry[0].split(".")[0] in sections]
-            if not concerns or not (self.folder / result).exists():
-                continue
-            if not overwrite:
+        for result in _DEPENDS:
+            concerns = [entry for entry in changed if _concerns(entry[0], result)]
+            if concerns and self.overwrite:
+                self.remove(result)
+            elif concerns and (self.folder / result).exists():
                 name, old, new = concerns[0]
                 raise UserError(
                     f"{self.folder / result} was made with {name} = {old!r}, now {name} = {new!r} is asked for; "
                     "use another --run folder, or --overwrite to make it anew"
                 )
-            self._remove(list(_DEPENDS)[number:])
-            break
-        if overwrite and any(entry[0].split(".")[0] in ("sae", "train") for entry in changed):
+
+    def check_made_from(self, result: Path, noted: dict[str, Any], asked: dict[str, Any]) -> bool:
+        """Whether a finished result was made from what is asked for now.
+
+        Args:
+            result: Path of the result.
+            noted: What it was made from, as was written beside it.
+            asked: What it is to be made from.
+
+        Returns:
+            False where it was not, and has been deleted since that was asked for (``overwrite``).
+
+        Raises:
+            UserError: Where it was not.
+        """
+        different = [name for name, value in asked.items() if sha256_of_json(noted.get(name)) != sha256_of_json(value)]
+        if not different:
+            return True
+        if not self.overwrite:
+            raise UserError(
+                f"{result} was made with another {different[0]} than is asked for now (settings or texts); "
+                "use another --run folder, or --overwrite to make it anew"
+            )
+        self.remove(str(result.relative_to(self.folder)))
+        return False
+
+    def remove(self, result: str) -> None:
+        """Delete a result, what is built on it, and the evaluations."""
+        for path in (result, *_BUILT_ON.get(result, ()), f"evals/{METHOD}"):
+            shutil.rmtree(self.folder / path, ignore_errors=True)
+        if result != "activations/test":
             shutil.rmtree(self.training, ignore_errors=True)
+        self.summary.unlink(missing_ok=True)
 
     def note(self) -> None:
         """Write the settings into the folder, for the steps that come after the one that just ended."""
-        write_text(self.config_file, write_settings(to_plain(self.cfg)))
-
-    def _remove(self, results: list[str]) -> None:
-        for result in results:
-            shutil.rmtree(self.folder / result, ignore_errors=True)
-        for built in (self.training, self.folder / "evals" / METHOD):
-            shutil.rmtree(built, ignore_errors=True)
-        self.summary.unlink(missing_ok=True)
+        settings = to_plain(self.cfg)
+        del settings["evaluate"]["evals"]  # which to run is a matter of one command
+        write_text(self.config_file, write_settings(settings))
 
     def _changed(self) -> list[tuple[str, Any, Any]]:
-        noted = read_settings(self.config_file)
-        asked = to_plain(self.cfg)
+        noted, defaults = read_settings(self.config_file), to_plain(RunConfig())
         return [
-            (f"{section}.{name}", noted[section].get(name), value)
-            for section, settings in asked.items()
+            (f"{section}.{name}", old, value)
+            for section, settings in to_plain(self.cfg).items()
             for name, value in settings.items()
-            if section in noted and noted[section].get(name) != value and f"{section}.{name}" not in _FREE
+            # A setting that the folder does not know came later; it was made with its default.
+            if (old := noted.get(section, {}).get(name, defaults[section][name])) != value
+            and f"{section}.{name}" not in FREE
         ]
+
+
+def _concerns(setting: str, result: str) -> bool:
+    """Whether a result depends on a setting; that of one split is no matter to the other's."""
+    others = _ONLY_FOR["" if result == "activations/test" else "activations/test"]
+    return setting.split(".")[0] in _DEPENDS[result] and setting not in others
 
 
 def to_plain(cfg: RunConfig) -> dict[str, dict[str, Any]]:

@@ -57,6 +57,10 @@ class ActivationStore:
         d_in: Width of a hidden state.
         hook_name: Residual stream the states were taken from.
         class_names: Names of the C classes.
+        model_name: How the model is called.
+        context_size: Longest prompt, in tokens.
+        prepend_bos: Whether each prompt begins with a BOS token.
+        dtype: Precision of the states on disk.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -79,6 +83,8 @@ class ActivationStore:
         self.d_in: int = manifest["d_in"]
         self.hook_name: str = manifest["hook_name"]
         self.model_name: str = manifest["model_name"]
+        self.context_size: int = manifest["context_size"]
+        self.prepend_bos: bool = manifest["prepend_bos"]
         self.dtype: str = manifest["dtype"]
         self.class_names: tuple[str, ...] = tuple(manifest["class_names"])
         self._shard_size: int = manifest["shard_size"]

@@ -26,6 +26,8 @@ class StorePlan:
         class_names: Names of the C classes.
         n_texts: Number of texts.
         d_in: Width of a hidden state.
+        context_size: Longest prompt, in tokens.
+        prepend_bos: Whether each prompt begins with a BOS token.
         dtype: Precision on disk.
         shard_size: Texts a file.
     """
@@ -36,6 +38,8 @@ class StorePlan:
     class_names: tuple[str, ...]
     n_texts: int
     d_in: int
+    context_size: int
+    prepend_bos: bool
     dtype: str
     shard_size: int
 
@@ -95,7 +99,7 @@ class StoreWriter:
             texts: The n text indices.
 
         Raises:
-            UserError: If a state is not finite in the store's precision, or the disk is full.
+            UserError: If a state is not finite in the store's precision or all zero, or the disk is full.
         """
         hidden = hidden.to(getattr(torch, self.plan.dtype))
         finite = hidden.isfinite().all(dim=-1)
@@ -105,6 +109,12 @@ class StoreWriter:
                 f"the hidden state of text {first} is not finite in {self.plan.dtype} at {self.plan.hook_name} "
                 f"({int((~finite).sum())} such in this shard); check the model's weights, or set "
                 "classifier.dtype and cache.dtype to float32"
+            )
+        zero = ~hidden.any(dim=-1)
+        if zero.any():
+            raise UserError(
+                f"the hidden state of text {texts[int(zero.nonzero()[0])]} is all zero at {self.plan.hook_name}, and "
+                "cannot be brought to a norm; check the model's weights"
             )
         tensors = {
             "hidden": hidden.contiguous(),
@@ -120,7 +130,7 @@ class StoreWriter:
 
     def finish(self) -> None:
         """Write the manifest and give the store its name."""
-        shards = sorted(self._unfinished.glob("shard_*.safetensors"))
+        shards = [self._shard(number) for number in range(-(-self.plan.n_texts // self.plan.shard_size))]
         write_json(
             self._unfinished / MANIFEST,
             {

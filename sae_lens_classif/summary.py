@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from sae_lens_classif.evals.results import finite
 from sae_lens_classif.evaluating import Evaluation, describe_concepts
 from sae_lens_classif.files import read_json, write_json
 
@@ -20,7 +21,9 @@ HEADLINES = (
 )
 
 
-def update_summary(path: Path, method: str, evaluation: Evaluation, about: dict[str, Any]) -> dict[str, Any]:
+def update_summary(
+    path: Path, method: str, evaluation: Evaluation, about: dict[str, Any], settings: str, context: str
+) -> dict[str, Any]:
     """Put the numbers of one method into a run's summary, beside those of others.
 
     Args:
@@ -28,19 +31,32 @@ def update_summary(path: Path, method: str, evaluation: Evaluation, about: dict[
         method: Name of the method.
         evaluation: What the evaluations found.
         about: What the run is about: model, data, hook.
+        settings: Fingerprint of everything that the numbers depend on.
+        context: ``alone`` or ``in_context``.
 
     Returns:
         The whole summary.
     """
     summary = read_json(path) if path.is_file() else {"methods": {}}
-    entry = summary["methods"].setdefault(method, {})
     names = [name for headline in HEADLINES for name in (headline, f"{headline}_ci95")]
-    metrics = evaluation.metrics
-    entry.update({name: metrics[name] for name in names if name in metrics})
-    entry["warnings"] = list(evaluation.warnings)
-    entry["concepts"] = describe_concepts(evaluation.concepts)
+    metrics = finite(evaluation.metrics)
+    summary["methods"][method] = {
+        **{name: metrics[name] for name in names if name in metrics},
+        "context": context,
+        "warnings": list(evaluation.warnings),
+        "concepts": finite(describe_concepts(evaluation.concepts)),
+        "settings_sha256": settings,
+    }
     if "dataset_mean_cosine" in metrics:
         summary["dataset_mean_cosine"] = metrics["dataset_mean_cosine"]
     summary.update(about)
     write_json(path, summary)
     return summary
+
+
+def is_up_to_date(path: Path, method: str, settings: str) -> bool:
+    """Whether a summary holds a method's numbers for these settings."""
+    if not path.is_file():
+        return False
+    entry = read_json(path)["methods"].get(method, {})
+    return bool(entry.get("settings_sha256") == settings)

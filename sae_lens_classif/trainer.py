@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from sae_lens import SAETrainer
 from sae_lens.config import SAETrainerConfig
 from sae_lens.saes.sae import TrainStepOutput
 from safetensors.torch import load_file, save_file
+from torch.utils.hooks import RemovableHandle
 from tqdm.asyncio import tqdm_asyncio
 from typing_extensions import override
 
@@ -64,8 +66,11 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         self._last_metrics: dict[str, Any] = {}
         self.best_score: float | None = None
         self._best_weights: dict[str, torch.Tensor] = {}
+        self._gradient_hook: RemovableHandle | None = None
         if sae.cfg.unit_norm_decoder:
-            sae.W_dec.register_post_accumulate_grad_hook(lambda _: sae.remove_gradient_parallel_to_decoder_directions())
+            self._gradient_hook = sae.W_dec.register_post_accumulate_grad_hook(
+                lambda _: sae.remove_gradient_parallel_to_decoder_directions()
+            )
 
     @override
     def step(self, batch: torch.Tensor) -> TrainStepOutput:
@@ -107,7 +112,18 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         if sae.cfg.unit_norm_decoder:
             sae.set_decoder_norm_to_unit_norm()
         self._run_validation()
+        self._check_finite(all(bool(weight.isfinite().all()) for weight in sae.parameters()))
+        sae.set_predicted(None)
+        if self._gradient_hook is not None:
+            self._gradient_hook.remove()
         return sae
+
+    def _check_finite(self, finite: bool) -> None:
+        if not finite:
+            raise UserError(
+                f"the loss or a weight is no finite number any more at step {self.n_training_steps}; lower train.lr, "
+                "or use sae.normalize_activations constant_norm_rescale or sae.dead_latent_loss none"
+            )
 
     def load_best_weights(self) -> None:
         """Put the weights with the lowest validation loss into the SAE."""
@@ -137,6 +153,7 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         if self._validate is None:
             return
         measures = self._validate(self.sae)
+        self._check_finite(math.isfinite(measures["loss"]))
         self._write_log({f"validation/{name}": value for name, value in measures.items()})
         if self.best_score is None or measures["loss"] < self.best_score:
             self.best_score = measures["loss"]
@@ -159,6 +176,9 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
             if self.best_score is not None:
                 save_file(self._best_weights, folder / _BEST_WEIGHTS)
                 write_json(folder / _BEST_SCORE, self.best_score)
+        for older in Path(base).iterdir():
+            if older.name.isdigit() and int(older.name) < self.n_training_samples:
+                shutil.rmtree(older)
 
     def resume(self, checkpoint: Path) -> None:
         """Go on from a checkpoint, as if the run had never stopped.
@@ -176,15 +196,9 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
 
     # --- what one sees of a run ---
 
-    @override
-    def build_train_step_log_dict(self, output: TrainStepOutput, n_training_samples: int) -> dict[str, Any]:
-        """SAELens' measures of one step, and how many latents are dead."""
-        measures = super().build_train_step_log_dict(output, n_training_samples)
-        measures["metrics/dead_latents"] = measures["sparsity/dead_features"]
-        return measures
-
     def _log(self, output: TrainStepOutput) -> None:
         if self.n_training_steps % self._log_every == 0:
+            self._check_finite(bool(output.loss.isfinite()))
             self._last_metrics = self.build_train_step_log_dict(output, self.n_training_samples)
             self._write_log(self._last_metrics)
 
@@ -211,10 +225,10 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         super()._update_pbar(step_output, pbar, update_interval)
         if self.n_training_steps % update_interval == 0 and self._last_metrics:
             shown = {
-                "EV": "explained_variance",
-                "L0": "l0",
-                "dead": "dead_latents",
-                "head": "classifier_accuracy",
+                "EV": "metrics/explained_variance",
+                "L0": "metrics/l0",
+                "dead": "sparsity/dead_features",
+                "head": "metrics/classifier_accuracy",
             }
-            known = {key: self._last_metrics.get(f"metrics/{name}") for key, name in shown.items()}
+            known = {key: self._last_metrics.get(name) for key, name in shown.items()}
             pbar.set_postfix({key: f"{value:.3g}" for key, value in known.items() if value is not None})

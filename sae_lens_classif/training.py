@@ -1,5 +1,6 @@
 """Train a ClassifSAE on a store: from settings to weights, going on where a killed run stopped."""
 
+import contextlib
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from sae_lens.config import LoggingConfig, SAETrainerConfig
 from sae_lens.saes.sae import SAEMetadata, TrainStepInput
 
-from sae_lens_classif.config import SAESettings, TrainConfig
+from sae_lens_classif.config import FREE, SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import read_json, sha256_of_json, write_json
 from sae_lens_classif.store import ActivationStore, RowSplit
@@ -73,7 +74,8 @@ def train_classifsae(
 
 def made_from(store: ActivationStore, settings: SAESettings, train: TrainConfig) -> dict[str, Any]:
     """Everything that the weights of a training depend on, as JSON can hold it."""
-    return {"store": store.fingerprint(), "sae": asdict(settings), "train": {**asdict(train), "device": None}}
+    kept = {name: value for name, value in asdict(train).items() if f"train.{name}" not in FREE}
+    return {"store": store.fingerprint(), "sae": asdict(settings), "train": kept}
 
 
 def new_training_sae(store: ActivationStore, settings: SAESettings, train: TrainConfig) -> ClassifTrainingSAE:
@@ -88,18 +90,20 @@ def new_training_sae(store: ActivationStore, settings: SAESettings, train: Train
         d_in=store.d_in,
         n_classes=store.n_classes,
         total_training_steps=train.total_steps,
-        device=str(pick_device(train.device)),
         metadata=SAEMetadata(
             model_name=store.model_name,
             hook_name=store.hook_name,
             class_names=list(store.class_names),
-            prepend_bos=False,
+            context_size=store.context_size,
+            prepend_bos=store.prepend_bos,
+            model_from_pretrained_kwargs={},
         ),
         **asdict(settings),
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(train.seed)
-        return ClassifTrainingSAE(cfg)
+        torch.default_generator.manual_seed(train.seed)
+        sae = ClassifTrainingSAE(cfg)
+    return sae.to(str(pick_device(train.device)))  # drawn on the CPU: the same weights on every device
 
 
 def _trainer_config(train: TrainConfig, folder: Path | None, device: str) -> SAETrainerConfig:
@@ -177,9 +181,7 @@ def validation_measures(
     return totals
 
 
-def _wandb(train: TrainConfig, settings: SAESettings):  # type: ignore[no-untyped-def]
-    import contextlib
-
+def _wandb(train: TrainConfig, settings: SAESettings) -> contextlib.AbstractContextManager[Any]:
     if train.wandb_project is None:
         return contextlib.nullcontext()
     import wandb

@@ -74,6 +74,12 @@ class ClassifTrainingSAEConfig(TopKTrainingSAEConfig):
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least 0")
         if self.total_training_steps < 1:
             raise UserError(f"total_training_steps is {self.total_training_steps}; it must be at least 1")
+        if self.normalize_activations not in ("none", "constant_norm_rescale"):
+            raise UserError(
+                f"normalize_activations is {self.normalize_activations}; valid: none, constant_norm_rescale"
+            )
+        if self.use_sparse_activations or self.reshape_activations != "none":
+            raise UserError("use_sparse_activations and reshape_activations cannot be used with a ClassifSAE")
         if self.dead_latent_loss == "aux" and self.normalize_activations != "none":
             raise UserError(
                 "dead_latent_loss is aux, SAELens' own, which works only with normalize_activations none "
@@ -121,11 +127,11 @@ class ClassifTrainingSAE(TopKTrainingSAE):
         """Class logits of the head; see ``ClassifSAE.classify``."""
         return classify(z, self.classifier_weight, self.classifier_bias)
 
-    def set_predicted(self, predicted: torch.Tensor) -> None:
+    def set_predicted(self, predicted: torch.Tensor | None) -> None:
         """Give the predicted classes of the next batch.
 
         Args:
-            predicted: int64 (B,), each in 0..C-1.
+            predicted: int64 (B,), each in 0..C-1; None to forget the last ones.
         """
         self._predicted = predicted
 

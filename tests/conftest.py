@@ -1,5 +1,6 @@
 """A tiny real classifier, its texts and its hidden states, made once a session in a few seconds."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,14 @@ def classifier_folder(tmp_path_factory: pytest.TempPathFactory, train_data: Text
     folder = tmp_path_factory.mktemp("run") / "classifier"
     model, tokenizer = finetune(cfg, prompt, train_data, torch.device("cpu"))
     save_classifier(folder, model, tokenizer, prompt, train_data.class_names)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bare_folder(tmp_path_factory: pytest.TempPathFactory, classifier_folder: Path) -> Path:
+    """The same model as anyone else would save it: without a note of its prompt and classes."""
+    folder = tmp_path_factory.mktemp("bare") / "model"
+    shutil.copytree(classifier_folder, folder, ignore=shutil.ignore_patterns("classifier.json"))
     return folder
 
 

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import math
 
 import pytest
 import torch
@@ -103,10 +102,10 @@ def test_conditional_effects_are_means_over_living_concepts_of_means_over_their_
     assert [concept["n_texts"] for concept in measures.details["concepts"]] == [2, 0, 1, 0]
 
 
-def test_conditional_effects_without_any_active_concept_are_not_a_number_and_null_in_json() -> None:
+def test_conditional_effects_without_any_active_concept_are_none_and_null_in_json() -> None:
     nothing = torch.zeros(0, dtype=torch.int64)
     measures = conditional_causality(_logits(0, 1), nothing, nothing, torch.zeros(0, 3), torch.tensor([0, 1]), 2)
-    assert math.isnan(measures.metrics["conditional_tvd"])
+    assert measures.metrics["conditional_tvd"] is None and measures.metrics["conditional_tvd_ci95"] is None
     result = saebench_result(
         "classif_causality", measures, eval_config={}, unstructured={}, sae_lens_id="a",
         sae_lens_release_id="b", sae_cfg_dict={},
@@ -256,6 +255,7 @@ def test_warnings_say_what_to_do() -> None:
     }
     assert warnings_about(good) == []
     assert warnings_about({"recovery_accuracy": None}) == []
+    assert "No concept fires" in warnings_about({"max_activation_rate": 0.0})[0]
 
 
 def test_a_result_has_the_shape_of_saebench() -> None:

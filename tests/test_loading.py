@@ -20,6 +20,7 @@ from sae_lens_classif.hooks.loading import load_causal_lm, load_tokenizer, pick_
 from sae_lens_classif.hooks.open_classifier import CLASSIFIER_FILE, load_classifier
 from sae_lens_classif.hooks.prompt import PromptTokenizer
 from sae_lens_classif.hub import hub_is_reachable
+from tests.conftest import CLASS_NAMES
 
 WEIGHTS = "model.safetensors"
 
@@ -176,10 +177,17 @@ def test_states_or_logits_that_are_not_numbers_are_refused_and_no_store_is_left(
     assert not (tmp_path / "train").exists()
 
 
-def test_a_label_that_is_not_one_token_of_the_model_is_refused(classifier_folder: Path) -> None:
+def test_a_label_that_is_not_one_token_of_the_model_is_refused(bare_folder: Path) -> None:
     prompt = PromptConfig(template="{text}\n\nTopic:", label_word="antidisestablishment{id}")
     with pytest.raises(UserError, match="'antidisestablishment0' is not one token"):
-        load_classifier(classifier_folder, prompt=prompt)
+        load_classifier(bare_folder, CLASS_NAMES, prompt)
+
+
+def test_a_prompt_or_classes_that_the_model_was_not_tuned_with_are_refused(classifier_folder: Path) -> None:
+    with pytest.raises(UserError, match=r"classifier\.json says prompt = .*Topic.*asked for is .*OPTIONS"):
+        load_classifier(classifier_folder, prompt=PromptConfig())
+    with pytest.raises(UserError, match=r"classifier\.json says class_names = .*asked for is \('a', 'b'\)"):
+        load_classifier(classifier_folder, ("a", "b"))
 
 
 def test_the_context_of_a_model_limits_its_prompts(classifier: TextClassifier, classifier_folder: Path) -> None:

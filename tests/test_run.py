@@ -96,6 +96,7 @@ def test_other_settings_for_the_same_folder_are_refused_by_name(run: Path, capsy
 
 
 def test_one_evaluation_runs_as_a_module(run: Path) -> None:
+    before = _summary(run)
     (run / "evals" / "classifsae" / "causality.json").unlink()
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "sae_lens_classif.evals.causality", "--run", str(run)],
@@ -106,9 +107,20 @@ def test_one_evaluation_runs_as_a_module(run: Path) -> None:
     assert done.returncode == 0, done.stderr
     result = json.loads((run / "evals" / "classifsae" / "causality.json").read_text())
     assert result["eval_type_id"] == "classif_causality"
-    entry = _summary(run)["methods"]["classifsae"]
-    assert entry["conditional_tvd"] == result["eval_result_metrics"]["conditional_tvd"]
-    assert entry["concept_sim"] is not None
+    # What the other evaluations found with the same settings is still there, in the descriptions too.
+    assert _summary(run) == before
+    assert _summary(run)["methods"]["classifsae"]["conditional_tvd"] == result["eval_result_metrics"]["conditional_tvd"]
+
+
+def test_other_settings_of_the_evaluation_replace_all_numbers_of_the_summary(run: Path) -> None:
+    asked = ["--run", str(run), "--evaluate.evals", "[causality]", "--evaluate.n_bootstrap", "20"]
+    before = _summary(run)["methods"]["classifsae"]
+    main(["evaluate", *asked, "--evaluate.context", "in_context"])
+    inside = _summary(run)["methods"]["classifsae"]
+    assert inside["context"] == "in_context" and inside["conditional_tvd"] != before["conditional_tvd"]
+    assert "concept_sim" not in inside and inside["concepts"][0]["concept_sim"] is None
+    main(["evaluate", "--run", str(run), "--evaluate.context", "alone", "--evaluate.n_bootstrap", "50"])
+    assert _summary(run)["methods"]["classifsae"] == before
 
 
 def test_the_quickstart_runs_and_is_the_readme_s(demo_folder: Path) -> None:
@@ -124,4 +136,4 @@ def test_the_quickstart_runs_and_is_the_readme_s(demo_folder: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.strip().splitlines()
-    assert len(lines) == 5 and all("TVD" in line for line in lines)
+    assert 1 <= len(lines) <= 5 and all("TVD" in line for line in lines)

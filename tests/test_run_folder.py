@@ -24,7 +24,8 @@ from sae_lens_classif.config import (
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.run_folder import RunFolder
 
-RESULTS = ("classifier", "activations", "saes/classifsae")
+RESULTS = ("classifier", "activations/train", "activations/test", "saes/classifsae")
+STATES = {"activations/train", "activations/test"}
 
 
 def made(folder: Path, cfg: RunConfig, results: Iterable[str] = RESULTS) -> RunFolder:
@@ -60,7 +61,7 @@ def test_the_noted_settings_are_yaml_that_gives_the_same_run_again(tmp_path: Pat
         classifier=ClassifierConfig(hook="blocks.2.hook_resid_pre"),
         finetune=FinetuneConfig(max_steps=None, lr=1e-7),
         train=TrainConfig(keep="best", lr_end=0.0),
-        evaluate=EvaluateConfig(evals=("causality",)),
+        evaluate=EvaluateConfig(context="in_context"),
     )
     run = RunFolder(tmp_path / "new" / "run", cfg)
     run.claim()
@@ -81,8 +82,8 @@ CHANGES = [
         {"classifier"},
     ),
     (RunConfig(cache=CacheConfig(shard_size=7)), "cache.shard_size = 4096, now cache.shard_size = 7", {"classifier"}),
-    (RunConfig(sae=SAESettings(k=3)), "sae.k = 10, now sae.k = 3", {"classifier", "activations"}),
-    (RunConfig(train=TrainConfig(seed=5)), "train.seed = 0, now train.seed = 5", {"classifier", "activations"}),
+    (RunConfig(sae=SAESettings(k=3)), "sae.k = 10, now sae.k = 3", {"classifier", *STATES}),
+    (RunConfig(train=TrainConfig(seed=5)), "train.seed = 0, now train.seed = 5", {"classifier", *STATES}),
 ]
 
 
@@ -107,24 +108,24 @@ def test_overwrite_drops_what_the_changed_setting_concerns_and_what_builds_on_it
     run.evaluation("causality").parent.mkdir(parents=True)
     run.evaluation("causality").write_text("{}", encoding="utf-8")
     run.summary.write_text("{}", encoding="utf-8")
-    RunFolder(tmp_path, changed).claim(overwrite=True)
+    RunFolder(tmp_path, changed, overwrite=True).claim()
     assert there(tmp_path) == kept
     assert not run.evaluation("causality").exists(), "it was measured on what is gone"
     assert not run.summary.exists()
 
 
 def test_overwrite_also_drops_a_training_that_was_killed(tmp_path: Path) -> None:
-    run = made(tmp_path, RunConfig(), ["classifier", "activations"])
+    run = made(tmp_path, RunConfig(), ["classifier", *STATES])
     run.training.mkdir(parents=True)
-    RunFolder(tmp_path, RunConfig(train=TrainConfig(lr=1e-3))).claim(overwrite=True)
+    RunFolder(tmp_path, RunConfig(train=TrainConfig(lr=1e-3)), overwrite=True).claim()
     assert not run.training.exists()
-    assert there(tmp_path) == {"classifier", "activations"}
+    assert there(tmp_path) == {"classifier", *STATES}
 
 
 def test_the_same_settings_are_welcome_again_with_and_without_overwrite(tmp_path: Path) -> None:
     made(tmp_path, RunConfig())
     for overwrite in (False, True):
-        RunFolder(tmp_path, RunConfig()).claim(overwrite)
+        RunFolder(tmp_path, RunConfig(), overwrite).claim()
         assert there(tmp_path) == set(RESULTS)
 
 
@@ -147,12 +148,12 @@ def test_settings_that_change_no_result_may_change(tmp_path: Path, changed: RunC
 
 
 def test_settings_of_a_step_that_was_not_run_yet_may_change(tmp_path: Path) -> None:
-    made(tmp_path, RunConfig(), ["classifier", "activations"])
+    made(tmp_path, RunConfig(), ["classifier", *STATES])
     changed = replace(RunConfig(), sae=SAESettings(k=3))
     run = RunFolder(tmp_path, changed)
     run.claim()
     run.note()
-    assert there(tmp_path) == {"classifier", "activations"}
+    assert there(tmp_path) == {"classifier", *STATES}
     assert parse(["run", "--run", str(tmp_path)]).cfg == changed
 
 
@@ -181,3 +182,34 @@ def test_a_full_disk_is_told_and_leaves_no_settings_behind(tmp_path: Path, monke
     with pytest.raises(UserError, match=r"disk is full while writing .*config\.yaml; make room"):
         RunFolder(tmp_path, RunConfig()).note()
     assert not (tmp_path / "config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "kept"),
+    [
+        (DataConfig(max_test_texts=50), {"classifier", "activations/train", "saes/classifsae"}),
+        (DataConfig(test="other"), {"classifier", "activations/train", "saes/classifsae"}),
+        (DataConfig(max_train_texts=50), set[str]()),
+    ],
+)
+def test_a_setting_of_one_split_is_no_matter_to_what_the_other_made(
+    tmp_path: Path, changed: DataConfig, kept: set[str]
+) -> None:
+    made(tmp_path, RunConfig())
+    RunFolder(tmp_path, RunConfig(data=changed), overwrite=True).claim()
+    assert there(tmp_path) == kept
+
+
+def test_a_setting_that_an_older_folder_does_not_know_was_at_its_default(tmp_path: Path) -> None:
+    run = made(tmp_path, RunConfig())
+    noted = yaml.safe_load(run.config_file.read_text(encoding="utf-8"))
+    del noted["train"]["lr_end"]
+    run.config_file.write_text(yaml.safe_dump(noted), encoding="utf-8")
+    RunFolder(tmp_path, RunConfig()).claim()
+    with pytest.raises(UserError, match=r"train\.lr_end = 5e-07, now train\.lr_end = 0\.1"):
+        RunFolder(tmp_path, RunConfig(train=TrainConfig(lr_end=0.1))).claim()
+
+
+def test_which_evaluations_are_asked_for_is_not_noted(tmp_path: Path) -> None:
+    RunFolder(tmp_path, RunConfig(evaluate=EvaluateConfig(evals=("causality",)))).note()
+    assert parse(["run", "--run", str(tmp_path)]).cfg == RunConfig()

@@ -41,6 +41,8 @@ def _plan(n_texts: int = _N, d_in: int = _D_IN, dtype: str = "float32", shard_si
         class_names=("animals", "weather", "money"),
         n_texts=n_texts,
         d_in=d_in,
+        context_size=32,
+        prepend_bos=False,
         dtype=dtype,
         shard_size=shard_size,
     )
@@ -106,6 +108,8 @@ def test_the_manifest_says_what_the_store_is(tmp_path: Path) -> None:
         "fingerprints": {"model": "m" * 64, "data": "d" * 64, "prompt": "p" * 64},
         "model_name": "tiny",
         "hook_name": "blocks.2.hook_resid_pre",
+        "context_size": 32,
+        "prepend_bos": False,
         "class_names": ["animals", "weather", "money"],
         "n_texts": _N,
         "d_in": _D_IN,
@@ -208,7 +212,7 @@ def big_store(tmp_path: Path) -> Iterator[ActivationStore]:
     writer = StoreWriter(tmp_path / "big", _plan(n_texts, d_in, shard_size=size))
     classes = torch.zeros(size, dtype=torch.int64)
     for number, texts in list(writer.missing()):
-        hidden = torch.zeros(size, d_in)
+        hidden = torch.ones(size, d_in)
         hidden[:, 0] = torch.arange(texts.start, texts.stop)
         writer.write(number, hidden, classes, classes.clone(), texts)
         del hidden
@@ -241,7 +245,7 @@ def test_reading_a_big_store_at_random_does_not_keep_it_in_memory(big_store: Act
 @pytest.mark.parametrize("name", ["model", "data", "prompt"])
 @pytest.mark.parametrize("finished", [True, False])
 def test_a_store_of_another_model_data_set_or_template_is_refused_with_both_fingerprints(
-    tmp_path: Path, classifier: TextClassifier, classifier_folder: Path, test_data: TextData,
+    tmp_path: Path, classifier: TextClassifier, classifier_folder: Path, bare_folder: Path, test_data: TextData,
     monkeypatch: pytest.MonkeyPatch, name: str, finished: bool,
 ) -> None:  # fmt: skip
     folder, cfg, data = tmp_path / "store", CacheConfig(shard_size=16), test_data
@@ -260,7 +264,7 @@ def test_a_store_of_another_model_data_set_or_template_is_refused_with_both_fing
         data = TextData((*data.texts[:-1], "another text"), data.labels, data.class_names)
     else:
         other = load_classifier(
-            classifier_folder, prompt=PromptConfig(template="{text}\n\nSubject:", label_word="<|{id}|>")
+            bare_folder, data.class_names, PromptConfig(template="{text}\n\nSubject:", label_word="<|{id}|>")
         )
     found, asked = (
         Fingerprints(model.model_fingerprint, texts.fingerprint(), model.prompt_fingerprint())
