@@ -1,6 +1,7 @@
 """``ClassifSAE``: a TopK sparse autoencoder whose first latents feed a linear classification head."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,9 @@ from torch import nn
 from typing_extensions import override
 
 from sae_lens_classif.errors import UserError
+
+if TYPE_CHECKING:
+    from sae_lens_classif.training_sae import ClassifTrainingSAE
 
 ARCHITECTURE = "classifsae"
 
@@ -136,15 +140,15 @@ class ClassifSAE(TopKSAE):
             )
 
 
-def initialize_head(sae: nn.Module) -> None:
-    """Give an SAE a fresh head: uniform as in ``torch.nn.Linear``, on the SAE's device and dtype.
+def initialize_head(sae: "ClassifSAE | ClassifTrainingSAE") -> None:
+    """Give an SAE a fresh head: Kaiming-uniform weights, as its decoder has, and a bias of 0.
 
     Args:
-        sae: Has ``cfg.n_concepts``, ``cfg.n_classes``, ``dtype`` and ``device``.
+        sae: Gets ``classifier_weight`` (C, n_concepts) and ``classifier_bias`` (C,) in its own dtype and device.
     """
-    head = nn.Linear(sae.cfg.n_concepts, sae.cfg.n_classes, dtype=sae.dtype, device=sae.device)  # type: ignore
-    sae.classifier_weight = nn.Parameter(head.weight.data)
-    sae.classifier_bias = nn.Parameter(head.bias.data)
+    weight = torch.empty(sae.cfg.n_classes, sae.cfg.n_concepts, dtype=sae.dtype, device=sae.device)
+    sae.classifier_weight = nn.Parameter(nn.init.kaiming_uniform_(weight))
+    sae.classifier_bias = nn.Parameter(torch.zeros(sae.cfg.n_classes, dtype=sae.dtype, device=sae.device))
 
 
 def classify(z: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:

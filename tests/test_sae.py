@@ -186,3 +186,16 @@ def test_sizes_that_cannot_go_together_are_refused(changes: dict[str, float], me
     settings = {"d_in": 16, "d_sae": 40, "n_classes": 3, "total_training_steps": 10, **changes}
     with pytest.raises(UserError, match=message):
         ClassifTrainingSAEConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_an_untrained_sae_starts_as_the_paper_s() -> None:
+    torch.manual_seed(0)
+    cfg = ClassifTrainingSAEConfig(d_in=64, d_sae=400, n_classes=5, n_concepts=50, total_training_steps=1)
+    sae = ClassifTrainingSAE(cfg)
+    assert torch.equal(sae.W_enc, sae.W_dec.T)
+    for bias in (sae.b_enc, sae.b_dec, sae.classifier_bias):
+        assert not bias.any()
+    # Kaiming-uniform: within sqrt(6 / fan_in), with a variance of 2 / fan_in.
+    for weight, fan_in in ((sae.W_dec, 64), (sae.classifier_weight, 50)):
+        assert 0.9 * (6 / fan_in) ** 0.5 < weight.abs().max() <= (6 / fan_in) ** 0.5
+        assert weight.var().item() == pytest.approx(2 / fan_in, rel=0.15)
