@@ -89,6 +89,7 @@ def _training_arguments(cfg: FinetuneConfig, n_examples: int, folder: str, devic
         logging_strategy="no",
         save_strategy="no",
         report_to="none",
+        disable_tqdm=False,
         remove_unused_columns=False,
         use_cpu=device.type == "cpu",
         seed=cfg.seed,
