@@ -36,6 +36,3 @@ def reference(reference_dir: Path) -> Callable[[str], Reference]:
         )
 
     return load
-
-
-WEIGHTS = ("W_enc", "W_dec", "b_enc", "b_dec", "classifier_weight", "classifier_bias")
