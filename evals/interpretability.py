@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from sae_lens_classif.evals.bootstrap import bootstrap_interval, mean_of
-from sae_lens_classif.evals.results import Measures
+from sae_lens_classif.evals.results import Measures, finite
 
 TOP_CONCEPTS = 5
 SHARED = (1, 2, 3, 4)
@@ -89,11 +89,9 @@ def interpretability(
         "concept_sim_ci95": concept_interval,
         "concept_sim_unweighted": float(scores.mean()),
         "dataset_mean_cosine": float(of_data),
-        "sentence_sim": [_none_if_nan(value) for value in sentence.nanmean(dim=0).tolist()],
-        "sentence_sim_ci95": [
-            [_none_if_nan(value) for value in interval]  # type: ignore[attr-defined]
-            for interval in sentence_intervals
-        ],
+        # None where no text shares so many concepts with another.
+        "sentence_sim": finite(sentence.nanmean(dim=0).tolist()),
+        "sentence_sim_ci95": finite(sentence_intervals),
         **set_measures(member),
     }
     details = {
@@ -102,10 +100,6 @@ def interpretability(
         "jenks_break": [jenks_break(column) for column in concepts.T],
     }
     return Measures(metrics, details)
-
-
-def _none_if_nan(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _weighted(scores: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:

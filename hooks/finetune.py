@@ -1,6 +1,5 @@
 """Bring a decoder to the task: cross-entropy over the label tokens at the last prompt token (HF Trainer)."""
 
-import logging
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -24,8 +23,6 @@ from sae_lens_classif.hooks.loading import load_causal_lm, load_tokenizer
 from sae_lens_classif.hooks.progress import QuietProgress
 from sae_lens_classif.hooks.prompt import PromptTokenizer, label_words
 from sae_lens_classif.hooks.scratch import new_gpt_neox, train_tokenizer
-
-logger = logging.getLogger(__name__)
 
 
 def finetune(

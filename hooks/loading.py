@@ -1,6 +1,5 @@
 """Hugging Face models and tokenizers from a local folder or the Hub, with errors that say what to do."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hub import hub_is_reachable, hub_unreachable_message
-
-logger = logging.getLogger(__name__)
 
 
 def pick_device(device: str | None) -> torch.device:

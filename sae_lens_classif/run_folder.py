@@ -22,7 +22,8 @@ _BUILT_ON = {
     "classifier": ("activations/train", "activations/test", f"saes/{METHOD}"),
     "activations/train": (f"saes/{METHOD}",),
 }
-_ONLY_FOR = {"activations/test": {"data.test", "data.max_test_texts"}, "": {"data.train", "data.max_train_texts"}}
+_ONLY_FOR_TRAINING = {"data.train", "data.max_train_texts"}
+_ONLY_FOR_TESTING = {"data.test", "data.max_test_texts"}
 
 
 class RunFolder:
@@ -157,7 +158,7 @@ class RunFolder:
 
 def _concerns(setting: str, result: str) -> bool:
     """Whether a result depends on a setting; that of one split is no matter to the other's."""
-    others = _ONLY_FOR["" if result == "activations/test" else "activations/test"]
+    others = _ONLY_FOR_TRAINING if result == "activations/test" else _ONLY_FOR_TESTING
     return setting.split(".")[0] in _DEPENDS[result] and setting not in others
 
 
