@@ -9,10 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import sae_lens_classif as slc
+from sae_lens_classif.pipeline import open_run_classifier
+from sae_lens_classif.run_folder import RunFolder
 
 run = Path(sys.argv[1])
 cfg = slc.load_config(run / "config.yaml")
-classifier = slc.load_classifier(cfg.classifier.model or run / "classifier")
+classifier = open_run_classifier(RunFolder(run, cfg))
 states = slc.ActivationStore(run / "activations" / "train")
 test_states = slc.ActivationStore(run / "activations" / "test")
 test_data = slc.load_text_data(cfg.data, "test")
