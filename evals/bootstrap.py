@@ -8,17 +8,17 @@ Statistic = Callable[[torch.Tensor], torch.Tensor]
 _CHUNK = 2**24
 
 
-def bootstrap_interval(statistic: Statistic, n_texts: int, n_resamples: int, seed: int) -> list[float]:
-    """Percentile interval of a statistic over resampled texts.
+def resample(statistic: Statistic, n_texts: int, n_resamples: int, seed: int) -> torch.Tensor:
+    """Values of a statistic over resampled texts; the same seed draws the same texts for every statistic.
 
     Args:
-        statistic: From how often each text was drawn, float32 (r, N), to its values, float (r,) or (r, s).
+        statistic: From how often each text was drawn, float32 (r, N), to its values, float (r, s).
         n_texts: Number of texts N.
-        n_resamples: Number of resamplings.
+        n_resamples: Number of resamplings R.
         seed: Seed of the resampling.
 
     Returns:
-        ``[low, high]``, the 2.5 % and 97.5 % quantiles; for s statistics a list of s such pairs.
+        float64 (R, s).
     """
     generator = torch.Generator().manual_seed(seed)
     chunk = max(1, _CHUNK // n_texts)
@@ -27,9 +27,20 @@ def bootstrap_interval(statistic: Statistic, n_texts: int, n_resamples: int, see
         drawn = torch.randint(n_texts, (min(chunk, n_resamples - start), n_texts), generator=generator)
         weights = torch.zeros(drawn.shape).scatter_add_(1, drawn, torch.ones(drawn.shape))
         values.append(statistic(weights))
-    quantiles = torch.cat(values).double().nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
-    intervals: list[float] = quantiles.movedim(0, -1).tolist()
-    return intervals
+    return torch.cat(values).double()
+
+
+def interval(values: torch.Tensor) -> list[float]:
+    """The middle 95 % of resampled values.
+
+    Args:
+        values: float64 (R,); NaN where a resampling gave none.
+
+    Returns:
+        ``[low, high]``, the 2.5 % and 97.5 % quantiles.
+    """
+    low, high = values.nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return [low, high]
 
 
 def mean_of(values: torch.Tensor) -> Statistic:

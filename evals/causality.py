@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sae_lens_classif.evals.bootstrap import Statistic, bootstrap_interval
+from sae_lens_classif.evals.bootstrap import Statistic, resample
 from sae_lens_classif.evals.results import Measures
 from sae_lens_classif.evals.segments import Segments, segment_heads
 
@@ -95,10 +95,12 @@ def conditional_causality(
         }
         for concept, (tvd, flip, change) in enumerate(by_concept.T.tolist())
     ]
-    return Measures(
-        _headlines(by_concept[:, counts > 0], _mean_effects(values, active), len(labels), n_bootstrap, seed),
-        {"concepts": concepts},
-    )
+    of_living = by_concept[:, counts > 0]
+    if of_living.shape[1] == 0:
+        return Measures({key: None for name in _NAMES for key in (name, f"{name}_ci95")}, {"concepts": concepts})
+    measures = Measures(dict(zip(_NAMES, of_living.mean(dim=1).tolist(), strict=True)), {"concepts": concepts})
+    measures.add_intervals(_NAMES, resample(_mean_effects(values, active), len(labels), n_bootstrap, seed))
+    return measures
 
 
 def _mean_effects(values: torch.Tensor, active: torch.Tensor) -> Statistic:
@@ -110,17 +112,6 @@ def _mean_effects(values: torch.Tensor, active: torch.Tensor) -> Statistic:
         return (ratios * (counts > 0)[:, None]).sum(dim=2) / (counts > 0).sum(dim=1, keepdim=True)
 
     return statistic
-
-
-def _headlines(
-    of_living: torch.Tensor, statistic: Statistic, n_texts: int, n_bootstrap: int, seed: int
-) -> dict[str, Any]:
-    if of_living.shape[1] == 0:
-        return {key: None for name in _NAMES for key in (name, f"{name}_ci95")}
-    metrics: dict[str, Any] = dict(zip(_NAMES, of_living.mean(dim=1).tolist(), strict=True))
-    intervals = bootstrap_interval(statistic, n_texts, n_bootstrap, seed)
-    metrics.update({f"{name}_ci95": interval for name, interval in zip(_NAMES, intervals, strict=True)})
-    return metrics
 
 
 def global_causality(

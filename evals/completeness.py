@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sae_lens_classif.evals.bootstrap import bootstrap_interval, mean_of
+from sae_lens_classif.evals.bootstrap import mean_of, resample
 from sae_lens_classif.evals.results import Measures
 
 FIRES = 1e-6
@@ -54,16 +54,16 @@ def completeness(
         largest = (weights @ fires.float()).amax(dim=1) / weights.sum(dim=1)
         return torch.stack([*(mean(weights) for mean in means), largest], dim=1)
 
-    names = (*correct, "mean_activation_rate", "max_activation_rate")
-    intervals = bootstrap_interval(statistic, len(labels), n_bootstrap, seed)
-    metrics.update({f"{name}_ci95": interval for name, interval in zip(names, intervals, strict=True)})
     n_classes = bottleneck_logits.shape[1]
     details = {
         "activation_rate": rates.tolist(),
         "by_class_original": class_scores(predicted, labels, n_classes),
         "by_class_bottleneck": class_scores(recovered_class, labels, n_classes),
     }
-    return Measures(metrics, details)
+    measures = Measures(metrics, details)
+    names = (*correct, "mean_activation_rate", "max_activation_rate")
+    measures.add_intervals(names, resample(statistic, len(labels), n_bootstrap, seed))
+    return measures
 
 
 def class_scores(predicted: torch.Tensor, labels: torch.Tensor, n_classes: int) -> list[dict[str, float]]:

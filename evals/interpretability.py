@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sae_lens_classif.evals.bootstrap import bootstrap_interval, mean_of
+from sae_lens_classif.evals.bootstrap import interval, mean_of, resample
 from sae_lens_classif.evals.results import Measures, finite
 
 TOP_CONCEPTS = 5
@@ -83,15 +83,14 @@ def interpretability(
         weighted = _weighted(*_set_cosines(weights, member, unit))
         return torch.stack([weighted, *(mean_of(column)(weights) for column in sentence.T)], dim=1)
 
-    concept_interval, *sentence_intervals = bootstrap_interval(statistic, len(unit), n_bootstrap, seed)
+    resampled = resample(statistic, len(unit), n_bootstrap, seed)
     metrics: dict[str, Any] = {
         "concept_sim": float(_weighted(scores[None], pairs[None])),
-        "concept_sim_ci95": concept_interval,
         "concept_sim_unweighted": float(scores.mean()),
         "dataset_mean_cosine": float(of_data),
         # None where no text shares so many concepts with another.
         "sentence_sim": finite(sentence.nanmean(dim=0).tolist()),
-        "sentence_sim_ci95": finite(sentence_intervals),
+        "sentence_sim_ci95": finite([interval(column) for column in resampled[:, 1:].T]),
         **set_measures(member),
     }
     details = {
@@ -99,7 +98,9 @@ def interpretability(
         "activating_texts": member.sum(dim=0).tolist(),
         "jenks_break": [jenks_break(column) for column in concepts.T],
     }
-    return Measures(metrics, details)
+    measures = Measures(metrics, details)
+    measures.add_intervals(("concept_sim",), resampled[:, :1])
+    return measures
 
 
 def _weighted(scores: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:

@@ -3,10 +3,14 @@
 import math
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from sae_lens import __version__ as sae_lens_version
+
+from sae_lens_classif.evals.bootstrap import interval
 
 
 @dataclass(frozen=True)
@@ -16,10 +20,19 @@ class Measures:
     Attributes:
         metrics: Headline numbers, and ``<name>_ci95`` pairs beside them.
         details: Numbers a class, concept or ablation.
+        resamples: Values of the headline numbers over resampled texts, float64 (R,) each; those of two methods
+            can be compared one by one, since the same seed draws the same texts.
     """
 
     metrics: dict[str, Any]
     details: dict[str, Any] = field(default_factory=dict)
+    resamples: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def add_intervals(self, names: Sequence[str], values: torch.Tensor) -> None:
+        """Keep resampled values, float64 (R, s), of s headline numbers, and put their intervals beside these."""
+        for name, column in zip(names, values.T.contiguous(), strict=True):
+            self.resamples[name] = column
+            self.metrics[f"{name}_ci95"] = interval(column)
 
 
 def saebench_result(

@@ -77,7 +77,7 @@ class TextClassifier(ABC):
         """Run the rest of the model from replaced hidden states.
 
         Args:
-            hidden: float (B, d_model), in place of the last token's states.
+            hidden: float (B, d_model), in place of the last token's states; gradients flow back to it.
             context: Earlier tokens of the B prompts. Default: each state is a sequence of one token.
 
         Returns:

@@ -172,7 +172,6 @@ class HookedTransformerClassifier(TextClassifier):
         return Context(cast(torch.Tensor, residual), last.to(self.device))
 
     @override
-    @torch.no_grad()
     def logits_from(self, hidden: torch.Tensor, context: Context | None = None) -> torch.Tensor:
         hidden = hidden.to(self.device, self._W_label.dtype)
         if context is None:

@@ -13,9 +13,10 @@ from wrapt import register_post_import_hook
 
 if TYPE_CHECKING:
     from sae_lens_classif.caching import cache_states
-    from sae_lens_classif.concept_method import ClassifSAEConcepts, ConceptMethod
     from sae_lens_classif.config import (
+        BaselineConfig,
         CacheConfig,
+        CompareConfig,
         DataConfig,
         EvaluateConfig,
         FinetuneConfig,
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
     from sae_lens_classif.export import export_topk
     from sae_lens_classif.hooks.classifier import TextClassifier
     from sae_lens_classif.hooks.open_classifier import load_classifier
+    from sae_lens_classif.methods.base import ConceptMethod, FitTask, load_method
+    from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
+    from sae_lens_classif.methods.concept_shap import ConceptSHAP
+    from sae_lens_classif.methods.hi_concept import HIConcept
+    from sae_lens_classif.methods.ica import ICAConcepts
+    from sae_lens_classif.methods.random_directions import RandomDirections
+    from sae_lens_classif.methods.sae_probe import SAEProbeConcepts
     from sae_lens_classif.sae import ClassifSAE, ClassifSAEConfig
     from sae_lens_classif.store import ActivationStore
     from sae_lens_classif.trainer import ClassifSAETrainer
@@ -39,21 +47,29 @@ if TYPE_CHECKING:
 
 _HOME = {
     "ActivationStore": "store",
+    "BaselineConfig": "config",
     "CacheConfig": "config",
     "ClassifSAE": "sae",
-    "ClassifSAEConcepts": "concept_method",
+    "ClassifSAEConcepts": "methods.classif_sae",
     "ClassifSAEConfig": "sae",
     "ClassifSAETrainer": "trainer",
     "ClassifTrainingSAE": "training_sae",
     "ClassifTrainingSAEConfig": "training_sae",
+    "CompareConfig": "config",
     "Concept": "evaluating",
-    "ConceptMethod": "concept_method",
+    "ConceptMethod": "methods.base",
+    "ConceptSHAP": "methods.concept_shap",
     "DataConfig": "config",
     "EvaluateConfig": "config",
     "Evaluation": "evaluating",
     "FinetuneConfig": "config",
+    "FitTask": "methods.base",
+    "HIConcept": "methods.hi_concept",
+    "ICAConcepts": "methods.ica",
     "PromptConfig": "config",
+    "RandomDirections": "methods.random_directions",
     "RunConfig": "config",
+    "SAEProbeConcepts": "methods.sae_probe",
     "SAESettings": "config",
     "TextClassifier": "hooks.classifier",
     "TextData": "data",
@@ -64,6 +80,7 @@ _HOME = {
     "export_topk": "export",
     "load_classifier": "hooks.open_classifier",
     "load_config": "config_file",
+    "load_method": "methods.base",
     "load_text_data": "data",
     "train_classifsae": "training",
 }
@@ -71,6 +88,7 @@ _HOME = {
 __version__ = "0.1.0"
 __all__ = [
     "ActivationStore",
+    "BaselineConfig",
     "CacheConfig",
     "ClassifSAE",
     "ClassifSAEConcepts",
@@ -78,14 +96,21 @@ __all__ = [
     "ClassifSAETrainer",
     "ClassifTrainingSAE",
     "ClassifTrainingSAEConfig",
+    "CompareConfig",
     "Concept",
     "ConceptMethod",
+    "ConceptSHAP",
     "DataConfig",
     "EvaluateConfig",
     "Evaluation",
     "FinetuneConfig",
+    "FitTask",
+    "HIConcept",
+    "ICAConcepts",
     "PromptConfig",
+    "RandomDirections",
     "RunConfig",
+    "SAEProbeConcepts",
     "SAESettings",
     "TextClassifier",
     "TextData",
@@ -96,6 +121,7 @@ __all__ = [
     "export_topk",
     "load_classifier",
     "load_config",
+    "load_method",
     "load_text_data",
     "train_classifsae",
 ]

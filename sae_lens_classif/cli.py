@@ -1,4 +1,4 @@
-"""The command line: ``sae-lens-classif {finetune,cache,train,evaluate,run,demo}``."""
+"""The command line: ``sae-lens-classif {finetune,cache,train,evaluate,run,compare,demo}``."""
 
 import difflib
 import json
@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
@@ -25,8 +25,9 @@ _STEPS = {
     "cache": "Store the hidden state of every text: RUN/activations.",
     "train": "Train the ClassifSAE: RUN/saes/classifsae.",
     "evaluate": "Measure the concepts on the test texts: RUN/evals and RUN/summary.json.",
-    "run": "All four steps; what is done is reused.",
-    "demo": "All four steps on BBC news with a small model of its own, in a few minutes.",
+    "run": "The four steps above; what is done is reused.",
+    "compare": "Fit and measure other concept methods beside the ClassifSAE: RUN/comparison.{json,md,tex}.",
+    "demo": "Everything on BBC news with a small model of its own, in a few minutes.",
 }
 
 
@@ -211,24 +212,9 @@ def _execute(request: _Request) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("sae_lens_classif").setLevel(logging.INFO)
-    from rich.console import Console
-
-    from sae_lens_classif import pipeline
-    from sae_lens_classif.data import load_text_data
-    from sae_lens_classif.display import show_summary
-    from sae_lens_classif.run_folder import METHOD, RunFolder
+    from sae_lens_classif.commands import COMMANDS
+    from sae_lens_classif.run_folder import RunFolder
 
     run = RunFolder(request.folder, request.cfg, request.overwrite)
     run.claim()
-    steps: dict[str, tuple[Callable[[RunFolder], Any], ...]] = {
-        "finetune": (pipeline.finetune_step,),
-        "cache": (pipeline.cache_step,),
-        "train": (pipeline.train_step,),
-        "evaluate": (pipeline.evaluate_step,),
-    }
-    for step in steps.get(request.step, tuple(step for (step,) in steps.values())):
-        result = step(run)
-        run.note()
-    if request.step not in ("finetune", "cache", "train"):
-        texts = load_text_data(run.cfg.data, "test").texts
-        show_summary(Console(), result, METHOD, texts, run.folder)
+    COMMANDS[request.step](run)

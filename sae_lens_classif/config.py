@@ -9,13 +9,16 @@ from typing import Literal, get_args
 
 from sae_lens_classif.config_checks import require, require_choices, require_not_negative, require_positive
 from sae_lens_classif.config_classifier import CacheConfig, ClassifierConfig, DataConfig, FinetuneConfig, PromptConfig
+from sae_lens_classif.config_methods import BaselineConfig, CompareConfig
 from sae_lens_classif.errors import nearest
 
 EvalName = Literal["completeness", "causality", "interpretability"]
 __all__ = [
     "FREE",
+    "BaselineConfig",
     "CacheConfig",
     "ClassifierConfig",
+    "CompareConfig",
     "DataConfig",
     "EvalName",
     "EvaluateConfig",
@@ -45,6 +48,8 @@ class SAESettings:
         classifier_coefficient: Weight of the head's cross-entropy against the predicted class.
         schedule: ``reference``: constant weights, and from half of training on the reconstruction sends
             no gradient through the concepts. ``paper``: the first two weights fall linearly to 0.
+        head_init: How the head starts. ``by_class``: each concept speaks for one class, all classes alike.
+            ``kaiming``: at random, which short trainings hardly get away from.
         dead_latent_loss: ``ghost`` gradients, SAELens' own ``aux`` loss (needs ``normalize_activations``
             ``none``), or ``none``.
         normalize_activations: ``constant_norm_rescale`` gives every hidden state the norm sqrt(d_in).
@@ -61,6 +66,7 @@ class SAESettings:
     activation_rate_coefficient: float = 0.02
     classifier_coefficient: float = 1.0
     schedule: Literal["reference", "paper"] = "reference"
+    head_init: Literal["by_class", "kaiming"] = "by_class"
     dead_latent_loss: Literal["ghost", "aux", "none"] = "ghost"
     normalize_activations: Literal["constant_norm_rescale", "none"] = "constant_norm_rescale"
     mse_normalization: Literal["dense_batch", "none"] = "dense_batch"
@@ -91,6 +97,7 @@ class TrainConfig:
         lr: Learning rate of Adam at the start.
         lr_end: Learning rate at the end of its cosine.
         dead_after_steps: A latent that has not fired for so many steps is dead.
+        data_share: Share of the training texts that is used, after those held out are taken away.
         validation_share: Share of the training texts that is held out, to watch the training and, with
             ``keep: best``, to choose the weights.
         keep: ``best`` weights on the held-out share, or the ``last`` ones.
@@ -107,6 +114,7 @@ class TrainConfig:
     lr: float = 5e-5
     lr_end: float = 5e-7
     dead_after_steps: int = 100
+    data_share: float = 1.0
     validation_share: float = 0.05
     keep: Literal["best", "last"] = "last"
     n_validations: int = 20
@@ -132,6 +140,7 @@ class TrainConfig:
             0 <= self.validation_share < 1,
             f"train.validation_share is {self.validation_share}; it must be at least 0 and below 1",
         )
+        require(0 < self.data_share <= 1, f"train.data_share is {self.data_share}; it must be above 0 and at most 1")
         require(
             self.keep == "last" or self.validation_share > 0,
             "train.keep is best, which needs held-out texts: set train.validation_share above 0",
@@ -196,6 +205,8 @@ class RunConfig:
         sae: The sparse autoencoder and its loss.
         train: How the sparse autoencoder is trained.
         evaluate: How the concepts are measured on the test texts.
+        baselines: Concept methods that train no sparse autoencoder of their own.
+        compare: Which concept methods are compared.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -206,3 +217,5 @@ class RunConfig:
     sae: SAESettings = field(default_factory=SAESettings)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    baselines: BaselineConfig = field(default_factory=BaselineConfig)
+    compare: CompareConfig = field(default_factory=CompareConfig)

@@ -9,6 +9,9 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
+from sae_lens_classif.comparing import ComparedMethod
+from sae_lens_classif.tables import COLUMNS, Cell, best_methods, cell_of, marks
+
 _N_CONCEPTS = 5
 _N_TEXTS = 2
 _TEXT_WIDTH = 200
@@ -24,17 +27,25 @@ _ROWS = (
     ("conditional_accuracy_change", "Change of accuracy without a concept", True),
     ("concept_sim", "Likeness of a concept's texts (ConceptSim)", False),
 )
+# What a terminal has room for.
+_COMPARED = (
+    "recovery_accuracy",
+    "mean_activation_rate",
+    "conditional_tvd",
+    "conditional_label_flip_rate",
+    "concept_sim",
+    "c_v",
+)
 
 
-def show_summary(console: Console, summary: dict[str, Any], method: str, texts: Sequence[str], folder: Path) -> None:
-    """Print the end of a run.
+def show_summary(console: Console, summary: dict[str, Any], method: str, texts: Sequence[str]) -> None:
+    """Print the headline numbers of a method, its most influential concepts and its warnings.
 
     Args:
         console: Where to print.
         summary: Content of ``summary.json``.
         method: Which method's numbers.
         texts: Test texts, to show some of each concept's.
-        folder: The run folder.
     """
     entry = summary["methods"][method]
     console.print(_headlines(summary, entry))
@@ -44,6 +55,41 @@ def show_summary(console: Console, summary: dict[str, Any], method: str, texts: 
     console.print()
     for warning in entry["warnings"]:
         console.print(f"[yellow]Warning:[/] {escape(warning)}")
+
+
+def show_comparison(console: Console, methods: Sequence[ComparedMethod]) -> None:
+    """Print concept methods beside each other, how to read the table, and what must be known of each.
+
+    Args:
+        console: Where to print.
+        methods: The rows.
+    """
+    table = Table(title="Concept methods beside each other, rates in percent", title_justify="left")
+    table.add_column("Method")
+    columns = [column for column in COLUMNS if column[0] in _COMPARED]
+    for _, heading, _ in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
+    best = best_methods(methods)
+    for method in methods:
+        shown = [cell_of(method, column, best) for column in columns]
+        table.add_row(escape(method.title), *map(_compared, shown))
+    console.print(table)
+    console.print(marks(methods), "Intervals and more columns: comparison.md", style="dim", highlight=False)
+    for method in methods:
+        for note in method.notes:
+            console.print(f"[yellow]{escape(method.title)}:[/] {escape(note)}", highlight=False)
+
+
+def _compared(cell: Cell) -> str:
+    return (
+        f"[bold]{cell.value}[/]{'*' if cell.is_real else ' '}"
+        if cell.is_best
+        else f"{cell.value}{'*' if cell.is_real else ' '}"
+    )
+
+
+def show_folder(console: Console, folder: Path) -> None:
+    """Print where everything is."""
     console.print(f"Everything is in {escape(str(folder))}", soft_wrap=True)
 
 

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
+from sae_lens import SAE
 
-from sae_lens_classif.concept_method import ClassifSAEConcepts, ConceptMethod
 from sae_lens_classif.config import EvaluateConfig
 from sae_lens_classif.data import TextData
 from sae_lens_classif.errors import UserError
@@ -18,12 +18,19 @@ from sae_lens_classif.evals.interpretability import activating_sets, interpretab
 from sae_lens_classif.evals.keywords import key_words
 from sae_lens_classif.evals.results import Measures
 from sae_lens_classif.evals.segments import Segments, segment_heads, segments
+from sae_lens_classif.evals.topic_coherence import topic_coherence
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.interventions import InterventionLogits, run_interventions
+from sae_lens_classif.methods.base import ConceptMethod
+from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.sae import ClassifSAE
 from sae_lens_classif.store import ActivationStore
 
 _CHUNK = 8192
+_N_KEY_WORDS = 8
+_N_COHERENCE_WORDS = 10
+_N_CLOUD_WORDS = 40
+_NAN = "The method's activations are not all finite numbers (NaN or infinity); nothing was measured."
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ class Evaluation:
 
 
 def evaluate(
-    sae: ClassifSAE,
+    method: ConceptMethod | ClassifSAE,
     classifier: TextClassifier,
     store: ActivationStore,
     data: TextData,
@@ -80,29 +87,32 @@ def evaluate(
     embeddings: torch.Tensor | None = None,
     known: Mapping[str, Measures] | None = None,
 ) -> Evaluation:
-    """Measure completeness, causality and interpretability of an SAE's concepts.
+    """Measure completeness, causality and interpretability of a method's concepts.
 
     Args:
-        sae: A trained ClassifSAE.
+        method: A fitted concept method, or a trained ClassifSAE.
         classifier: The model it explains.
         store: Hidden states of the test texts.
         data: The test texts.
         cfg: Which evaluations, and how. Default: all, as in the paper.
         embeddings: float (N, e), sentence embeddings of the texts. Default: computed.
-        known: Results of other evaluations of the same SAE with the same settings, to be taken along.
+        known: Results of other evaluations of the same method with the same settings, to be taken along.
 
     Raises:
         UserError: If store, texts, model and SAE do not belong together.
     """
     cfg = cfg or EvaluateConfig()
-    _check_belong_together(sae, classifier, store, data)
+    if isinstance(method, ClassifSAE):
+        method = ClassifSAEConcepts(method)
+    _check_belong_together(method.autoencoder(), classifier, store, data)
     hidden = store.read("hidden").float()
-    method = ClassifSAEConcepts(sae)
     measured = _Measured(method, hidden, store, data, cfg, dict(known or {}))
+    if measured.has_nan():
+        return Evaluation({}, (), (_NAN,))
     if "completeness" in cfg.evals or "causality" in cfg.evals:
         measured.intervene(classifier)
     if "completeness" in cfg.evals:
-        measured.completeness(sae)
+        measured.completeness()
     if "causality" in cfg.evals:
         measured.causality()
     if "interpretability" in cfg.evals:
@@ -112,7 +122,9 @@ def evaluate(
     return measured.evaluation()
 
 
-def _check_belong_together(sae: ClassifSAE, classifier: TextClassifier, store: ActivationStore, data: TextData) -> None:
+def _check_belong_together(
+    sae: SAE[Any] | None, classifier: TextClassifier, store: ActivationStore, data: TextData
+) -> None:
     if store.fingerprints.data != data.fingerprint():
         raise UserError(f"{store.folder} was made from other texts than those given; run `cache` again")
     if store.fingerprints.model != classifier.model_fingerprint:
@@ -125,14 +137,17 @@ def _check_belong_together(sae: ClassifSAE, classifier: TextClassifier, store: A
             f"{store.folder} was made with another prompt, other classes or at another hook ({store.hook_name}) than "
             f"{classifier.name} is opened with ({classifier.hook_name}); open it as `cache` did, or run `cache` again"
         )
-    if sae.cfg.metadata.hook_name not in (None, store.hook_name):
+    if sae is None:
+        return
+    if isinstance(sae, ClassifSAE) and sae.cfg.metadata.hook_name not in (None, store.hook_name):
         raise UserError(
             f"the SAE was trained at {sae.cfg.metadata.hook_name}, the states of {store.folder} are from "
             f"{store.hook_name}; train on states of the same hook"
         )
-    if sae.cfg.d_in != store.d_in or sae.cfg.n_classes != store.n_classes:
+    n_classes = sae.cfg.n_classes if isinstance(sae, ClassifSAE) else store.n_classes
+    if sae.cfg.d_in != store.d_in or n_classes != store.n_classes:
         raise UserError(
-            f"the SAE has d_in {sae.cfg.d_in} and {sae.cfg.n_classes} classes, the states of {store.folder} have "
+            f"the SAE has d_in {sae.cfg.d_in} and {n_classes} classes, the states of {store.folder} have "
             f"{store.d_in} and {store.n_classes}; train on states of the same model"
         )
 
@@ -158,9 +173,12 @@ class _Measured:
         self._logits: InterventionLogits | None = None
         self._measures = measures
 
+    def has_nan(self) -> bool:
+        return not bool(self._concepts.isfinite().all())
+
     def intervene(self, classifier: TextClassifier) -> None:
         heads = segment_heads(self._segments.by_class) if "causality" in self._cfg.evals else []
-        groups = torch.zeros(len(heads), self._method.n_concepts, dtype=torch.bool)
+        groups = torch.zeros(len(heads), self._concepts.shape[1], dtype=torch.bool)
         for row, (_, _, concepts) in enumerate(heads):
             groups[row, list(concepts)] = True
         self._logits = run_interventions(
@@ -174,7 +192,7 @@ class _Measured:
             batch_size=self._cfg.batch_size,
         )
 
-    def completeness(self, sae: ClassifSAE) -> None:
+    def completeness(self) -> None:
         assert self._logits is not None
         measures = completeness(
             self._predicted,
@@ -184,12 +202,15 @@ class _Measured:
             n_bootstrap=self._cfg.n_bootstrap,
             seed=self._cfg.seed,
         )
-        measures.metrics.update(reconstruction_quality(self._batches(sae), sae.encode, sae))
-        measures.metrics["head_agreement"] = self._head_agreement(sae)
+        sae = self._method.autoencoder()
+        if sae is not None:
+            measures.metrics.update(reconstruction_quality(self._batches(sae), sae.encode, sae))
+        if isinstance(sae, ClassifSAE):
+            measures.metrics["head_agreement"] = self._head_agreement(sae)
         self._measures["completeness"] = measures
 
-    def _batches(self, sae: ClassifSAE) -> Iterator[torch.Tensor]:
-        return (part.to(sae.device) for part in self._hidden.split(_CHUNK))
+    def _batches(self, sae: SAE[Any]) -> Iterator[torch.Tensor]:
+        return (part.to(sae.device, sae.dtype) for part in self._hidden.split(_CHUNK))
 
     def _head_agreement(self, sae: ClassifSAE) -> float:
         with torch.no_grad():
@@ -205,7 +226,7 @@ class _Measured:
             logits.pair_concept,
             logits.pair,
             self._labels,
-            self._method.n_concepts,
+            self._concepts.shape[1],
             n_bootstrap=self._cfg.n_bootstrap,
             seed=self._cfg.seed,
         )
@@ -214,22 +235,27 @@ class _Measured:
         self._measures["causality"] = measures
 
     def interpretability(self, embeddings: torch.Tensor) -> None:
-        self._measures["interpretability"] = interpretability(
-            self._concepts, embeddings, n_bootstrap=self._cfg.n_bootstrap, seed=self._cfg.seed
-        )
+        measures = interpretability(self._concepts, embeddings, n_bootstrap=self._cfg.n_bootstrap, seed=self._cfg.seed)
+        words = key_words(self._data.texts, activating_sets(self._concepts), _N_CLOUD_WORDS)
+        coherence = topic_coherence([list(own)[:_N_COHERENCE_WORDS] for own in words], self._data.texts)
+        measures.metrics.update(coherence.metrics)
+        measures.details.update(coherence.details, key_words=words)
+        self._measures["interpretability"] = measures
 
     def evaluation(self) -> Evaluation:
         metrics = {name: value for measures in self._measures.values() for name, value in measures.metrics.items()}
         return Evaluation(self._measures, self._describe(), tuple(warnings_about(metrics)))
 
     def _describe(self) -> tuple[Concept, ...]:
-        words = key_words(self._data.texts, activating_sets(self._concepts))
+        words = self._details("interpretability", "key_words")
+        if words is None:
+            words = key_words(self._data.texts, activating_sets(self._concepts), _N_KEY_WORDS)
         rates = (self._concepts.abs() > FIRES).double().mean(dim=0).tolist()
         causal = self._details("causality", "concepts")
         similar = self._details("interpretability", "concept_sim")
         order = self._concepts.abs().argsort(dim=0, descending=True, stable=True)[: self._cfg.top_texts]
         concepts = []
-        for index in range(self._method.n_concepts):
+        for index in range(self._concepts.shape[1]):
             class_ = self._segments.class_of(index)
             if class_ is None:
                 continue
@@ -239,7 +265,7 @@ class _Measured:
                 Concept(
                     index=index,
                     class_name=self._data.class_names[class_],
-                    key_words=tuple(words[index]),
+                    key_words=tuple(words[index])[:_N_KEY_WORDS],
                     activation_rate=rates[index],
                     tvd=tvd,
                     influence=rates[index] * tvd if tvd is not None else None,

@@ -3,19 +3,21 @@
 import logging
 import shutil
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from sae_lens_classif.caching import cache_states
-from sae_lens_classif.config import EvalName, EvaluateConfig, PromptConfig
+from sae_lens_classif.config import PromptConfig
 from sae_lens_classif.data import Split, TextData, load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.embeddings import embed_texts
-from sae_lens_classif.evals.results import Measures, saebench_result
-from sae_lens_classif.evaluating import Evaluation, evaluate
+from sae_lens_classif.evals.results import Measures
+from sae_lens_classif.evaluating import evaluate
+from sae_lens_classif.evaluation_files import EvaluationFiles
 from sae_lens_classif.files import (
     explain_full_disk,
     new_folder,
@@ -28,6 +30,8 @@ from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.finetune import finetune
 from sae_lens_classif.hooks.loading import pick_device
 from sae_lens_classif.hooks.open_classifier import CLASSIFIER_FILE, load_classifier, save_classifier
+from sae_lens_classif.methods.base import ConceptMethod
+from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.run_folder import METHOD, RunFolder
 from sae_lens_classif.sae import ClassifSAE
 from sae_lens_classif.store import ActivationStore
@@ -35,6 +39,7 @@ from sae_lens_classif.summary import is_up_to_date, update_summary
 from sae_lens_classif.training import LOG_FILE, made_from, train_classifsae
 
 logger = logging.getLogger(__name__)
+_FORMAT = 2  # of what the evaluations write
 _SETTINGS = "runner_cfg.json"  # the name under which SAELens' uploader takes a training's settings along
 
 
@@ -118,29 +123,111 @@ def evaluate_step(run: RunFolder) -> dict[str, Any]:
     Returns:
         The summary.
     """
+    evaluate_method(run, *load_trained(run), METHOD, run.evaluations(METHOD), TestSplit(run))
+    summary: dict[str, Any] = read_json(run.summary)
+    return summary
+
+
+def load_trained(run: RunFolder) -> tuple[ClassifSAEConcepts, str]:
+    """The run's own ClassifSAE, and the SHA-256 of its weights.
+
+    Raises:
+        UserError: If it is not trained yet.
+    """
     if not (run.sae / _SETTINGS).is_file():
         raise UserError(f"{run.sae} holds no trained SAE; run the step `train` first")
-    store = ActivationStore(run.activations("test"))
+    sae = ClassifSAE.load_from_disk(run.sae, device=str(pick_device(run.cfg.evaluate.device)))
+    return ClassifSAEConcepts(sae), sha256_of_file(run.sae / "sae_weights.safetensors")
+
+
+class TestSplit:
+    """The test texts of a run and what belongs to them, each loaded when it is first needed."""
+
+    __test__ = False  # no test of pytest's
+
+    def __init__(self, run: RunFolder) -> None:
+        """
+        Args:
+            run: The run folder; holds ``activations/test``.
+        """
+        self._run = run
+        self.store = ActivationStore(run.activations("test"))
+
+    @cached_property
+    def data(self) -> TextData:
+        """The texts, after their hidden states were found to be what `cache` wrote."""
+        self.store.verify()
+        return load_text_data(self._run.cfg.data, "test")
+
+    @cached_property
+    def classifier(self) -> TextClassifier:
+        """The model that is explained."""
+        return open_run_classifier(self._run)
+
+    @cached_property
+    def embeddings(self) -> torch.Tensor:
+        """Sentence embeddings, float32 (N, e), kept on disk for the next run."""
+        cfg = self._run.cfg.evaluate
+        key = sha256_of_json([self.data.fingerprint(), cfg.sentence_encoder])
+        file = self._run.embeddings / f"{key[:16]}.safetensors"
+        if not file.is_file():
+            embeddings = embed_texts(self.data.texts, cfg.sentence_encoder, cfg.device)
+            self._run.embeddings.mkdir(parents=True, exist_ok=True)
+            with explain_full_disk(file):
+                save_file({"embeddings": embeddings}, file.with_suffix(".partial"))
+            file.with_suffix(".partial").replace(file)
+        return load_file(file)["embeddings"]
+
+
+def evaluate_method(
+    run: RunFolder,
+    method: ConceptMethod,
+    weights: str,
+    name: str,
+    folder: Path,
+    split: TestSplit,
+    in_summary: bool = True,
+) -> dict[str, Measures]:
+    """Measure a fitted method on the test texts, or read what was measured before.
+
+    Args:
+        run: The run folder.
+        method: The fitted method.
+        weights: SHA-256 of what it learned.
+        name: Its name.
+        folder: Where its results belong.
+        split: The test texts.
+        in_summary: Whether its numbers go into ``summary.json``.
+
+    Returns:
+        One ``Measures`` for each evaluation; none where the method gave NaN.
+    """
     cfg = run.cfg.evaluate
     settings = sha256_of_json(
         {
+            "format": _FORMAT,
             "evaluate": {**asdict(cfg), "device": None, "evals": None, "batch_size": None},
-            "sae": sha256_of_file(run.sae / "sae_weights.safetensors"),
-            "store": store.fingerprint(),
+            "sae": weights,
+            "store": split.store.fingerprint(),
         }
     )
-    known = _known_results(run, settings)
-    if set(cfg.evals) <= known.keys() and is_up_to_date(run.summary, METHOD, settings):
-        logger.info("evaluations: reusing %s", run.summary)
-        summary: dict[str, Any] = read_json(run.summary)
-        return summary
-    store.verify()
-    data = load_text_data(run.cfg.data, "test")
-    sae = ClassifSAE.load_from_disk(run.sae, device=str(pick_device(cfg.device)))
-    embeddings = _embeddings(run, data, cfg) if "interpretability" in cfg.evals else None
-    evaluation = evaluate(sae, open_run_classifier(run), store, data, cfg, embeddings, known)
-    _write_results(run, evaluation, sae, settings)
-    about = {
+    files = EvaluationFiles(folder, settings)
+    known = files.known()
+    is_noted = not in_summary or is_up_to_date(run.summary, name, settings)
+    if set(cfg.evals) <= known.keys() and is_noted:
+        logger.info("evaluations: reusing %s", folder)
+        return known
+    embeddings = split.embeddings if "interpretability" in cfg.evals else None
+    evaluation = evaluate(method, split.classifier, split.store, split.data, cfg, embeddings, known)
+    sae = method.autoencoder()
+    files.write(evaluation, cfg, name, run.folder.resolve().name, sae.cfg.to_dict() if sae is not None else {})
+    if in_summary:
+        update_summary(run.summary, name, evaluation, _about(run, split.store), settings, cfg.context)
+    return evaluation.measures
+
+
+def _about(run: RunFolder, store: ActivationStore) -> dict[str, Any]:
+    return {
         "run": run.folder.resolve().name,
         "model": store.model_name,
         "hook": store.hook_name,
@@ -148,42 +235,3 @@ def evaluate_step(run: RunFolder) -> dict[str, Any]:
         "class_names": list(store.class_names),
         "n_test_texts": len(store),
     }
-    return update_summary(run.summary, METHOD, evaluation, about, settings, cfg.context)
-
-
-def _known_results(run: RunFolder, settings: str) -> dict[str, Measures]:
-    """Results on disk that were made with the same settings, of whichever evaluations."""
-    found = {}
-    for name in get_args(EvalName):
-        if run.evaluation(name).is_file():
-            result = read_json(run.evaluation(name))
-            if result["eval_result_unstructured"].get("settings_sha256") == settings:
-                found[name] = Measures(result["eval_result_metrics"], result["eval_result_details"][0])
-    return found
-
-
-def _write_results(run: RunFolder, evaluation: Evaluation, sae: ClassifSAE, settings: str) -> None:
-    for name in run.cfg.evaluate.evals:
-        result = saebench_result(
-            f"classif_{name}",
-            evaluation.measures[name],
-            eval_config=asdict(run.cfg.evaluate),
-            unstructured={"settings_sha256": settings, "warnings": list(evaluation.warnings)},
-            sae_lens_id=METHOD,
-            sae_lens_release_id=run.folder.resolve().name,
-            sae_cfg_dict=sae.cfg.to_dict(),
-        )
-        write_json(run.evaluation(name), result)
-
-
-def _embeddings(run: RunFolder, data: TextData, cfg: EvaluateConfig) -> torch.Tensor:
-    """Sentence embeddings of the test texts, kept for the next method or evaluation."""
-    key = sha256_of_json([data.fingerprint(), cfg.sentence_encoder])
-    file = run.embeddings / f"{key[:16]}.safetensors"
-    if not file.is_file():
-        embeddings = embed_texts(data.texts, cfg.sentence_encoder, cfg.device)
-        run.embeddings.mkdir(parents=True, exist_ok=True)
-        with explain_full_disk(file):
-            save_file({"embeddings": embeddings}, file.with_suffix(".partial"))
-        file.with_suffix(".partial").replace(file)
-    return load_file(file)["embeddings"]

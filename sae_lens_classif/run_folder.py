@@ -19,8 +19,10 @@ _DEPENDS: dict[str, tuple[str, ...]] = {
     f"saes/{METHOD}": ("sae", "train"),
 }
 _BUILT_ON = {
-    "classifier": ("activations/train", "activations/test", f"saes/{METHOD}"),
-    "activations/train": (f"saes/{METHOD}",),
+    "classifier": ("activations/train", "activations/test", f"saes/{METHOD}", "methods", "evals"),
+    "activations/train": (f"saes/{METHOD}", "methods", "evals"),
+    "activations/test": ("evals",),
+    f"saes/{METHOD}": (f"evals/{METHOD}",),
 }
 _ONLY_FOR_TRAINING = {"data.train", "data.max_train_texts"}
 _ONLY_FOR_TESTING = {"data.test", "data.max_test_texts"}
@@ -75,9 +77,19 @@ class RunFolder:
         """Sentence embeddings of the test texts."""
         return self.folder / "embeddings"
 
-    def evaluation(self, name: str) -> Path:
-        """Result of one evaluation."""
-        return self.folder / "evals" / METHOD / f"{name}.json"
+    def method(self, name: str, seed: int) -> Path:
+        """A concept method that ``compare`` fitted."""
+        return self.folder / "methods" / name / f"seed-{seed}"
+
+    def evaluations(self, name: str, seed: int | None = None) -> Path:
+        """Results of a method: of the run's own ClassifSAE, or of a method that ``compare`` fitted with a seed."""
+        folder = self.folder / "evals" / name
+        return folder if seed is None else folder / f"seed-{seed}"
+
+    @property
+    def figures(self) -> Path:
+        """Figures, PNG and SVG."""
+        return self.folder / "figures"
 
     @property
     def summary(self) -> Path:
@@ -132,11 +144,13 @@ class RunFolder:
 
     def remove(self, result: str) -> None:
         """Delete a result, what is built on it, and the evaluations."""
-        for path in (result, *_BUILT_ON.get(result, ()), f"evals/{METHOD}"):
+        built_on = _BUILT_ON.get(result, ())
+        for path in (result, *built_on):
             shutil.rmtree(self.folder / path, ignore_errors=True)
-        if result != "activations/test":
+        if built_on:
+            self.summary.unlink(missing_ok=True)
+        if built_on and result != "activations/test":
             shutil.rmtree(self.training, ignore_errors=True)
-        self.summary.unlink(missing_ok=True)
 
     def note(self) -> None:
         """Write the settings into the folder, for the steps that come after the one that just ended."""

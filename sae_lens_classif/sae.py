@@ -1,5 +1,6 @@
 """``ClassifSAE``: a TopK sparse autoencoder whose first latents feed a linear classification head."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -140,15 +141,25 @@ class ClassifSAE(TopKSAE):
             )
 
 
-def initialize_head(sae: "ClassifSAE | ClassifTrainingSAE") -> None:
-    """Give an SAE a fresh head: Kaiming-uniform weights, as its decoder has, and a bias of 0.
+def initialize_head(sae: "ClassifSAE | ClassifTrainingSAE", head_init: str = "kaiming") -> None:
+    """Give an SAE a fresh head, with a bias of 0.
 
     Args:
         sae: Gets ``classifier_weight`` (C, n_concepts) and ``classifier_bias`` (C,) in its own dtype and device.
+        head_init: ``kaiming``: uniform weights, as its decoder has. ``by_class``: concept j speaks for class
+            j mod C and alike against the others, with the same root mean square; as ``kaiming`` where there are
+            fewer concepts than classes.
     """
-    weight = torch.empty(sae.cfg.n_classes, sae.cfg.n_concepts, dtype=sae.dtype, device=sae.device)
-    sae.classifier_weight = nn.Parameter(nn.init.kaiming_uniform_(weight))
-    sae.classifier_bias = nn.Parameter(torch.zeros(sae.cfg.n_classes, dtype=sae.dtype, device=sae.device))
+    n_classes, n_concepts = sae.cfg.n_classes, sae.cfg.n_concepts
+    weight = torch.empty(n_classes, n_concepts, dtype=sae.dtype, device=sae.device)
+    nn.init.kaiming_uniform_(weight)
+    if head_init == "by_class" and n_classes <= n_concepts:
+        own = torch.arange(n_concepts, device=sae.device) % n_classes
+        others = math.sqrt(2 / (n_concepts * (n_classes - 1)))
+        weight = torch.full_like(weight, -others)
+        weight[own, torch.arange(n_concepts, device=sae.device)] = (n_classes - 1) * others
+    sae.classifier_weight = nn.Parameter(weight)
+    sae.classifier_bias = nn.Parameter(torch.zeros(n_classes, dtype=sae.dtype, device=sae.device))
 
 
 def classify(z: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """The last-token activations store: hidden state, predicted class, label and index of every text, on disk."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -90,6 +91,7 @@ class ActivationStore:
         self._shard_size: int = manifest["shard_size"]
         self._n_texts: int = manifest["n_texts"]
         self._checksums: dict[str, str] = manifest["sha256"]
+        self._predicted: torch.Tensor | None = None
         self._shards = [SafetensorsMap(self.folder / name) for name in self._checksums]
 
     def __len__(self) -> int:
@@ -102,7 +104,10 @@ class ActivationStore:
 
     def fingerprint(self) -> str:
         """SHA-256 over the store's fingerprints and the checksums of its files."""
-        return sha256_of_json([asdict(self.fingerprints), self._checksums])
+        content = [asdict(self.fingerprints), self._checksums]
+        if self._predicted is not None:
+            content.append({"predicted": sha256_of_json(self._predicted.tolist())})
+        return sha256_of_json(content)
 
     def verify(self) -> None:
         """Compare every file with its checksum.
@@ -126,6 +131,8 @@ class ActivationStore:
         Returns:
             (m, d_in) for ``hidden``, (m,) for the others.
         """
+        if name == "predicted" and self._predicted is not None:
+            return self._predicted[torch.from_numpy(rows)]
         shard_of = rows // self._shard_size
         out: torch.Tensor | None = None
         for shard in np.unique(shard_of):
@@ -142,12 +149,32 @@ class ActivationStore:
         """Read consecutive rows; see ``rows``."""
         return self.rows(name, np.arange(start, len(self) if stop is None else stop))
 
-    def training_rows(self, validation_share: float, seed: int) -> "RowSplit":
-        """Split the rows at random into training rows and held-out ones."""
+    def relabelled(self, predicted: torch.Tensor) -> "ActivationStore":
+        """The same states with other classes in the place of the predicted ones, for a control.
+
+        Args:
+            predicted: int64 (N,).
+        """
+        other = copy.copy(self)
+        other._predicted = predicted
+        return other
+
+    def training_rows(self, validation_share: float, seed: int, share: float = 1.0) -> "RowSplit":
+        """Split the rows at random into training rows and held-out ones.
+
+        Args:
+            validation_share: Share of the rows that is held out.
+            seed: Chooses both, and the order.
+            share: Share of the other rows that is trained on.
+
+        Raises:
+            UserError: If no row is left to train on.
+        """
         n_held_out = int(validation_share * len(self))
-        if len(self) - n_held_out < 1:
+        n_training = int(share * (len(self) - n_held_out) + 1e-9)
+        if n_training < 1:
             raise UserError(f"{self.folder} has {len(self)} texts; none is left to train on")
-        return RowSplit(len(self), n_held_out, seed)
+        return RowSplit(len(self), n_held_out, n_training, seed)
 
     def batches(self, batch_size: int, split: "RowSplit", start: int = 0) -> Iterator[torch.Tensor]:
         """Serve shuffled batches of the training rows for ever.
@@ -186,11 +213,13 @@ class RowSplit:
     Attributes:
         n_rows: Rows in all.
         n_held_out: How many of them are held out.
+        n_training: How many of the others are trained on.
         seed: Chooses both.
     """
 
     n_rows: int
     n_held_out: int
+    n_training: int
     seed: int
 
     def held_out(self, positions: Rows) -> Rows:
@@ -199,10 +228,9 @@ class RowSplit:
 
     def training(self, positions: Rows) -> Rows:
         """Rows at positions 0, 1, ... of the endless stream of training epochs."""
-        n_training = self.n_rows - self.n_held_out
-        epochs, offsets = np.divmod(positions, n_training)
+        epochs, offsets = np.divmod(positions, self.n_training)
         shuffled = np.empty_like(offsets)
         for epoch in np.unique(epochs):
             here = epochs == epoch
-            shuffled[here] = permute(offsets[here], n_training, self.seed, int(epoch) + 1)
+            shuffled[here] = permute(offsets[here], self.n_training, self.seed, int(epoch) + 1)
         return permute(self.n_held_out + shuffled, self.n_rows, self.seed)

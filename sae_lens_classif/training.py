@@ -43,7 +43,7 @@ def train_classifsae(
         UserError: If the settings do not fit each other or the store, or the folder is of another training.
     """
     settings, train = settings or SAESettings(), train or TrainConfig()
-    split = store.training_rows(train.validation_share, train.seed)
+    split = store.training_rows(train.validation_share, train.seed, train.data_share)
     if train.keep == "best" and not split.n_held_out:
         raise UserError(
             f"train.keep is best, but train.validation_share = {train.validation_share} of {len(store)} texts is none; "

@@ -39,6 +39,7 @@ class ClassifTrainingSAEConfig(TopKTrainingSAEConfig):
         activation_rate_coefficient: Weight of the activation-rate term.
         classifier_coefficient: Weight of the head's cross-entropy.
         schedule: ``reference`` or ``paper``; see ``sae_lens_classif.schedules``.
+        head_init: ``by_class`` or ``kaiming``; see ``sae_lens_classif.sae.initialize_head``.
         dead_latent_loss: ``ghost`` gradients, SAELens' own ``aux`` loss, or ``none``.
         mse_normalization: ``dense_batch``, or ``none`` for SAELens' own error.
         unit_norm_decoder: Keep the decoder's rows at norm 1.
@@ -57,6 +58,7 @@ class ClassifTrainingSAEConfig(TopKTrainingSAEConfig):
     activation_rate_coefficient: float = 0.02
     classifier_coefficient: float = 1.0
     schedule: Literal["reference", "paper"] = "reference"
+    head_init: Literal["by_class", "kaiming"] = "by_class"
     dead_latent_loss: Literal["ghost", "aux", "none"] = "ghost"
     mse_normalization: Literal["dense_batch", "none"] = "dense_batch"
     unit_norm_decoder: bool = True
@@ -121,7 +123,7 @@ class ClassifTrainingSAE(TopKTrainingSAE):
     @override
     def initialize_weights(self) -> None:
         super().initialize_weights()
-        initialize_head(self)
+        initialize_head(self, self.cfg.head_init)
 
     def classify(self, z: torch.Tensor) -> torch.Tensor:
         """Class logits of the head; see ``ClassifSAE.classify``."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sae_lens_classif.evals.advice import warnings_about
-from sae_lens_classif.evals.bootstrap import bootstrap_interval, mean_of
+from sae_lens_classif.evals.bootstrap import interval, mean_of, resample
 from sae_lens_classif.evals.causality import conditional_causality, effects
 from sae_lens_classif.evals.completeness import class_scores, completeness, reconstruction_quality
 from sae_lens_classif.evals.interpretability import (
@@ -210,7 +210,7 @@ def test_interpretability_of_one_concept_that_never_fires_is_zero() -> None:
 
 def test_the_bootstrap_interval_of_a_mean_is_that_of_the_normal_law() -> None:
     values = torch.randn(2000, generator=torch.Generator().manual_seed(0))
-    low, high = bootstrap_interval(mean_of(values), 2000, 2000, seed=1)
+    low, high = interval(resample(mean_of(values), 2000, 2000, seed=1))
     error = 1.96 * values.std().item() / 2000**0.5
     assert low == pytest.approx(values.mean().item() - error, abs=0.1 * error)
     assert high == pytest.approx(values.mean().item() + error, abs=0.1 * error)
@@ -218,7 +218,7 @@ def test_the_bootstrap_interval_of_a_mean_is_that_of_the_normal_law() -> None:
 
 def test_the_bootstrap_gives_the_same_interval_for_the_same_seed_and_skips_missing_values() -> None:
     values = torch.tensor([1.0, torch.nan, 3.0])
-    first, second = (bootstrap_interval(mean_of(values), 3, 100, seed=7) for _ in range(2))
+    first, second = (interval(resample(mean_of(values), 3, 100, seed=7)) for _ in range(2))
     assert first == second
     assert 1 <= first[0] <= first[1] <= 3
 
@@ -226,12 +226,14 @@ def test_the_bootstrap_gives_the_same_interval_for_the_same_seed_and_skips_missi
 def test_key_words_set_a_concept_apart() -> None:
     texts = ["the bank raised rates", "a bank loan", "the match was won", "a lost match", "<script> rain"]
     member = torch.tensor([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 0]], dtype=torch.bool)
-    words = key_words(texts, member)
-    assert words[0][0] == "bank" and words[1][0] == "match" and words[2] == []
+    bank, match, none = key_words(texts, member, n_words=8)
+    assert next(iter(bank)) == "bank" and next(iter(match)) == "match" and none == {}
+    assert min(bank.values()) > 0, "a word that is not more frequent here than elsewhere is none"
+    assert list(bank.values()) == sorted(bank.values(), reverse=True)
 
 
 def test_key_words_of_texts_without_words_are_none() -> None:
-    assert key_words(["...", "123"], torch.ones(2, 1, dtype=torch.bool)) == [[]]
+    assert key_words(["...", "123"], torch.ones(2, 1, dtype=torch.bool), n_words=8) == [{}]
 
 
 def test_warnings_say_what_to_do() -> None:

@@ -50,7 +50,10 @@ def test_every_result_has_the_place_that_others_look_for_it(tmp_path: Path) -> N
     assert run.activations("train") == tmp_path / "activations" / "train"
     assert run.activations("test") == tmp_path / "activations" / "test"
     assert run.sae == tmp_path / "saes" / "classifsae"
-    assert run.evaluation("causality") == tmp_path / "evals" / "classifsae" / "causality.json"
+    assert run.evaluations("classifsae") == tmp_path / "evals" / "classifsae"
+    assert run.evaluations("ica", 3) == tmp_path / "evals" / "ica" / "seed-3"
+    assert run.method("ica", 3) == tmp_path / "methods" / "ica" / "seed-3"
+    assert run.figures == tmp_path / "figures"
     assert run.summary == tmp_path / "summary.json"
 
 
@@ -105,12 +108,11 @@ def test_overwrite_drops_what_the_changed_setting_concerns_and_what_builds_on_it
     tmp_path: Path, changed: RunConfig, message: str, kept: set[str]
 ) -> None:
     run = made(tmp_path, RunConfig())
-    run.evaluation("causality").parent.mkdir(parents=True)
-    run.evaluation("causality").write_text("{}", encoding="utf-8")
+    run.evaluations("classifsae").mkdir(parents=True)
     run.summary.write_text("{}", encoding="utf-8")
     RunFolder(tmp_path, changed, overwrite=True).claim()
     assert there(tmp_path) == kept
-    assert not run.evaluation("causality").exists(), "it was measured on what is gone"
+    assert not run.evaluations("classifsae").exists(), "it was measured on what is gone"
     assert not run.summary.exists()
 
 

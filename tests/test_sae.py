@@ -19,6 +19,7 @@ from sae_lens_classif import (
     export_topk,
 )
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.sae import initialize_head
 
 
 def new_sae(d_in: int = 16, d_sae: int = 40, seed: int = 0) -> ClassifTrainingSAE:
@@ -190,7 +191,9 @@ def test_sizes_that_cannot_go_together_are_refused(changes: dict[str, float], me
 
 def test_an_untrained_sae_starts_as_the_paper_s() -> None:
     torch.manual_seed(0)
-    cfg = ClassifTrainingSAEConfig(d_in=64, d_sae=400, n_classes=5, n_concepts=50, total_training_steps=1)
+    cfg = ClassifTrainingSAEConfig(
+        d_in=64, d_sae=400, n_classes=5, n_concepts=50, total_training_steps=1, head_init="kaiming"
+    )
     sae = ClassifTrainingSAE(cfg)
     assert torch.equal(sae.W_enc, sae.W_dec.T)
     for bias in (sae.b_enc, sae.b_dec, sae.classifier_bias):
@@ -199,3 +202,23 @@ def test_an_untrained_sae_starts_as_the_paper_s() -> None:
     for weight, fan_in in ((sae.W_dec, 64), (sae.classifier_weight, 50)):
         assert 0.9 * (6 / fan_in) ** 0.5 < weight.abs().max() <= (6 / fan_in) ** 0.5
         assert weight.var().item() == pytest.approx(2 / fan_in, rel=0.15)
+
+
+@pytest.mark.parametrize(("n_classes", "n_concepts"), [(2, 20), (4, 20), (5, 5)])
+def test_a_head_that_starts_by_class_gives_every_concept_one_class_and_has_kaimings_size(
+    n_classes: int, n_concepts: int
+) -> None:
+    cfg = ClassifSAEConfig(d_in=8, d_sae=32, n_classes=n_classes, n_concepts=n_concepts)
+    sae = ClassifSAE(cfg)
+    initialize_head(sae, "by_class")
+    weight = sae.classifier_weight.detach()
+    assert weight.argmax(dim=0).tolist() == [concept % n_classes for concept in range(n_concepts)]
+    assert torch.allclose(weight.sum(dim=0), torch.zeros(n_concepts), atol=1e-6), "it says nothing but its class"
+    assert weight.pow(2).mean().item() == pytest.approx(2 / n_concepts), "Kaiming's variance"
+    assert torch.equal(sae.classifier_bias, torch.zeros(n_classes))
+
+
+def test_a_head_with_fewer_concepts_than_classes_starts_at_random() -> None:
+    sae = ClassifSAE(ClassifSAEConfig(d_in=8, d_sae=32, n_classes=7, n_concepts=3))
+    initialize_head(sae, "by_class")
+    assert len(sae.classifier_weight.unique()) == 21

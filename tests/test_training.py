@@ -279,7 +279,9 @@ def test_a_last_held_out_batch_of_one_text_does_not_decide_the_validation_loss(
 ) -> None:
     sae = new_training_sae(train_store, _settings(), _train_config())
     whole, and_one = (
-        validation_measures(sae, train_store, RowSplit(len(train_store), n, seed=0), _BATCH)["mse_loss"]
+        validation_measures(sae, train_store, RowSplit(len(train_store), n, len(train_store) - n, seed=0), _BATCH)[
+            "mse_loss"
+        ]
         for n in (2 * _BATCH, 2 * _BATCH + 1)
     )
     # The same 32 texts and one more of the same kind.

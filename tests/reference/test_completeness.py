@@ -87,7 +87,7 @@ def logits(reference: Callable[[str], Any], model: HookedTransformerClassifier, 
     method = ClassifSAEConcepts(sae)
     concepts = method.encode(tensors["hidden"])
     by_class = tuple(tuple(own) for own in settings["segments_by_class"])
-    groups = torch.zeros(len(segment_heads(by_class)), method.n_concepts, dtype=torch.bool)
+    groups = torch.zeros(len(segment_heads(by_class)), concepts.shape[1], dtype=torch.bool)
     for row, (_, _, own) in enumerate(segment_heads(by_class)):
         groups[row, list(own)] = True
     return run_interventions(model, method.decode, tensors["hidden"], concepts.detach(), groups=groups, batch_size=64)

@@ -1,0 +1,64 @@
+"""What each command of the command line does, once its settings are known."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+
+from sae_lens_classif import pipeline
+from sae_lens_classif.compare_step import compare_step
+from sae_lens_classif.data import load_text_data
+from sae_lens_classif.display import show_comparison, show_folder, show_summary
+from sae_lens_classif.run_folder import METHOD, RunFolder
+
+Step = Callable[[RunFolder], Any]
+_MAKING = (pipeline.finetune_step, pipeline.cache_step, pipeline.train_step)
+
+
+def _steps(*steps: Step) -> Step:
+    """One command of several steps; the settings are noted after each, for those that come later."""
+
+    def command(run: RunFolder) -> Any:
+        result = None
+        for step in steps:
+            result = step(run)
+            run.note()
+        return result
+
+    return command
+
+
+def _evaluate(run: RunFolder) -> None:
+    summary = _steps(pipeline.evaluate_step)(run)
+    show_summary(Console(), summary, METHOD, load_text_data(run.cfg.data, "test").texts)
+    show_folder(Console(), run.folder)
+
+
+def _run(run: RunFolder) -> None:
+    _steps(*_MAKING)(run)
+    _evaluate(run)
+
+
+def _compare(run: RunFolder) -> None:
+    show_comparison(Console(), _steps(compare_step)(run))
+    show_folder(Console(), run.folder)
+
+
+def _demo(run: RunFolder) -> None:
+    _steps(*_MAKING)(run)
+    summary = _steps(pipeline.evaluate_step)(run)
+    compared = _steps(compare_step)(run)
+    show_summary(Console(), summary, METHOD, load_text_data(run.cfg.data, "test").texts)
+    show_comparison(Console(), compared)
+    show_folder(Console(), run.folder)
+
+
+COMMANDS: dict[str, Step] = {
+    "finetune": _steps(pipeline.finetune_step),
+    "cache": _steps(pipeline.cache_step),
+    "train": _steps(pipeline.train_step),
+    "evaluate": _evaluate,
+    "run": _run,
+    "compare": _compare,
+    "demo": _demo,
+}

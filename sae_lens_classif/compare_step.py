@@ -1,0 +1,165 @@
+"""``compare``: fit every chosen concept method on one store with every seed, measure all of them alike."""
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sae_lens_classif.comparing import ComparedMethod, SeedResult, compare_results
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.evals.advice import warnings_about
+from sae_lens_classif.evals.results import Measures
+from sae_lens_classif.files import new_folder, read_json, sha256_of_file, write_json
+from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.methods.base import METHOD_FILE, ConceptMethod, FitTask, load_method
+from sae_lens_classif.methods.registry import MethodSpec, find_method
+from sae_lens_classif.pipeline import (
+    TestSplit,
+    cache_step,
+    evaluate_method,
+    finetune_step,
+    load_trained,
+    open_run_classifier,
+    train_step,
+)
+from sae_lens_classif.run_folder import METHOD, RunFolder
+from sae_lens_classif.store import ActivationStore
+from sae_lens_classif.tables import write_comparison
+
+logger = logging.getLogger(__name__)
+_FIT_FILE = "fit.json"
+_NAN = "gave numbers that are not finite (NaN or infinity); nothing was measured"
+
+
+class _FitError(Exception):
+    """A method could not be fitted."""
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A fitted method, the SHA-256 of what it learned, and how long that took if it is known."""
+
+    method: ConceptMethod
+    weights: str
+    seconds: float | None
+
+
+def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
+    """Fit and measure the methods that ``cfg.compare`` names; what is done is reused.
+
+    Makes the classifier and its hidden states where they are missing, ``methods/<name>/seed-<s>/``,
+    ``evals/<name>/seed-<s>/``, ``comparison.{json,md,tex}``, and in ``summary.json`` an entry a method: that of the
+    first seed.
+
+    Raises:
+        UserError: If a method does not exist or cannot be fitted to this model and these texts; before any is fitted.
+    """
+    cfg = run.cfg
+    specs = [find_method(name) for name in cfg.compare.methods]
+    finetune_step(run)
+    classifier = open_run_classifier(run)
+    for spec in specs:
+        spec.check(classifier.d_model, cfg.sae.n_concepts)
+    cache_step(run)
+    store = ActivationStore(run.activations("train"))
+    check_texts(store, cfg.sae.n_concepts)
+    split = TestSplit(run)
+    results: dict[str, list[SeedResult]] = {}
+    for spec in specs:
+        for seed in cfg.compare.seeds:
+            logger.info("%s, seed %d", spec.title, seed)
+            results.setdefault(spec.name, []).append(
+                _fit_and_measure(run, spec, _task(run, store, classifier, seed), split)
+            )
+    compared = compare_results(results, {spec.name: spec.title for spec in specs})
+    write_comparison(run.folder, compared, len(split.store))
+    return compared
+
+
+def _task(run: RunFolder, store: ActivationStore, classifier: TextClassifier, seed: int) -> FitTask:
+    cfg = run.cfg
+    return FitTask(store, classifier, cfg.sae.n_concepts, seed, cfg.sae, replace(cfg.train, seed=seed), cfg.baselines)
+
+
+def check_texts(store: ActivationStore, n_concepts: int) -> None:
+    """Refuse training texts from which not every method can learn.
+
+    Raises:
+        UserError: If there are fewer texts than concepts, or a class is never predicted.
+    """
+    if len(store) < n_concepts:
+        raise UserError(
+            f"{len(store)} training texts are fewer than the {n_concepts} concepts asked for; use more texts, or lower "
+            "sae.n_concepts"
+        )
+    counts = torch.bincount(store.read("predicted"), minlength=store.n_classes).tolist()
+    for name, count in zip(store.class_names, counts, strict=True):
+        if count == 0:
+            raise UserError(
+                f"the model predicts {name!r} for none of the {len(store)} training texts, so no concept of it can be "
+                "found; use a classifier that tells this class apart, or data without it"
+            )
+
+
+def _fit_and_measure(run: RunFolder, spec: MethodSpec, task: FitTask, split: TestSplit) -> SeedResult:
+    """One method with one seed; what fails is noted, so that the others are not lost."""
+    is_run_s_own = spec.name == METHOD and task.seed == run.cfg.train.seed
+    try:
+        fitted = _run_s_own(run) if is_run_s_own else _fit_or_load(run, spec, task)
+    except _FitError as failed:
+        logger.warning("%s, seed %d failed", spec.title, task.seed, exc_info=failed.__cause__)
+        return SeedResult(task.seed, {}, {}, (f"failed: {failed}",), None)
+    measures = evaluate_method(
+        run,
+        fitted.method,
+        fitted.weights,
+        spec.name,
+        run.evaluations(spec.name, None if is_run_s_own else task.seed),
+        split,
+        in_summary=is_run_s_own or (spec.name != METHOD and task.seed == run.cfg.compare.seeds[0]),
+    )
+    metrics = {name: value for own in measures.values() for name, value in own.metrics.items()}
+    resamples = {name: value for own in measures.values() for name, value in own.resamples.items()}
+    return SeedResult(task.seed, metrics, resamples, _notes(fitted.method, measures, metrics), fitted.seconds)
+
+
+def _notes(method: ConceptMethod, measures: dict[str, Measures], metrics: dict[str, Any]) -> tuple[str, ...]:
+    if not measures:
+        return (*method.notes, _NAN)
+    dead = 0
+    if "completeness" in measures:
+        dead = sum(rate == 0 for rate in measures["completeness"].details["activation_rate"])
+    silent = (f"{dead} concept{'s' if dead > 1 else ''} never active on a test text",) if dead else ()
+    return (*method.notes, *silent, *warnings_about(metrics, with_remedy=False))
+
+
+def _run_s_own(run: RunFolder) -> _Fitted:
+    train_step(run)
+    method, weights = load_trained(run)
+    return _Fitted(method, weights, None)
+
+
+def _fit_or_load(run: RunFolder, spec: MethodSpec, task: FitTask) -> _Fitted:
+    folder = run.method(spec.name, task.seed)
+    made_from = spec.made_from(task)
+    if not _is_fitted(run, folder, made_from):
+        start = time.perf_counter()
+        try:
+            method = spec.fit(task)
+        except Exception as error:
+            raise _FitError(f"{type(error).__name__}: {error}") from error
+        with new_folder(folder) as temporary:
+            method.save(temporary)
+            content = {"made_from": made_from, "seconds": time.perf_counter() - start}
+            write_json(temporary / _FIT_FILE, content)
+    fit = read_json(folder / _FIT_FILE)
+    return _Fitted(load_method(folder), sha256_of_file(folder / METHOD_FILE), fit["seconds"])
+
+
+def _is_fitted(run: RunFolder, folder: Path, made_from: dict[str, Any]) -> bool:
+    if not (folder / _FIT_FILE).is_file():
+        return False
+    return run.check_made_from(folder, read_json(folder / _FIT_FILE)["made_from"], made_from)

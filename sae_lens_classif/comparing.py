@@ -1,0 +1,176 @@
+"""Which differences between concept methods are real: means over seeds, intervals over seeds and texts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from sae_lens_classif.evals.bootstrap import interval
+
+# Measures with an interval; whether more (1) or less (-1) is better, or neither.
+MEASURES = {
+    "recovery_accuracy": 1,
+    "bottleneck_accuracy": 1,
+    "mean_activation_rate": -1,
+    "max_activation_rate": -1,
+    "conditional_tvd": 1,
+    "conditional_label_flip_rate": 1,
+    "conditional_accuracy_change": -1,
+    "concept_sim": 1,
+}
+# Measures without: of the key words, or of one of SentenceSim's curve.
+PLAIN_MEASURES = {"c_v": 1, "c_uci": 1, "c_npmi": 1}
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """What was measured of a method fitted with one seed.
+
+    Attributes:
+        seed: The seed.
+        metrics: Headline numbers by name; empty where the fit or the measuring failed.
+        resamples: Their values over resampled texts, float64 (R,) each.
+        notes: What a reader must know: warnings, and why a fit failed.
+        fit_seconds: How long the fit took; None where it was reused from another command.
+    """
+
+    seed: int
+    metrics: Mapping[str, Any]
+    resamples: Mapping[str, torch.Tensor]
+    notes: tuple[str, ...]
+    fit_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with its 95 % interval over seeds and texts.
+
+    Attributes:
+        mean: None where nothing was measured.
+        ci95: ``(low, high)``; None where there is no interval.
+        by_seed: The values of the single seeds.
+    """
+
+    mean: float | None
+    ci95: tuple[float, float] | None
+    by_seed: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A method less the reference, over the same resampled texts.
+
+    Attributes:
+        mean: Difference of the means over seeds.
+        ci95: ``(low, high)``.
+        is_real: Whether the interval holds no 0.
+    """
+
+    mean: float
+    ci95: tuple[float, float]
+    is_real: bool
+
+
+@dataclass(frozen=True)
+class ComparedMethod:
+    """One row of a comparison.
+
+    Attributes:
+        name: Name of the method.
+        title: How tables call it.
+        seeds: The seeds it was fitted with.
+        estimates: Its measures by name.
+        differences: How far it is from the reference, by measure; empty for the reference itself.
+        notes: What a reader must know, each with the seeds it concerns.
+        fit_seconds: Mean time of a fit; None where none was timed.
+    """
+
+    name: str
+    title: str
+    seeds: tuple[int, ...]
+    estimates: Mapping[str, Estimate]
+    differences: Mapping[str, Difference]
+    notes: tuple[str, ...]
+    fit_seconds: float | None
+
+
+def compare_results(
+    results: Mapping[str, Sequence[SeedResult]], titles: Mapping[str, str], reference: str = "classifsae"
+) -> tuple[ComparedMethod, ...]:
+    """Compare methods that were measured on the same texts with the same resampling.
+
+    The interval comes from a bootstrap in two stages: each resampling of the texts is taken together with a
+    resampling of the seeds. A difference from the reference uses the same texts for both methods (paired).
+
+    Args:
+        results: For each method one result a seed.
+        titles: How tables call each method.
+        reference: The method that the others are compared with, if it is among them.
+    """
+    order = {name: number for number, name in enumerate(results)}
+    base = results.get(reference)
+    rows = []
+    for name, own in results.items():
+        differences = {}
+        if base is not None and name != reference:
+            differences = _differences(own, order[name], base, order[reference])
+        times = [result.fit_seconds for result in own if result.fit_seconds is not None]
+        rows.append(
+            ComparedMethod(
+                name=name,
+                title=titles[name],
+                seeds=tuple(result.seed for result in own),
+                estimates={measure: _estimate(own, measure, order[name]) for measure in (*MEASURES, *PLAIN_MEASURES)},
+                differences=differences,
+                notes=_gather_notes(own),
+                fit_seconds=sum(times) / len(times) if times else None,
+            )
+        )
+    return tuple(rows)
+
+
+def _estimate(results: Sequence[SeedResult], measure: str, number: int) -> Estimate:
+    values = tuple(result.metrics.get(measure) for result in results)
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return Estimate(None, None, values)
+    resampled = _resampled(results, measure, number)
+    low_high = interval(resampled) if resampled is not None else None
+    return Estimate(sum(known) / len(known), (low_high[0], low_high[1]) if low_high else None, values)
+
+
+def _resampled(results: Sequence[SeedResult], measure: str, number: int) -> torch.Tensor | None:
+    """Means over resampled seeds on resampled texts, float64 (R,); None where a seed has none.
+
+    The seeds of two methods have nothing in common: ``number`` of the method draws them.
+    """
+    if any(measure not in result.resamples for result in results):
+        return None
+    values = torch.stack([result.resamples[measure] for result in results], dim=1)
+    drawn = torch.randint(len(results), values.shape, generator=torch.Generator().manual_seed(number))
+    return values.gather(1, drawn).mean(dim=1)
+
+
+def _differences(
+    results: Sequence[SeedResult], number: int, base: Sequence[SeedResult], base_number: int
+) -> dict[str, Difference]:
+    found = {}
+    for measure in MEASURES:
+        own, reference = _estimate(results, measure, number), _estimate(base, measure, base_number)
+        own_values, base_values = _resampled(results, measure, number), _resampled(base, measure, base_number)
+        if own.mean is None or reference.mean is None or own_values is None or base_values is None:
+            continue
+        low, high = interval(own_values - base_values)
+        found[measure] = Difference(own.mean - reference.mean, (low, high), low > 0 or high < 0)
+    return found
+
+
+def _gather_notes(results: Sequence[SeedResult]) -> tuple[str, ...]:
+    seeds_of: dict[str, list[int]] = {}
+    for result in results:
+        for note in result.notes:
+            seeds_of.setdefault(note, []).append(result.seed)
+    if len(results) == 1:
+        return tuple(seeds_of)
+    return tuple(f"seed {', '.join(map(str, seeds))}: {note}" for note, seeds in seeds_of.items())

@@ -1,0 +1,78 @@
+"""The files of one method's evaluations: JSON in SAEBench's shape, and the resampled values behind intervals."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args
+
+from safetensors.torch import load_file, save_file
+
+from sae_lens_classif.config import EvalName, EvaluateConfig
+from sae_lens_classif.evals.results import Measures, saebench_result
+from sae_lens_classif.evaluating import Evaluation
+from sae_lens_classif.files import explain_full_disk, read_json, write_json
+
+
+class EvaluationFiles:
+    """Evaluations of one fitted method in a folder.
+
+    Attributes:
+        folder: Holds ``<evaluation>.json`` and ``<evaluation>.safetensors``.
+        settings: SHA-256 of everything that the results depend on.
+    """
+
+    def __init__(self, folder: Path, settings: str) -> None:
+        """
+        Args:
+            folder: Need not exist.
+            settings: SHA-256 of everything that the results depend on.
+        """
+        self.folder = folder
+        self.settings = settings
+
+    def known(self) -> dict[str, Measures]:
+        """Results on disk that were made with the same settings, of whichever evaluations."""
+        found = {}
+        for name in get_args(EvalName):
+            path = self._json(name)
+            if path.is_file():
+                result = read_json(path)
+                if result["eval_result_unstructured"].get("settings_sha256") == self.settings:
+                    resamples = load_file(path.with_suffix(".safetensors"))
+                    found[name] = Measures(result["eval_result_metrics"], result["eval_result_details"][0], resamples)
+        return found
+
+    def write(
+        self, evaluation: Evaluation, cfg: EvaluateConfig, method: str, release: str, sae_cfg: dict[str, Any]
+    ) -> None:
+        """Write what was measured.
+
+        Args:
+            evaluation: The results.
+            cfg: Settings of the evaluations.
+            method: Name of the method.
+            release: Name of the run.
+            sae_cfg: Configuration of the SAE behind it; empty if there is none.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in cfg.evals:
+            if name not in evaluation.measures:
+                continue
+            measures = evaluation.measures[name]
+            result = saebench_result(
+                f"classif_{name}",
+                measures,
+                eval_config=asdict(cfg),
+                unstructured={"settings_sha256": self.settings, "warnings": list(evaluation.warnings)},
+                sae_lens_id=method,
+                sae_lens_release_id=release,
+                sae_cfg_dict=sae_cfg,
+            )
+            path = self._json(name)
+            partial = path.with_suffix(".partial")
+            with explain_full_disk(path):
+                save_file(measures.resamples, partial)
+            partial.replace(path.with_suffix(".safetensors"))
+            write_json(path, result)  # last: what reads it finds the other
+
+    def _json(self, name: str) -> Path:
+        return self.folder / f"{name}.json"

@@ -1,0 +1,1 @@
+"""Methods that find concepts in hidden states, behind one interface (``base.ConceptMethod``)."""

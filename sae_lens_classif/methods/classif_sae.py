@@ -1,0 +1,70 @@
+"""The concepts of a ClassifSAE: its first latents."""
+
+import tempfile
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from typing_extensions import override
+
+from sae_lens_classif.methods.base import ConceptMethod, FitTask
+from sae_lens_classif.sae import ClassifSAE
+from sae_lens_classif.training import train_classifsae
+
+
+@dataclass
+class ClassifSAEConcepts(ConceptMethod, name="classifsae"):
+    """The first latents of a ``ClassifSAE`` (Le Bail et al., arXiv 2506.23951).
+
+    Attributes:
+        classif_sae: A trained ClassifSAE.
+    """
+
+    classif_sae: ClassifSAE
+
+    @override
+    @classmethod
+    def fit(cls, task: FitTask) -> Self:
+        return cls(train_sae(task))
+
+    @override
+    def autoencoder(self) -> ClassifSAE:
+        return self.classif_sae
+
+    @override
+    @torch.no_grad()
+    def encode(self, hidden: torch.Tensor) -> torch.Tensor:
+        # The top k are taken among all latents, not among the concepts.
+        return self.classif_sae.encode(hidden.to(self.classif_sae.device))[:, : self._n_concepts].cpu()
+
+    @override
+    @torch.no_grad()
+    def decode(self, concepts: torch.Tensor) -> torch.Tensor:
+        return self.classif_sae.decode_concepts(concepts.to(self.classif_sae.device)).cpu()
+
+    @override
+    def directions(self) -> torch.Tensor:
+        return self.classif_sae.W_dec[: self._n_concepts].detach().float().cpu()
+
+    @property
+    def _n_concepts(self) -> int:
+        return self.classif_sae.cfg.n_concepts
+
+
+def train_sae(task: FitTask) -> ClassifSAE:
+    """Train a ClassifSAE with a task's settings and give its inference form."""
+    settings = replace(task.sae, n_concepts=task.n_concepts)
+    with tempfile.TemporaryDirectory() as folder:
+        train_classifsae(task.store, settings, replace(task.train, seed=task.seed)).save(folder)
+        return ClassifSAE.load_from_disk(folder)
+
+
+def fit_classifier_only(task: FitTask) -> ClassifSAEConcepts:
+    """The component study's joint classifier without the activation-rate loss."""
+    return ClassifSAEConcepts.fit(replace(task, sae=replace(task.sae, activation_rate_coefficient=0.0)))
+
+
+def fit_permuted_labels(task: FitTask) -> ClassifSAEConcepts:
+    """A control: a ClassifSAE whose head learns predicted classes that were shuffled over the texts."""
+    order = torch.randperm(len(task.predicted), generator=torch.Generator().manual_seed(task.seed))
+    return ClassifSAEConcepts.fit(replace(task, store=task.store.relabelled(task.predicted[order])))

@@ -1,0 +1,66 @@
+"""Independent component analysis of the hidden states."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from sklearn.decomposition import FastICA
+from sklearn.exceptions import ConvergenceWarning
+from typing_extensions import override
+
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.methods.base import ConceptMethod, FitTask
+
+_SEED = 42  # of the paper; a task's seed is added to it
+
+
+@dataclass
+class ICAConcepts(ConceptMethod, name="ica"):
+    """Components of scikit-learn's FastICA; their activations have both signs and are hardly ever zero.
+
+    Attributes:
+        unmixing: float64 (n, d_in).
+        mixing: float64 (d_in, n).
+        mean: float64 (d_in,).
+    """
+
+    unmixing: torch.Tensor
+    mixing: torch.Tensor
+    mean: torch.Tensor
+
+    @override
+    @classmethod
+    def fit(cls, task: FitTask) -> Self:
+        n_most = min(task.hidden.shape)
+        if task.n_concepts > n_most:
+            raise UserError(
+                f"ICA cannot find {task.n_concepts} components in {task.hidden.shape[0]} hidden states of width "
+                f"{task.hidden.shape[1]}; set sae.n_concepts to at most {n_most}"
+            )
+        ica = FastICA(
+            n_components=task.n_concepts,
+            whiten="unit-variance",
+            max_iter=task.baselines.ica_max_iter,
+            random_state=_SEED + task.seed,
+        )
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            ica.fit(task.hidden.double().numpy())
+        method = cls(*(torch.from_numpy(matrix.copy()) for matrix in (ica.components_, ica.mixing_, ica.mean_)))
+        if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
+            limit = task.baselines.ica_max_iter
+            method.notes = (f"FastICA did not converge in {limit} iterations (baselines.ica_max_iter)",)
+        return method
+
+    @override
+    def encode(self, hidden: torch.Tensor) -> torch.Tensor:
+        return ((hidden.double() - self.mean) @ self.unmixing.T).float()
+
+    @override
+    def decode(self, concepts: torch.Tensor) -> torch.Tensor:
+        return (concepts.double() @ self.mixing.T + self.mean).float()
+
+    @override
+    def directions(self) -> torch.Tensor:
+        return self.mixing.T.float()

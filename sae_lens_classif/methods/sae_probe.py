@@ -1,0 +1,174 @@
+"""Any SAE with a probe: its concepts are the latents that tell the model's classes apart."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+import torch
+from sae_lens import SAE
+from typing_extensions import override
+
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.export import export_topk
+from sae_lens_classif.methods.base import ConceptMethod, FitTask
+from sae_lens_classif.methods.classif_sae import train_sae
+from sae_lens_classif.methods.probe import probe_latents
+
+_CHUNK = 8192
+
+
+@dataclass
+class SAEProbeConcepts(ConceptMethod, name="sae_probe"):
+    """The latents of any SAELens SAE that a sparse probe of the model's classes uses most.
+
+    The scale of what ``decode`` gives is the SAE's own: a norm that it takes from each hidden state before encoding
+    (``constant_norm_rescale``, ``layer_norm``) is not put back, nor is that state's mean.
+
+    Attributes:
+        saelens_sae: The SAE.
+        latents: int64 (n,), its latents that are the concepts.
+    """
+
+    saelens_sae: SAE[Any]
+    latents: torch.Tensor
+
+    @override
+    @classmethod
+    def fit(cls, task: FitTask) -> Self:
+        """A TopK SAE trained on reconstruction alone, then the probe."""
+        settings = replace(task.sae, activation_rate_coefficient=0.0, classifier_coefficient=0.0, mse_coefficient=1.0)
+        return cls.from_trained(replace(task, sae=settings), task.n_concepts)
+
+    @classmethod
+    def from_trained(cls, task: FitTask, head_concepts: int) -> Self:
+        """Train an SAE with the task's loss, then choose its concepts by the probe.
+
+        Args:
+            task: What to learn from; its ``sae`` says with which loss.
+            head_concepts: How many latents feed the head, if that is trained.
+        """
+        with TemporaryDirectory() as folder:
+            export_topk(train_sae(replace(task, n_concepts=head_concepts)), Path(folder) / "sae")
+            return cls.from_sae(SAE.load_from_disk(Path(folder) / "sae"), task)
+
+    @classmethod
+    def from_sae(cls, sae: SAE[Any], task: FitTask) -> Self:
+        """Choose the concepts of an SAE by the probe.
+
+        Args:
+            sae: Any SAE of the task's hook.
+            task: What to learn from.
+
+        Raises:
+            UserError: If the SAE does not fit the hidden states, or has fewer latents than concepts are asked for.
+        """
+        check_fits(sae, task.store.d_in, task.n_concepts)
+        rows = torch.randperm(len(task.hidden), generator=torch.Generator().manual_seed(task.seed))
+        rows = rows[: task.baselines.probe_max_texts].sort().values
+        latents = torch.cat([_encode(sae, part) for part in task.hidden[rows].split(_CHUNK)])
+        chosen, notes = probe_latents(latents, task.predicted[rows], task.n_concepts, task.baselines, task.seed)
+        method = cls(sae, chosen)
+        method.notes = (*_hook_notes(sae, task), *notes)
+        return method
+
+    @override
+    def autoencoder(self) -> SAE[Any]:
+        return self.saelens_sae
+
+    @override
+    def encode(self, hidden: torch.Tensor) -> torch.Tensor:
+        return _encode(self.saelens_sae, hidden)[:, self.latents]
+
+    @override
+    @torch.no_grad()
+    def decode(self, concepts: torch.Tensor) -> torch.Tensor:
+        sae = self.saelens_sae
+        latents = torch.zeros(len(concepts), sae.cfg.d_sae, dtype=sae.dtype, device=sae.device)
+        latents[:, self.latents.to(sae.device)] = concepts.to(sae.device, sae.dtype)
+        with _own_scale(sae):
+            return sae.decode(latents).float().cpu()
+
+    @override
+    def directions(self) -> torch.Tensor:
+        return self.saelens_sae.W_dec[self.latents.to(self.saelens_sae.device)].detach().float().cpu()
+
+
+@torch.no_grad()
+def _encode(sae: SAE[Any], hidden: torch.Tensor) -> torch.Tensor:
+    latents: torch.Tensor = sae.encode(hidden.to(sae.device, sae.dtype))
+    return latents.float().cpu()
+
+
+@contextlib.contextmanager
+def _own_scale(sae: SAE[Any]) -> Iterator[None]:
+    """Decode without putting back the norm of the state that was encoded last: it is of another text."""
+    put_back = vars(sae)["run_time_activation_norm_fn_out"]
+    vars(sae)["run_time_activation_norm_fn_out"] = lambda x: x
+    try:
+        yield
+    finally:
+        vars(sae)["run_time_activation_norm_fn_out"] = put_back
+
+
+def check_fits(sae: SAE[Any], d_in: int, n_concepts: int) -> None:
+    """Refuse an SAE of other hidden states, or with too few latents.
+
+    Args:
+        sae: The SAE.
+        d_in: Width of the hidden states.
+        n_concepts: How many concepts are asked for.
+
+    Raises:
+        UserError: If ``d_in`` differs, or there are fewer latents than concepts.
+    """
+    if sae.cfg.d_in != d_in:
+        raise UserError(
+            f"the SAE has d_in {sae.cfg.d_in}, the model's hidden states have {d_in}; use an SAE of this model and hook"
+        )
+    if sae.cfg.d_sae < n_concepts:
+        raise UserError(
+            f"the SAE has {sae.cfg.d_sae} latents, fewer than the {n_concepts} concepts asked for (sae.n_concepts)"
+        )
+
+
+def _hook_notes(sae: SAE[Any], task: FitTask) -> tuple[str, ...]:
+    hook = sae.cfg.metadata.hook_name
+    if hook in (None, task.store.hook_name):
+        return ()
+    return (f"the SAE was trained at {hook}, the hidden states are from {task.store.hook_name}",)
+
+
+def fit_rate_only(task: FitTask) -> SAEProbeConcepts:
+    """The component study's activation-rate loss without the joint classifier."""
+    return SAEProbeConcepts.from_trained(
+        replace(task, sae=replace(task.sae, classifier_coefficient=0.0)), task.n_concepts
+    )
+
+
+def fit_all_latents(task: FitTask) -> SAEProbeConcepts:
+    """The component study without a sub-setting: all latents feed the head, the probe chooses the concepts."""
+    return SAEProbeConcepts.from_trained(task, task.sae.d_sae)
+
+
+def load_sae(source: str) -> SAE[Any]:
+    """Load any SAE that SAELens can.
+
+    Args:
+        source: A folder, or ``RELEASE:SAE_ID`` with a release of SAELens or a repository of the Hub.
+
+    Raises:
+        UserError: If there is none, or SAELens cannot read it.
+    """
+    folder = Path(source)
+    if not folder.is_dir() and ":" not in source:
+        raise UserError(f"there is no folder {source!r}; give a folder with an SAE, or RELEASE:SAE_ID")
+    try:
+        if folder.is_dir():
+            return SAE.load_from_disk(folder)
+        release, _, sae_id = source.partition(":")
+        return SAE.from_pretrained(release, sae_id)
+    except Exception as error:  # SAELens and the Hub raise all kinds
+        raise UserError(f"SAELens cannot load {source!r}: {type(error).__name__}: {error}") from error
