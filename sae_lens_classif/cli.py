@@ -1,4 +1,4 @@
-"""The command line: ``sae-lens-classif {finetune,cache,train,evaluate,run,compare,demo}``."""
+"""The command line: ``sae-lens-classif {finetune,cache,train,evaluate,run,compare,sweep,demo}``."""
 
 import difflib
 import json
@@ -16,7 +16,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ig
 from typing_extensions import override
 
 from sae_lens_classif.config import RunConfig
-from sae_lens_classif.config_file import read_settings
+from sae_lens_classif.config_file import read_settings, yaml_value
 from sae_lens_classif.errors import UserError, nearest
 
 PRESETS = Path(__file__).parent / "presets"
@@ -24,9 +24,11 @@ _STEPS = {
     "finetune": "Bring a language model to the task: RUN/classifier.",
     "cache": "Store the hidden state of every text: RUN/activations.",
     "train": "Train the ClassifSAE: RUN/saes/classifsae.",
-    "evaluate": "Measure the concepts on the test texts: RUN/evals and RUN/summary.json.",
+    "evaluate": "Measure the concepts on the test texts: RUN/evals, RUN/figures and RUN/summary.json. With --data OTHER (a folder, "
+    "a name on the Hub, or a YAML file with the settings of data) on the test texts of another data set: RUN/transfer.",
     "run": "The four steps above; what is done is reused.",
     "compare": "Fit and measure other concept methods beside the ClassifSAE: RUN/comparison.{json,md,tex}.",
+    "sweep": "Train and evaluate over a grid of settings: RUN/sweep/sweep.{json,md,png,svg}.",
     "demo": "Everything on BBC news with a small model of its own, in a few minutes.",
 }
 
@@ -39,6 +41,7 @@ class _Request:
     folder: Path
     overwrite: bool
     cfg: RunConfig
+    other_data: str | None
 
 
 class _Parser(ArgumentParser):
@@ -89,6 +92,8 @@ def _build_parser() -> ArgumentParser:
             action="store_true",
             help="Delete what was made with other settings or texts, and make it anew.",
         )
+        if step == "sweep":
+            command.add_argument("--grid", metavar="SETTING=V,V", help="A setting and its values; can be repeated.")
         command.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
         command.add_class_arguments(RunConfig, None)
         commands.add_subcommand(step, command, help=purpose)
@@ -157,14 +162,33 @@ def parse(arguments: Sequence[str]) -> _Request:
     files += [_preset_file(name) for name in preset.split(",") if name]
     configs, rest = _take("--config", rest)
     files += [Path(name) for name in configs]
-    before = [f"--config={json.dumps(settings)}" for settings in map(read_settings, files) if settings]
+    given = [settings for settings in map(read_settings, files) if settings]
+    if step == "sweep":
+        grid, rest = _take("--grid", rest)
+        given += [{"sweep": {"grid": _parse_grid(grid)}}] if grid else []
+    other = None
+    if step == "evaluate":
+        others, rest = _take("--data", rest)
+        other = others[-1] if others else None
+    before = [f"--config={json.dumps(settings)}" for settings in given]
     parser = _build_parser()
     parsed: Namespace = parser.parse_args([*arguments[:1], *before, *rest])
     settings = parsed[step]
     cfg = RunConfig(
         **{field.name: _instantiate(RunConfig, field.name, settings[field.name]) for field in fields(RunConfig)}
     )
-    return _Request(step, folder, bool(settings["overwrite"]), cfg)
+    return _Request(step, folder, bool(settings["overwrite"]), cfg, other)
+
+
+def _parse_grid(entries: Sequence[str]) -> dict[str, list[Any]]:
+    """``["sae.gamma=0.05,0.1"]`` as ``{"sae.gamma": [0.05, 0.1]}``."""
+    grid = {}
+    for entry in entries:
+        name, equals, values = entry.partition("=")
+        if not (name and equals and values):
+            raise UserError(f"--grid is {entry!r}; write a setting and its values, as --grid sae.gamma=0.05,0.1")
+        grid[name.strip()] = [yaml_value(value) for value in values.split(",")]
+    return grid
 
 
 def _instantiate(owner: type, name: str, values: Any) -> Any:
@@ -212,9 +236,12 @@ def _execute(request: _Request) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("sae_lens_classif").setLevel(logging.INFO)
-    from sae_lens_classif.commands import COMMANDS
+    from sae_lens_classif.commands import COMMANDS, transfer
     from sae_lens_classif.run_folder import RunFolder
 
     run = RunFolder(request.folder, request.cfg, request.overwrite)
     run.claim()
-    COMMANDS[request.step](run)
+    if request.other_data is not None:
+        transfer(run, request.other_data)
+    else:
+        COMMANDS[request.step](run)

@@ -8,8 +8,10 @@ from rich.console import Console
 from sae_lens_classif import pipeline
 from sae_lens_classif.compare_step import compare_step
 from sae_lens_classif.data import load_text_data
-from sae_lens_classif.display import show_comparison, show_folder, show_summary
+from sae_lens_classif.display import show_comparison, show_folder, show_summary, show_sweep, show_transfer
 from sae_lens_classif.run_folder import METHOD, RunFolder
+from sae_lens_classif.sweep_step import sweep_step
+from sae_lens_classif.transfer_step import transfer_step
 
 Step = Callable[[RunFolder], Any]
 _MAKING = (pipeline.finetune_step, pipeline.cache_step, pipeline.train_step)
@@ -44,6 +46,17 @@ def _compare(run: RunFolder) -> None:
     show_folder(Console(), run.folder)
 
 
+def _sweep(run: RunFolder) -> None:
+    show_sweep(Console(), _steps(sweep_step)(run))
+    show_folder(Console(), run.folder / "sweep")
+
+
+def transfer(run: RunFolder, other: str) -> None:
+    """Measure a run's concepts on the test texts of another data set, and show both beside each other."""
+    show_transfer(Console(), transfer_step(run, other))
+    show_folder(Console(), run.folder / "transfer")
+
+
 def _demo(run: RunFolder) -> None:
     _steps(*_MAKING)(run)
     summary = _steps(pipeline.evaluate_step)(run)
@@ -60,5 +73,6 @@ COMMANDS: dict[str, Step] = {
     "evaluate": _evaluate,
     "run": _run,
     "compare": _compare,
+    "sweep": _sweep,
     "demo": _demo,
 }

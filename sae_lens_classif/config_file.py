@@ -21,12 +21,26 @@ def load_config(path: str | Path) -> RunConfig:
     Raises:
         UserError: If the file is missing or no YAML, or a key is unknown.
     """
+    return config_of(read_settings(path), str(path))
+
+
+def config_of(settings: dict[str, dict[str, Any]], where: str) -> RunConfig:
+    """A run's settings from plain values by section; what is missing has its default.
+
+    Args:
+        settings: As YAML and JSON hold them.
+        where: Where they are from, for the message of an error.
+
+    Raises:
+        UserError: If a section or setting is unknown, or a value is not of its type.
+    """
+    check_settings(settings, where)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(RunConfig, None)
     try:
-        parsed = parser.parse_object(read_settings(path))
+        parsed = parser.parse_object(settings)
     except ArgumentError as error:
-        raise UserError(f"{path}: {' '.join(str(error).split())}") from error
+        raise UserError(f"{where}: {' '.join(str(error).split())}") from error
     kinds = get_type_hints(RunConfig)
     return RunConfig(**{name: kind(**vars(parsed[name])) for name, kind in kinds.items()})
 
@@ -56,18 +70,48 @@ def read_settings(path: str | Path) -> dict[str, dict[str, Any]]:
     Raises:
         UserError: If the file is missing or no YAML, or a key is unknown.
     """
+    content = read_yaml(path)
+    check_settings(content, str(path))
+    return {section: settings for section, settings in content.items() if settings}
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Content of a YAML file; an empty one holds no settings.
+
+    Raises:
+        UserError: If the file is missing or no YAML.
+    """
     try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader) or {}
+        return yaml.load(Path(path).read_text(encoding="utf-8"), _Loader) or {}
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {error}") from error
+
+
+def check_settings(settings: Any, where: str) -> None:
+    """Refuse sections and settings that do not exist, naming the nearest that do.
+
+    Args:
+        settings: Plain values by section.
+        where: Where they are from.
+
+    Raises:
+        UserError: If a key is unknown.
+    """
     kinds = get_type_hints(RunConfig)
-    _check_keys(content, list(kinds), str(path))
-    for section, settings in content.items():
+    _check_keys(settings, list(kinds), where)
+    for section, values in settings.items():
         names = [field.name for field in dataclasses.fields(kinds[section])]
-        _check_keys(settings or {}, names, f"{path}, section {section}")
-    return {section: settings for section, settings in content.items() if settings}
+        _check_keys(values or {}, names, f"{where}, section {section}")
+
+
+def yaml_value(text: str) -> Any:
+    """A single value as YAML 1.2 reads it: a number, true, null, or the text itself."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError:
+        return text
 
 
 def _check_keys(content: Any, valid: list[str], where: str) -> None:

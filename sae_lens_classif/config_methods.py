@@ -1,6 +1,7 @@
 """Settings of the other concept methods and of their comparison."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from sae_lens_classif.config_checks import require, require_not_negative, require_positive
 
@@ -71,3 +72,20 @@ class CompareConfig:
             require(len(set(values)) == len(values), f"compare.{name} is {list(values)}; name each once")
         for seed in self.seeds:
             require_not_negative("compare", seeds=seed)
+
+
+@dataclass
+class SweepConfig:
+    """A grid of settings, one training and evaluation each.
+
+    Args:
+        grid: Values of each setting, as ``{sae.gamma: [0.05, 0.1], train.seed: [0, 1, 2]}``. On the command line
+            ``--grid sae.gamma=0.05,0.1 --grid train.seed=0,1,2``.
+    """
+
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, values in self.grid.items():
+            require(bool(values), f"sweep.grid has no value for {name}; give at least one, as {name}=1,2")
+            require(len({repr(value) for value in values}) == len(values), f"sweep.grid names a value of {name} twice")

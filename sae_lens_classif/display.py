@@ -11,6 +11,8 @@ from rich.table import Table
 
 from sae_lens_classif.comparing import ComparedMethod
 from sae_lens_classif.tables import COLUMNS, Cell, best_methods, cell_of, marks
+from sae_lens_classif.transfer_step import ROWS as TRANSFER_ROWS
+from sae_lens_classif.transfer_step import Transfer, change
 
 _N_CONCEPTS = 5
 _N_TEXTS = 2
@@ -86,6 +88,45 @@ def _compared(cell: Cell) -> str:
         if cell.is_best
         else f"{cell.value}{'*' if cell.is_real else ' '}"
     )
+
+
+def show_sweep(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    """Print the measures of every cell of a sweep, means over seeds.
+
+    Args:
+        console: Where to print.
+        rows: What ``sweep_step`` gives.
+    """
+    table = Table(title="Sweep, rates in percent", title_justify="left")
+    for name in [*rows[0]["cell"], "seeds"]:
+        table.add_column(name)
+    columns = [column for column in COLUMNS if column[0] in _COMPARED and column[0] in rows[0]]
+    for _, heading, _ in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        values = [_bare(row[measure]["mean"], in_percent) for measure, _, in_percent in columns]
+        table.add_row(*(escape(str(value)) for value in row["cell"].values()), str(len(row["seeds"])), *values)
+    console.print(table)
+
+
+def _bare(value: float | None, in_percent: bool) -> str:
+    return _number(value, in_percent).removesuffix(" %")
+
+
+def show_transfer(console: Console, transfer: Transfer) -> None:
+    """Print the same concepts' measures on two data sets beside each other.
+
+    Args:
+        console: Where to print.
+        transfer: What was measured.
+    """
+    table = Table(title=f"The concepts of {escape(transfer.home)} elsewhere", title_justify="left")
+    for heading in ("Measure", transfer.home, transfer.away, "change"):
+        table.add_column(escape(heading), justify="left" if heading == "Measure" else "right")
+    for measure, heading, in_percent in TRANSFER_ROWS:
+        numbers = (transfer.here.get(measure), transfer.there.get(measure), change(transfer, measure))
+        table.add_row(heading, *(_number(value, in_percent) for value in numbers))
+    console.print(table)
 
 
 def show_folder(console: Console, folder: Path) -> None:

@@ -31,15 +31,7 @@ class EvaluationFiles:
 
     def known(self) -> dict[str, Measures]:
         """Results on disk that were made with the same settings, of whichever evaluations."""
-        found = {}
-        for name in get_args(EvalName):
-            path = self._json(name)
-            if path.is_file():
-                result = read_json(path)
-                if result["eval_result_unstructured"].get("settings_sha256") == self.settings:
-                    resamples = load_file(path.with_suffix(".safetensors"))
-                    found[name] = Measures(result["eval_result_metrics"], result["eval_result_details"][0], resamples)
-        return found
+        return read_measures(self.folder, self.settings)
 
     def write(
         self, evaluation: Evaluation, cfg: EvaluateConfig, method: str, release: str, sae_cfg: dict[str, Any]
@@ -67,12 +59,27 @@ class EvaluationFiles:
                 sae_lens_release_id=release,
                 sae_cfg_dict=sae_cfg,
             )
-            path = self._json(name)
+            path = self.folder / f"{name}.json"
             partial = path.with_suffix(".partial")
             with explain_full_disk(path):
                 save_file(measures.resamples, partial)
             partial.replace(path.with_suffix(".safetensors"))
             write_json(path, result)  # last: what reads it finds the other
 
-    def _json(self, name: str) -> Path:
-        return self.folder / f"{name}.json"
+
+def read_measures(folder: Path, settings: str | None = None) -> dict[str, Measures]:
+    """Read the evaluations of a folder.
+
+    Args:
+        folder: Where they were written.
+        settings: Only those that depend on this; default: all.
+    """
+    found = {}
+    for name in get_args(EvalName):
+        path = folder / f"{name}.json"
+        if path.is_file():
+            result = read_json(path)
+            if settings in (None, result["eval_result_unstructured"].get("settings_sha256")):
+                resamples = load_file(path.with_suffix(".safetensors"))
+                found[name] = Measures(result["eval_result_metrics"], result["eval_result_details"][0], resamples)
+    return found

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from sae_lens_classif.caching import cache_states
 from sae_lens_classif.config import PromptConfig
 from sae_lens_classif.data import Split, TextData, load_text_data
+from sae_lens_classif.drawing import draw_curves_of_methods, draw_method
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.embeddings import embed_texts
 from sae_lens_classif.evals.results import Measures
@@ -86,7 +87,7 @@ def open_run_classifier(run: RunFolder) -> TextClassifier:
         raise UserError(
             f"{run.classifier} holds no classifier; run the step `finetune`, or set classifier.model to your own"
         )
-    name = f"{run.folder.resolve().name}/{run.classifier.name}"
+    name = "/".join(run.classifier.resolve().parts[-2:])
     return load_classifier(run.classifier, hook=cfg.hook, dtype=cfg.dtype, device=cfg.device, name=name)
 
 
@@ -118,12 +119,17 @@ def train_step(run: RunFolder) -> None:
 
 
 def evaluate_step(run: RunFolder) -> dict[str, Any]:
-    """Make ``evals/classifsae/*.json`` and ``summary.json`` from ``activations/test`` and the SAE.
+    """Make ``evals/classifsae/*.json``, ``summary.json`` and ``figures/`` from ``activations/test`` and the SAE.
 
     Returns:
         The summary.
     """
-    evaluate_method(run, *load_trained(run), METHOD, run.evaluations(METHOD), TestSplit(run))
+    method, weights = load_trained(run)
+    split = TestSplit(run)
+    measures = evaluate_method(run, method, weights, METHOD, run.evaluations(METHOD), split)
+    if run.cfg.evaluate.figures:
+        draw_method(run, METHOD, method, measures, split.store)
+        draw_curves_of_methods(run, {"ClassifSAE": measures}, split.store.class_names, "95 % intervals over texts")
     summary: dict[str, Any] = read_json(run.summary)
     return summary
 
@@ -167,16 +173,21 @@ class TestSplit:
     @cached_property
     def embeddings(self) -> torch.Tensor:
         """Sentence embeddings, float32 (N, e), kept on disk for the next run."""
-        cfg = self._run.cfg.evaluate
-        key = sha256_of_json([self.data.fingerprint(), cfg.sentence_encoder])
-        file = self._run.embeddings / f"{key[:16]}.safetensors"
-        if not file.is_file():
-            embeddings = embed_texts(self.data.texts, cfg.sentence_encoder, cfg.device)
-            self._run.embeddings.mkdir(parents=True, exist_ok=True)
-            with explain_full_disk(file):
-                save_file({"embeddings": embeddings}, file.with_suffix(".partial"))
-            file.with_suffix(".partial").replace(file)
-        return load_file(file)["embeddings"]
+        return embed_and_keep(self._run, self.data)
+
+
+def embed_and_keep(run: RunFolder, data: TextData) -> torch.Tensor:
+    """Sentence embeddings of texts, float32 (N, e), read from the run folder where they are there already."""
+    cfg = run.cfg.evaluate
+    key = sha256_of_json([data.fingerprint(), cfg.sentence_encoder])
+    file = run.embeddings / f"{key[:16]}.safetensors"
+    if not file.is_file():
+        embeddings = embed_texts(data.texts, cfg.sentence_encoder, cfg.device)
+        run.embeddings.mkdir(parents=True, exist_ok=True)
+        with explain_full_disk(file):
+            save_file({"embeddings": embeddings}, file.with_suffix(".partial"))
+        file.with_suffix(".partial").replace(file)
+    return load_file(file)["embeddings"]
 
 
 def evaluate_method(
@@ -206,7 +217,7 @@ def evaluate_method(
     settings = sha256_of_json(
         {
             "format": _FORMAT,
-            "evaluate": {**asdict(cfg), "device": None, "evals": None, "batch_size": None},
+            "evaluate": {**asdict(cfg), "device": None, "evals": None, "batch_size": None, "figures": None},
             "sae": weights,
             "store": split.store.fingerprint(),
         }

@@ -37,16 +37,29 @@ class RunFolder:
         overwrite: Whether results of other settings or texts are made anew.
     """
 
-    def __init__(self, folder: str | Path, cfg: RunConfig, overwrite: bool = False) -> None:
+    def __init__(
+        self, folder: str | Path, cfg: RunConfig, overwrite: bool = False, base: "RunFolder | None" = None
+    ) -> None:
         """
         Args:
             folder: The run folder; need not exist.
             cfg: The settings asked for.
             overwrite: Whether results of other settings or texts are made anew.
+            base: Another run, whose classifier and hidden states are shared where the settings are the same.
         """
         self.folder = Path(folder)
         self.cfg = cfg
         self.overwrite = overwrite
+        self._base = base
+
+    def _shared(self, result: str) -> Path:
+        """Where a result lies that cells of a sweep have in common: all those with the same settings for it."""
+        if self._base is None:
+            return self.folder / result
+        own, of_base = (_settings_for(result, cfg) for cfg in (self.cfg, self._base.cfg))
+        if own == of_base:
+            return self._base.folder / result
+        return self.folder.parent / f"shared-{sha256_of_json(own)[:12]}" / result
 
     @property
     def config_file(self) -> Path:
@@ -56,11 +69,11 @@ class RunFolder:
     @property
     def classifier(self) -> Path:
         """The fine-tuned model."""
-        return self.folder / "classifier"
+        return self._shared("classifier")
 
     def activations(self, split: str) -> Path:
         """Hidden states of one split."""
-        return self.folder / "activations" / split
+        return self._shared(f"activations/{split}")
 
     @property
     def sae(self) -> Path:
@@ -75,7 +88,7 @@ class RunFolder:
     @property
     def embeddings(self) -> Path:
         """Sentence embeddings of the test texts."""
-        return self.folder / "embeddings"
+        return (self._base or self).folder / "embeddings"
 
     def method(self, name: str, seed: int) -> Path:
         """A concept method that ``compare`` fitted."""
@@ -134,7 +147,7 @@ class RunFolder:
         different = [name for name, value in asked.items() if sha256_of_json(noted.get(name)) != sha256_of_json(value)]
         if not different:
             return True
-        if not self.overwrite:
+        if not self.overwrite or not result.is_relative_to(self.folder):
             raise UserError(
                 f"{result} was made with another {different[0]} than is asked for now (settings or texts); "
                 "use another --run folder, or --overwrite to make it anew"
@@ -174,6 +187,21 @@ def _concerns(setting: str, result: str) -> bool:
     """Whether a result depends on a setting; that of one split is no matter to the other's."""
     others = _ONLY_FOR_TRAINING if result == "activations/test" else _ONLY_FOR_TESTING
     return setting.split(".")[0] in _DEPENDS[result] and setting not in others
+
+
+def _settings_for(result: str, cfg: RunConfig) -> dict[str, Any]:
+    """The settings that a result depends on, those of what it is built on included."""
+    sections = (
+        ("data", "prompt", "finetune")
+        if result == "classifier"
+        else ("data", "prompt", "finetune", "classifier", "cache")
+    )
+    return {
+        f"{section}.{name}": value
+        for section in sections
+        for name, value in to_plain(cfg)[section].items()
+        if f"{section}.{name}" not in FREE
+    }
 
 
 def to_plain(cfg: RunConfig) -> dict[str, dict[str, Any]]:

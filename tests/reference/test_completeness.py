@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from sae_lens_classif import ClassifSAE, ClassifSAEConcepts, ClassifSAEConfig
 from sae_lens_classif.evals.causality import conditional_causality, global_causality
@@ -14,45 +13,17 @@ from sae_lens_classif.evals.completeness import completeness
 from sae_lens_classif.evals.segments import segment_heads, segments
 from sae_lens_classif.hooks.hooked_transformer import HookedTransformerClassifier
 from sae_lens_classif.hooks.interventions import InterventionLogits, replace_states, run_interventions
-from sae_lens_classif.hooks.prompt import PromptTokenizer
+from tests.reference.tiny_neox import load_tiny_neox
 
 LOGITS = 1e-4
 # A rate of single precision in the reference has about seven digits.
 EXACTLY = 1e-6
 
 
-class _GivenTokens(PromptTokenizer):
-    """The reference gives token ids and label tokens, no tokenizer."""
-
-    def __init__(self, label_token_ids: list[int], context: int) -> None:
-        self.label_token_ids = label_token_ids
-        self.class_names = tuple(str(number) for number in range(len(label_token_ids)))
-        self.max_tokens = context
-
-    def __call__(self, texts: Any) -> list[list[int]]:
-        return [[7, 8, 9] for _ in texts]
-
-
-class _NoVocabulary(PreTrainedTokenizerBase):
-    def __init__(self) -> None:
-        """Nothing to set up."""
-
-    def get_vocab(self) -> dict[str, int]:
-        return {}
-
-
 @pytest.fixture(scope="module")
 def model(reference_dir: Path, reference: Callable[[str], Any]) -> HookedTransformerClassifier:
     settings, _ = reference("completeness")
-    loaded = AutoModelForCausalLM.from_pretrained(reference_dir / "tiny_neox", dtype=torch.float32).eval()
-    prompts = _GivenTokens(settings["label_token_ids"], loaded.config.max_position_embeddings)
-    return HookedTransformerClassifier(
-        loaded,
-        _NoVocabulary(),
-        prompts,
-        name="tiny_neox",
-        hook_name=settings["hook_name"],
-    )
+    return load_tiny_neox(reference_dir / "tiny_neox", settings["label_token_ids"], settings["hook_name"])
 
 
 @pytest.fixture(scope="module")

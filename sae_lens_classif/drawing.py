@@ -1,0 +1,106 @@
+"""The figures of a run, from what was measured."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from sae_lens_classif.evals.interpretability import SHARED
+from sae_lens_classif.evals.results import Measures
+from sae_lens_classif.evals.segments import SHARES, segments
+from sae_lens_classif.figures.curves import (
+    Curve,
+    ablation_curves,
+    ablation_of_each_class,
+    ablation_over_classes,
+    activation_rates,
+    sentence_sim_curves,
+)
+from sae_lens_classif.figures.pca import concept_map
+from sae_lens_classif.figures.style import save_figure
+from sae_lens_classif.figures.word_clouds import ConceptWords, word_clouds
+from sae_lens_classif.files import read_json, write_json
+from sae_lens_classif.methods.base import ConceptMethod
+from sae_lens_classif.run_folder import RunFolder
+from sae_lens_classif.store import ActivationStore
+
+_MADE_FROM = "made_from.json"
+
+
+def draw_method(
+    run: RunFolder, name: str, method: ConceptMethod, measures: Mapping[str, Measures], store: ActivationStore
+) -> None:
+    """Draw ``figures/<name>/concept_map`` and ``word_clouds``, unless they are of these results already.
+
+    Args:
+        run: The run folder; ``summary.json`` has an entry of the method.
+        name: Name of the method.
+        method: The fitted method.
+        measures: What was measured of it.
+        store: Hidden states of the test texts.
+    """
+    entry = read_json(run.summary)["methods"][name]
+    folder, made_from = run.figures / name, {"settings_sha256": entry["settings_sha256"], "evals": sorted(measures)}
+    if (folder / _MADE_FROM).is_file() and read_json(folder / _MADE_FROM) == made_from:
+        return
+    hidden = store.read("hidden").float()
+    concepts, labels = method.encode(hidden), store.read("label")
+    own = segments(concepts, labels, store.n_classes)
+    directions = method.directions()
+    figure = concept_map(
+        hidden.numpy(),
+        labels.numpy(),
+        store.class_names,
+        directions.numpy() if directions is not None else None,
+        own.class_shares.numpy(),
+        own.mean_activation.numpy(),
+        torch.tensor([own.class_of(index) is not None for index in range(concepts.shape[1])]).numpy(),
+    )
+    save_figure(figure, folder / "concept_map")
+    if "interpretability" in measures:
+        words = measures["interpretability"].details["key_words"]
+        class_of = {concept["index"]: concept["class_name"] for concept in entry["concepts"]}
+        cells = [ConceptWords(index, class_of.get(index), weights) for index, weights in enumerate(words)]
+        save_figure(word_clouds(cells, store.class_names), folder / "word_clouds")
+    write_json(folder / _MADE_FROM, made_from)
+
+
+def draw_curves_of_methods(
+    run: RunFolder, methods: Mapping[str, Mapping[str, Measures]], class_names: Sequence[str], about: str
+) -> None:
+    """Draw ``figures/activation_rates``, ``sentence_sim`` and ``ablation``, one line or panel a method.
+
+    Args:
+        run: The run folder.
+        methods: For each method, by its title, what was measured of it.
+        class_names: Names of the classes; a method that is alone has one ablation curve for each.
+        about: What the intervals are over.
+    """
+    complete = _details(methods, "completeness", "activation_rate")
+    if complete:
+        save_figure(activation_rates(complete, run.cfg.sae.gamma), run.figures / "activation_rates")
+    similar = {title: own["interpretability"].metrics for title, own in methods.items() if "interpretability" in own}
+    if similar:
+        curves = {title: _sentence_sim(metrics) for title, metrics in similar.items()}
+        floor = next(iter(similar.values()))["dataset_mean_cosine"]
+        save_figure(sentence_sim_curves(curves, floor, about), run.figures / "sentence_sim")
+    causal = _details(methods, "causality", "global")
+    if causal:
+        tvd, flips = (_ablation(causal, measure, class_names) for measure in ("tvd", "label_flip_rate"))
+        save_figure(ablation_curves(tvd, flips, SHARES, about), run.figures / "ablation")
+
+
+def _details(methods: Mapping[str, Mapping[str, Measures]], evaluation: str, name: str) -> dict[str, Any]:
+    return {title: own[evaluation].details[name] for title, own in methods.items() if evaluation in own}
+
+
+def _sentence_sim(metrics: Mapping[str, Any]) -> Curve:
+    limits = [pair or (None, None) for pair in metrics["sentence_sim_ci95"]]
+    assert len(limits) == len(SHARED)
+    return Curve(metrics["sentence_sim"], [low for low, _ in limits], [high for _, high in limits])
+
+
+def _ablation(causal: Mapping[str, Any], measure: str, class_names: Sequence[str]) -> dict[str, Curve]:
+    if len(causal) == 1:
+        return ablation_of_each_class(next(iter(causal.values())), measure, class_names, SHARES)
+    return {title: ablation_over_classes(rows, measure, SHARES) for title, rows in causal.items()}

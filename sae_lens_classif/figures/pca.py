@@ -1,0 +1,169 @@
+"""A map of the texts' hidden states, with the concepts and the classes on it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from sae_lens_classif.figures.lettering import printable
+from sae_lens_classif.figures.pies import draw_classes, draw_pies
+from sae_lens_classif.figures.plane import Floats, Places, Plane, fit_plane
+from sae_lens_classif.figures.style import (
+    GREY,
+    NAMES_IN_LEGEND,
+    class_colour,
+    class_marker,
+    figure_style,
+    fix_layout,
+    say_nothing_to_show,
+)
+
+_MAX_TEXTS = 5000
+_FURTHEST = 0.3  # how far outside the texts a concept may stand, in widths and heights of their cloud
+
+
+@figure_style()
+def concept_map(
+    hidden: Floats,
+    labels: NDArray[np.int64],
+    class_names: Sequence[str],
+    directions: Floats | None,
+    class_shares: Floats,
+    mean_activation: Floats,
+    alive: NDArray[np.bool_],
+) -> Figure:
+    """Draw texts, concepts and classes in the plane in which the texts' hidden states differ most.
+
+    Hidden states are brought to unit norm and standardised; the first two principal components of all of them make
+    the map, on which at most 5,000 texts are drawn. Concept directions go the same way. Pies that would cover each
+    other are moved apart and tied to their place by a line; those far outside stand at the edge with an arrow.
+
+    Args:
+        hidden: float (N, d), the texts' hidden states.
+        labels: int64 (N,), classes 0..C-1.
+        class_names: The C classes.
+        directions: float (n, d), the concepts' directions; None for a method that has none.
+        class_shares: float (n, C), slices of the pies; negative ones count as 0.
+        mean_activation: float (n,), mean |activation|; the area of a pie is proportional to it (its radius is
+            1.5 points at least).
+        alive: bool (n,), whether a concept is ever active; the others are not drawn.
+    """
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    axes = figure.subplots()
+    figure.suptitle("Where the concepts lie among the texts")
+    plane = fit_plane(hidden)
+    if plane is None:
+        say_nothing_to_show(axes, "no two hidden states differ")
+        return figure
+    texts = plane.project(hidden)
+    places = np.full((len(alive), 2), np.nan) if directions is None else plane.project(directions)
+    drawn = np.flatnonzero(alive & np.isfinite(places).all(axis=1))
+    places, beyond = _frame(axes, texts, places[drawn])
+    _draw_texts(axes, texts, labels, len(class_names))
+    note = _note(len(texts), len(drawn), len(alive), directions is not None, bool(beyond.any()))
+    _explain(figure, axes, plane, note)
+    named = _most_frequent(labels, len(class_names))
+    _draw_legend(figure, class_names, named)
+    # What follows is placed in points: from here on the panel must keep its size.
+    fix_layout(figure)
+    classes = _class_means(texts, labels, len(class_names))
+    obstacles = classes[np.isfinite(classes).all(axis=1)]
+    shares, sizes = _not_negative(class_shares[drawn]), _not_negative(mean_activation[drawn])
+    taken = draw_pies(axes, drawn.tolist(), places, beyond, shares, sizes, obstacles)
+    names = [name if number in named else None for number, name in enumerate(class_names)]
+    draw_classes(axes, classes, names, taken)
+    return figure
+
+
+def _not_negative(numbers: Floats) -> Places:
+    return np.clip(np.nan_to_num(numbers.astype(np.float64), posinf=0), 0, None)
+
+
+def _class_means(texts: Places, labels: NDArray[np.int64], n_classes: int) -> Places:
+    usable = np.isfinite(texts).all(axis=1)
+    means = np.full((n_classes, 2), np.nan)
+    for number in range(n_classes):
+        own = texts[usable & (labels == number)]
+        if len(own):
+            means[number] = own.mean(axis=0)
+    return means
+
+
+def _most_frequent(labels: NDArray[np.int64], n_classes: int) -> list[int]:
+    """Classes that are named, in their order: all of them where the legend has room."""
+    counts = np.bincount(labels[(labels >= 0) & (labels < n_classes)], minlength=n_classes)
+    return sorted(np.argsort(-counts, kind="stable")[:NAMES_IN_LEGEND].tolist())
+
+
+def _frame(axes: Axes, texts: Places, places: Places) -> tuple[Places, Places]:
+    """Choose the part of the plane that is shown.
+
+    Returns:
+        float64 (n, 2) twice: the concepts' places, those far outside moved to the edge, and their way from there to
+        where they are.
+    """
+    low, high = np.nanquantile(texts, [0.003, 0.997], axis=0)
+    span = np.maximum(high - low, 1e-3 * (high - low).max() + 1e-6)
+    centre = (low + high) / 2
+    reach = span * (0.5 + _FURTHEST)
+    outside = np.abs((places - centre) / reach).max(axis=1, initial=1)
+    shown = centre + (places - centre) / outside[:, None]
+    edges = np.concatenate([shown, [low, high]])
+    margin = 0.06 * span
+    first, last = edges.min(axis=0) - margin, edges.max(axis=0) + margin
+    axes.set(xlim=(first[0], last[0]), ylim=(first[1], last[1]))
+    return shown, np.where(outside[:, None] > 1 + 1e-9, places - shown, 0)
+
+
+def _draw_texts(axes: Axes, texts: Places, labels: NDArray[np.int64], n_classes: int) -> None:
+    order = np.random.default_rng(0).permutation(len(texts))[:_MAX_TEXTS]
+    size = 9 if len(order) > 1000 else 16
+    for number in range(n_classes):
+        own = order[labels[order] == number]
+        axes.scatter(
+            texts[own, 0], texts[own, 1], s=size, marker=class_marker(number), color=class_colour(number, n_classes),
+            alpha=0.35, linewidths=0, zorder=1, rasterized=True,
+        )  # fmt: skip
+
+
+def _explain(figure: Figure, axes: Axes, plane: Plane, note: str) -> None:
+    first, second = (f"principal component ({100 * share:.0f} % of the variance)" for share in plane.explained)
+    axes.set(xlabel=f"First {first}", ylabel=f"Second {second}")
+    axes.grid(True)
+    figure.supxlabel(note, fontsize=8, color=GREY)
+
+
+def _note(n_texts: int, n_drawn: int, n_concepts: int, has_directions: bool, some_beyond: bool) -> str:
+    shown = f"{_MAX_TEXTS:,} of {n_texts:,} texts, drawn at random" if n_texts > _MAX_TEXTS else f"{n_texts:,} texts"
+    lines = [f"Pale marks: {shown}. Large marks with a name: the mean of a class's texts."]
+    if not has_directions:
+        return f"{lines[0]}\nThis method's concepts have no direction and are not drawn."
+    lines.append(
+        "Pies: concepts and their numbers. Slices: the classes on whose texts a concept is active. "
+        "Area: its mean activation."
+    )
+    rest = ["A line ties a pie to its own place."]
+    if some_beyond:
+        rest.append("An arrow points to a place off the map.")
+    if n_drawn < n_concepts:
+        rest.append(f"Not drawn: {n_concepts - n_drawn} of {n_concepts} concepts, which are never active.")
+    return "\n".join([*lines, " ".join(rest)])
+
+
+def _draw_legend(figure: Figure, class_names: Sequence[str], named: Sequence[int]) -> None:
+    handles = [_legend_mark(number, len(class_names)) for number in named]
+    labels = [printable(class_names[number], 24) for number in named]
+    if len(named) < len(class_names):
+        handles.append(Line2D([], [], linestyle=""))
+        labels.append(f"and {len(class_names) - len(named)} more")
+    figure.legend(handles, labels, loc="outside right upper", title="Classes", alignment="left")
+
+
+def _legend_mark(number: int, n_classes: int) -> Line2D:
+    return Line2D(
+        [], [], linestyle="", marker=class_marker(number), color=class_colour(number, n_classes), markersize=8,
+        markeredgecolor="black", markeredgewidth=0.6,
+    )  # fmt: skip

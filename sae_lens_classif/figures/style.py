@@ -1,0 +1,197 @@
+"""How figures look: colours for everyone, shapes for black-and-white print, the same bytes every time."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.style import context as style_context
+from matplotlib.ticker import FuncFormatter
+
+from sae_lens_classif.figures.lettering import font_families, printable
+from sae_lens_classif.files import explain_full_disk
+
+# Okabe and Ito's eight colours (https://jfly.uni-koeln.de/color/), those that stand out on white first.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+GREY = "#6B6B6B"
+NAMES_IN_LEGEND = 20
+PANELS_IN_ROW = 3
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p")
+_LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+_HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "||||", "oooo", "++++")
+_GOLDEN = (math.sqrt(5) - 1) / 2
+_RC = {
+    "text.parse_math": False,  # a $ in a text is a dollar
+    "svg.hashsalt": "sae_lens_classif",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "figure.titlesize": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#E3E3E3",
+    "grid.linewidth": 0.7,
+    "hatch.linewidth": 0.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 7,
+}
+
+
+@dataclass(frozen=True)
+class SeriesStyle:
+    """What sets one series apart from the others, in colour and without.
+
+    Attributes:
+        colour: ``#rrggbb``; at least 3:1 against white.
+        marker: Matplotlib's marker.
+        line: Matplotlib's line style.
+        hatch: Matplotlib's hatch, for bars.
+    """
+
+    colour: str
+    marker: str
+    line: str | tuple[int, tuple[int, ...]]
+    hatch: str
+
+
+def series_style(number: int) -> SeriesStyle:
+    """Style of the series with this number; the first 440 are all different."""
+    colour = darken(PALETTE[number % len(PALETTE)], contrast_with_white=3)
+    return SeriesStyle(
+        colour,
+        _MARKERS[number % len(_MARKERS)],
+        _LINES[number % len(_LINES)],
+        _HATCHES[number % len(_HATCHES)],
+    )
+
+
+def class_colour(number: int, n_classes: int) -> str:
+    """Colour of a class, ``#rrggbb``: of the palette up to 8 classes, of a colour map beyond.
+
+    Neighbouring numbers lie far apart in the colour map, so that classes that stand side by side in a legend differ.
+    """
+    if n_classes <= len(PALETTE):
+        return PALETTE[number]
+    return to_hex(matplotlib.colormaps["turbo"]((number * _GOLDEN) % 1))
+
+
+def class_marker(number: int) -> str:
+    """Matplotlib's marker of a class; they repeat after eleven classes."""
+    return _MARKERS[number % len(_MARKERS)]
+
+
+def contrast(colour: str, background: str = "#ffffff") -> float:
+    """Contrast of two colours, 1 to 21 (WCAG 2.2, relative luminance)."""
+    darker, lighter = sorted((_luminance(colour), _luminance(background)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def darken(colour: str, contrast_with_white: float = 4.5) -> str:
+    """The same hue, dark enough to be read on white: 4.5 for words, 3 for lines (WCAG 2.2)."""
+    while contrast(colour) < contrast_with_white:
+        red, green, blue = to_rgb(colour)
+        colour = to_hex((red * 0.96, green * 0.96, blue * 0.96))
+    return colour
+
+
+def _luminance(colour: str) -> float:
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@contextlib.contextmanager
+def figure_style() -> Iterator[None]:
+    """Draw with matplotlib's defaults and the settings above, whatever the user's own are."""
+    with style_context(["default", {**_RC, "font.family": list(font_families())}]):
+        yield
+
+
+def save_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
+    """Write a figure as PNG (200 dots an inch) and SVG: the same bytes for the same figure.
+
+    Args:
+        figure: The figure.
+        path: Path without suffix; ``.png`` and ``.svg`` are added to it.
+
+    Returns:
+        Paths of the PNG and the SVG.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with figure_style():
+        fix_layout(figure)
+    # The version of matplotlib and the date would change the bytes.
+    png = _save(figure, path, "png", {"Software": None})
+    return png, _save(figure, path, "svg", {"Creator": None, "Date": None})
+
+
+def fix_layout(figure: Figure) -> None:
+    """Arrange the panels, once and for all: doing it again would move them by a hair."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
+def _save(figure: Figure, path: Path, suffix: str, metadata: dict[str, None]) -> Path:
+    target = path.with_name(f"{path.name}.{suffix}")
+    temporary = target.with_name(target.name + ".partial")
+    with figure_style(), explain_full_disk(target):
+        figure.savefig(temporary, format=suffix, dpi=200, metadata=metadata)
+    return temporary.replace(target)
+
+
+def panel_grid(title: str, n_panels: int, size: tuple[float, float], *, share_y: bool) -> tuple[Figure, list[Axes]]:
+    """A figure of panels, three in a row.
+
+    Args:
+        title: Title of the figure.
+        n_panels: Number of panels; one that stays empty where it is 0.
+        size: Width and height of a panel, in inches.
+        share_y: Whether all panels have the same vertical axis.
+    """
+    columns = max(1, min(PANELS_IN_ROW, n_panels))
+    rows = max(1, math.ceil(n_panels / columns))
+    figure = Figure(figsize=(max(size[0] * columns, 5.6), size[1] * rows + 1), layout="constrained")
+    figure.suptitle(title)
+    panels = figure.subplots(rows, columns, sharey=share_y, squeeze=False).ravel().tolist()
+    for axes in panels[max(1, n_panels) :]:
+        axes.remove()
+    return figure, panels[: max(1, n_panels)]
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], names: Sequence[str], note: str = "") -> None:
+    """One legend under all panels, for which the figure grows.
+
+    Args:
+        figure: The figure.
+        handles: One a name.
+        names: Names of the series; those beyond the first 20 are counted, not listed.
+        note: A line above the names.
+    """
+    labels = [printable(name, 48) for name in names[:NAMES_IN_LEGEND]]
+    notes = [note] if note else []
+    if len(names) > len(labels):
+        notes.append(f"{len(names) - len(labels)} more lines are not named.")
+    letters_across = 13 * figure.get_figwidth()
+    columns = max(1, min(len(labels), int(letters_across / (max(map(len, labels), default=0) + 10))))
+    figure.set_figheight(figure.get_figheight() + 0.19 * (math.ceil(len(labels) / columns) + len(notes)))
+    figure.legend(
+        list(handles[:NAMES_IN_LEGEND]), labels, loc="outside lower center", ncols=columns, handlelength=3.5,
+        title="\n".join(notes) or None, title_fontproperties={"size": 8},
+    )  # fmt: skip
+
+
+def in_percent() -> FuncFormatter:
+    """Tick labels for shares: 0.25 becomes ``25 %``."""
+    return FuncFormatter(lambda share, _: f"{100 * share:g} %".replace("-", "−"))
+
+
+def say_nothing_to_show(axes: Axes, why: str) -> None:
+    """Turn a panel into one grey line of text."""
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=GREY)

@@ -1,0 +1,120 @@
+"""Measures over the values of a setting."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from sae_lens_classif.figures.curves import Curve, about_bands, draw_curves
+from sae_lens_classif.figures.lettering import printable
+from sae_lens_classif.figures.style import (
+    PANELS_IN_ROW,
+    figure_style,
+    in_percent,
+    legend_below,
+    panel_grid,
+    say_nothing_to_show,
+)
+
+# In plain words, and whether they read better in percent.
+TITLES = {
+    "recovery_accuracy": ("Decisions recovered by the concepts (RAcc)", True),
+    "original_accuracy": ("Accuracy of the model", True),
+    "bottleneck_accuracy": ("Accuracy through the concepts alone", True),
+    "mean_activation_rate": ("Activation rate of a concept, mean", True),
+    "max_activation_rate": ("Activation rate of a concept, largest", True),
+    "conditional_tvd": ("Shift of the probabilities without a concept (TVD)", True),
+    "conditional_label_flip_rate": ("Decisions flipped without a concept", True),
+    "conditional_accuracy_change": ("Change of accuracy without a concept", True),
+    "concept_sim": ("Likeness of a concept's texts (ConceptSim)", False),
+    "concept_sim_unweighted": ("Likeness of a concept's texts, unweighted", False),
+    "dead_latents": ("Latents that are never active", True),
+    "explained_variance": ("Explained variance of the hidden states", True),
+    "mse": ("Error of the reconstruction (MSE)", False),
+    "l0": ("Active latents a text (L0)", False),
+    "mean_jaccard": ("Overlap of the concepts' texts (Jaccard)", False),
+    "redundancy": ("Concepts a text belongs to (redundancy)", False),
+    "coverage": ("Texts that belong to a concept (coverage)", True),
+}
+_LOG_FROM = 30
+_MOST_TICKS = 12
+
+
+@figure_style()
+def sweep_figure(
+    parameter: str,
+    values: Sequence[str],
+    metrics: Mapping[str, Mapping[str, Curve]],
+    bands: str = "95 % intervals",
+) -> Figure:
+    """Draw how measures change with a setting, one panel a measure.
+
+    Numbers stand in their order, on a logarithmic axis where the largest is more than 30 times the smallest; where
+    one of those is 0 or less, and for words, they stand side by side.
+
+    Args:
+        parameter: Name of the setting.
+        values: Its m values.
+        metrics: For each measure, for each combination of the other settings, m points in the order of the values.
+        bands: What the curves' intervals are, in words.
+    """
+    title = f"What changes with {printable(parameter, 60)}"
+    figure, panels = panel_grid(title, len(metrics), (3.7, 3), share_y=False)
+    names = list(dict.fromkeys(name for series in metrics.values() for name in series))
+    if not names or not values:
+        for axes in panels:
+            say_nothing_to_show(axes, "no values")
+        return figure
+    order, x, log = _positions(values)
+    for axes, (metric, series) in zip(panels, metrics.items(), strict=True):
+        sorted_series = {name: _reorder(series.get(name, Curve(())), order) for name in names}
+        handles = draw_curves(axes, x, sorted_series)
+        _label(axes, metric, x, [values[place] for place in order], log)
+    for axes in panels[-PANELS_IN_ROW:]:
+        axes.set_xlabel(printable(parameter, 40))
+    about = about_bands(list(metrics.values()), bands)
+    named = names if any(names) else []
+    if named or about:
+        legend_below(figure, handles[: len(named)], named, about)
+    return figure
+
+
+def _positions(values: Sequence[str]) -> tuple[list[int], list[float], bool]:
+    """The values' order, their places on the axis in that order, whether the axis is logarithmic."""
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        numbers = [math.nan]
+    side_by_side = [float(place) for place in range(len(values))]
+    if not all(map(math.isfinite, numbers)):
+        return list(range(len(values))), side_by_side, False
+    order = sorted(range(len(values)), key=numbers.__getitem__)
+    ordered = [numbers[place] for place in order]
+    if ordered[0] <= 0 and ordered[-1] > _LOG_FROM * min((abs(one) for one in ordered if one), default=math.inf):
+        return order, side_by_side, False
+    return order, ordered, ordered[0] > 0 and ordered[-1] > _LOG_FROM * ordered[0]
+
+
+def _reorder(curve: Curve, order: Sequence[int]) -> Curve:
+    def pick(numbers: Sequence[float | None]) -> list[float | None]:
+        return [numbers[place] if place < len(numbers) else None for place in order]
+
+    return Curve(pick(curve.values), pick(curve.low), pick(curve.high))
+
+
+def _label(axes: Axes, metric: str, x: Sequence[float], values: Sequence[str], log: bool) -> None:
+    title, is_share = TITLES.get(metric, (metric, False))
+    axes.set_title(printable(title, 52), fontsize=9)
+    if log:
+        axes.set_xscale("log")
+    every = math.ceil(len(values) / _MOST_TICKS)
+    x, values = x[::every], values[::every]
+    labels = [printable(value, 14) for value in values]
+    crowded = sum(map(len, labels)) > 28
+    axes.set_xticks(x, labels, rotation=45 if crowded else 0, ha="right" if crowded else "center")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.margins(x=0.08)
+    if is_share:
+        axes.yaxis.set_major_formatter(in_percent())

@@ -1,0 +1,169 @@
+"""``evaluate --data OTHER``: do the concepts of one data set hold on the texts of another?"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sae_lens_classif.caching import cache_states
+from sae_lens_classif.config import DataConfig, EvaluateConfig
+from sae_lens_classif.config_file import config_of, read_yaml
+from sae_lens_classif.data import TextData, load_text_data
+from sae_lens_classif.evals.causality import conditional_causality
+from sae_lens_classif.evals.completeness import completeness
+from sae_lens_classif.evals.interpretability import interpretability
+from sae_lens_classif.evals.results import finite
+from sae_lens_classif.files import write_json, write_text
+from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.hooks.interventions import run_interventions
+from sae_lens_classif.methods.base import ConceptMethod
+from sae_lens_classif.pipeline import TestSplit, embed_and_keep, load_trained, open_run_classifier
+from sae_lens_classif.run_folder import RunFolder
+from sae_lens_classif.store import ActivationStore
+
+# Measure, heading, whether it reads better in percent. Gold labels play no part: the classes may be others.
+ROWS = (
+    ("concept_sim", "Likeness of a concept's texts (ConceptSim)", False),
+    ("dataset_mean_cosine", "  the same over all texts, the floor", False),
+    ("mean_activation_rate", "Activation rate of a concept, mean", True),
+    ("max_activation_rate", "Activation rate of a concept, largest", True),
+    ("recovery_accuracy", "Decisions recovered by the concepts (RAcc)", True),
+    ("conditional_tvd", "Shift of the probabilities without a concept (TVD)", True),
+    ("conditional_label_flip_rate", "Decisions flipped without a concept", True),
+)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """The same concepts on two data sets.
+
+    Attributes:
+        home: Name of the data set that the concepts were learned on.
+        away: Name of the other.
+        here: Measures on the test texts of the first, by name.
+        there: Measures on those of the second.
+        rates_here: Activation rate of each concept, 0..1.
+        rates_there: The same on the other texts.
+        n_texts: Number of test texts of both.
+    """
+
+    home: str
+    away: str
+    here: Mapping[str, Any]
+    there: Mapping[str, Any]
+    rates_here: Sequence[float]
+    rates_there: Sequence[float]
+    n_texts: tuple[int, int]
+
+
+def transfer_step(run: RunFolder, other: str) -> Transfer:
+    """Measure the run's concepts on the test texts of another data set, with the same classifier.
+
+    Makes ``transfer/<name>/`` with the hidden states of those texts and ``transfer.{json,md}``.
+
+    Args:
+        run: A run with a trained ClassifSAE.
+        other: A folder or a name on the Hub, whose columns are called as in the run; or a YAML file with the settings
+            of ``data``.
+
+    Raises:
+        UserError: If the other data set cannot be read, or the run has no trained SAE.
+    """
+    method, _ = load_trained(run)
+    other_cfg = other_data(run.cfg.data, other)
+    texts = load_text_data(other_cfg, "test")
+    home, classifier = TestSplit(run), open_run_classifier(run)
+    folder = run.folder / "transfer" / re.sub(r"[^\w.-]+", "_", Path(other_cfg.source).name)
+    # The other labels may mean other classes; the store gets the classifier's names and no label of any use.
+    unlabelled = TextData(texts.texts, np.zeros(len(texts), dtype=np.int64), classifier.class_names)
+    store = cache_states(classifier, unlabelled, folder / "activations", run.cfg.cache)
+    cfg = run.cfg.evaluate
+    here = _measure(method, classifier, home.store, home.data, home.embeddings, cfg)
+    there = _measure(method, classifier, store, unlabelled, embed_and_keep(run, unlabelled), cfg)
+    transfer = Transfer(
+        home=run.cfg.data.source,
+        away=other_cfg.source,
+        here=here[0],
+        there=there[0],
+        rates_here=here[1],
+        rates_there=there[1],
+        n_texts=(len(home.store), len(store)),
+    )
+    write_json(folder / "transfer.json", finite(vars(transfer)))
+    write_text(folder / "transfer.md", to_markdown(transfer))
+    return transfer
+
+
+def other_data(cfg: DataConfig, other: str) -> DataConfig:
+    """Settings of the other data set.
+
+    Args:
+        cfg: Settings of the run's own; columns, split and sizes are taken over unless a YAML file says otherwise.
+        other: A folder, a name on the Hub, or a YAML file.
+    """
+    taken_over = ("test", "text_column", "label_column", "max_characters", "max_test_texts")
+    settings = {name: getattr(cfg, name) for name in taken_over}
+    settings |= read_yaml(other) if Path(other).suffix in (".yaml", ".yml") else {"source": other}
+    return config_of({"data": settings}, other).data
+
+
+def _measure(
+    method: ConceptMethod,
+    classifier: TextClassifier,
+    store: ActivationStore,
+    data: TextData,
+    embeddings: torch.Tensor,
+    cfg: EvaluateConfig,
+) -> tuple[dict[str, Any], list[float]]:
+    """Measures that need no gold label, and each concept's activation rate."""
+    hidden, predicted = store.read("hidden").float(), store.read("predicted")
+    concepts = method.encode(hidden)
+    texts = data.texts if cfg.context == "in_context" else None
+    logits = run_interventions(classifier, method.decode, hidden, concepts, texts=texts, batch_size=cfg.batch_size)
+    complete = completeness(
+        predicted, logits.bottleneck, predicted, concepts, n_bootstrap=cfg.n_bootstrap, seed=cfg.seed
+    )
+    causal = conditional_causality(
+        logits.bottleneck,
+        logits.pair_text,
+        logits.pair_concept,
+        logits.pair,
+        predicted,
+        concepts.shape[1],
+        n_bootstrap=cfg.n_bootstrap,
+        seed=cfg.seed,
+    )
+    similar = interpretability(concepts, embeddings, n_bootstrap=cfg.n_bootstrap, seed=cfg.seed)
+    metrics = {**complete.metrics, **causal.metrics, **similar.metrics}
+    kept = [key for name, _, _ in ROWS for key in (name, f"{name}_ci95") if key in metrics]
+    return {name: metrics[name] for name in kept}, complete.details["activation_rate"]
+
+
+def change(transfer: Transfer, measure: str) -> float | None:
+    """A measure on the other texts less that on the run's own; None where either is missing."""
+    here, there = transfer.here.get(measure), transfer.there.get(measure)
+    return None if here is None or there is None else there - here
+
+
+def to_markdown(transfer: Transfer) -> str:
+    """Measures side by side, then each concept's activation rates."""
+    lines = [f"| | {transfer.home} | {transfer.away} | change |", "|---|---:|---:|---:|"]
+    for measure, heading, in_percent in ROWS:
+        numbers = (transfer.here.get(measure), transfer.there.get(measure), change(transfer, measure))
+        lines.append(f"| {heading.strip()} | " + " | ".join(_shown(value, in_percent) for value in numbers) + " |")
+    lines += ["", f"Test texts: {transfer.n_texts[0]:,} and {transfer.n_texts[1]:,}.", ""]
+    lines += [f"| concept | fires on {transfer.home} | fires on {transfer.away} | change |", "|---:|---:|---:|---:|"]
+    for index, (here, there) in enumerate(zip(transfer.rates_here, transfer.rates_there, strict=True)):
+        rates = " | ".join(_shown(value, True) for value in (here, there, there - here))
+        lines.append(f"| {index} | {rates} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(value: float | None, in_percent: bool) -> str:
+    if value is None:
+        return "–"
+    return f"{100 * value:.1f} %" if in_percent else f"{value:.3f}"
