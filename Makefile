@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
-SMOKE := --finetune.epochs 1 --data.max_train_texts 1000 --data.max_test_texts 300 --train.total_samples 100000
+SMOKE := --finetune.epochs 3 --finetune.lr 2e-3 --data.max_train_texts 1500 --data.max_test_texts 300 --train.total_samples 100000
 
 .PHONY: demo test lint smoke check clean
 

@@ -24,8 +24,8 @@ _STEPS = {
     "finetune": "Bring a language model to the task: RUN/classifier.",
     "cache": "Store the hidden state of every text: RUN/activations.",
     "train": "Train the ClassifSAE: RUN/saes/classifsae.",
-    "evaluate": "Measure the concepts on the test texts: RUN/evals, RUN/figures and RUN/summary.json. With --data OTHER (a folder, "
-    "a name on the Hub, or a YAML file with the settings of data) on the test texts of another data set: RUN/transfer.",
+    "evaluate": "Measure the concepts on the test texts: RUN/evals, RUN/figures, RUN/summary.json. With --data OTHER "
+    "(a folder, a name on the Hub, or a YAML file with the settings of data) on another data set's: RUN/transfer.",
     "run": "The four steps above; what is done is reused.",
     "compare": "Fit and measure other concept methods beside the ClassifSAE: RUN/comparison.{json,md,tex}.",
     "sweep": "Train and evaluate over a grid of settings: RUN/sweep/sweep.{json,md,png,svg}.",

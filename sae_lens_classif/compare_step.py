@@ -64,10 +64,10 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     classifier = open_run_classifier(run)
     for spec in specs:
         spec.check(classifier.d_model, cfg.sae.n_concepts)
-    cache_step(run)
+    cache_step(run, classifier)
     store = ActivationStore(run.activations("train"))
     check_texts(store, cfg.sae.n_concepts)
-    split = TestSplit(run)
+    split = TestSplit(run, classifier)
     results: dict[str, list[SeedResult]] = {}
     drawn: dict[str, dict[str, Measures]] = {}
     for spec in specs:

@@ -91,9 +91,14 @@ def open_run_classifier(run: RunFolder) -> TextClassifier:
     return load_classifier(run.classifier, hook=cfg.hook, dtype=cfg.dtype, device=cfg.device, name=name)
 
 
-def cache_step(run: RunFolder) -> None:
-    """Make ``activations/train`` and ``activations/test``, or go on where a killed run stopped."""
-    classifier = open_run_classifier(run)
+def cache_step(run: RunFolder, classifier: TextClassifier | None = None) -> None:
+    """Make ``activations/train`` and ``activations/test``, or go on where a killed run stopped.
+
+    Args:
+        run: The run folder.
+        classifier: The model that is explained, if it is open already.
+    """
+    classifier = classifier or open_run_classifier(run)
     splits: tuple[Split, ...] = ("train", "test")
     for split in splits:
         data = load_text_data(run.cfg.data, split)
@@ -151,12 +156,14 @@ class TestSplit:
 
     __test__ = False  # no test of pytest's
 
-    def __init__(self, run: RunFolder) -> None:
+    def __init__(self, run: RunFolder, classifier: TextClassifier | None = None) -> None:
         """
         Args:
             run: The run folder; holds ``activations/test``.
+            classifier: The model that is explained, if it is open already.
         """
         self._run = run
+        self._classifier = classifier
         self.store = ActivationStore(run.activations("test"))
 
     @cached_property
@@ -168,7 +175,7 @@ class TestSplit:
     @cached_property
     def classifier(self) -> TextClassifier:
         """The model that is explained."""
-        return open_run_classifier(self._run)
+        return self._classifier or open_run_classifier(self._run)
 
     @cached_property
     def embeddings(self) -> torch.Tensor:

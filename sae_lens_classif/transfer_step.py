@@ -77,7 +77,8 @@ def transfer_step(run: RunFolder, other: str) -> Transfer:
     other_cfg = other_data(run.cfg.data, other)
     texts = load_text_data(other_cfg, "test")
     home, classifier = TestSplit(run), open_run_classifier(run)
-    folder = run.folder / "transfer" / re.sub(r"[^\w.-]+", "_", Path(other_cfg.source).name)
+    name = re.sub(r"[^\w.-]+", "_", Path(other_cfg.source).resolve().name)
+    folder = run.folder / "transfer" / f"{name}-{texts.fingerprint()[:8]}"
     # The other labels may mean other classes; the store gets the classifier's names and no label of any use.
     unlabelled = TextData(texts.texts, np.zeros(len(texts), dtype=np.int64), classifier.class_names)
     store = cache_states(classifier, unlabelled, folder / "activations", run.cfg.cache)

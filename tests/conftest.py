@@ -103,7 +103,8 @@ def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments = [
         "demo", "--run", str(folder / "runs" / "demo"),
         "--data.max_train_texts", "600", "--data.max_test_texts", "150",
-        "--finetune.n_layers", "2", "--finetune.d_model", "32", "--finetune.epochs", "1", "--prompt.max_tokens", "48",
+        "--finetune.n_layers", "2", "--finetune.d_model", "32", "--finetune.epochs", "4", "--finetune.lr", "3e-3",
+        "--prompt.max_tokens", "48",
         "--sae.d_sae", "64", "--train.total_samples", "50000", "--train.n_checkpoints", "0",
         "--evaluate.n_bootstrap", "50",
     ]  # fmt: skip

@@ -9,12 +9,12 @@ from typing import NamedTuple, NoReturn
 
 import pytest
 
-from sae_lens_classif import pipeline
 from sae_lens_classif.cli import main, parse
+from sae_lens_classif.commands import COMMANDS
 from sae_lens_classif.config import RunConfig
 from sae_lens_classif.run_folder import RunFolder
 
-STEPS = ("finetune", "cache", "train", "evaluate", "run", "demo")
+STEPS = ("finetune", "cache", "train", "evaluate", "run", "compare", "sweep", "demo")
 
 
 class Ended(NamedTuple):
@@ -274,7 +274,7 @@ def fail(*_: object) -> NoReturn:
 
 
 def test_an_error_of_ours_ends_with_1_and_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "train_step", fail)
+    monkeypatch.setitem(COMMANDS, "train", fail)
     ended = cli("train", "--run", "mine")
     assert ended.code == 1
     assert "RuntimeError: first line" in ended.stderr
@@ -286,7 +286,7 @@ def test_with_debug_the_traceback_is_shown_and_the_exit_code_stays(cli: Cli, mon
     ended = cli("train", "--run", "mine", "--debug")
     assert ended.code == 2
     assert "Traceback" in ended.stderr and "run the step `cache` first" in ended.stderr
-    monkeypatch.setattr(pipeline, "train_step", fail)
+    monkeypatch.setitem(COMMANDS, "train", fail)
     ended = cli("train", "--run", "mine", "--debug")
     assert ended.code == 1
     assert "Traceback" in ended.stderr and "RuntimeError: first line" in ended.stderr

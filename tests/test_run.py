@@ -44,10 +44,14 @@ def test_the_run_folder_holds_what_each_step_made(run: Path) -> None:
     assert len(ActivationStore(run / "activations" / "test")) == 150
     assert ClassifSAE.load_from_disk(run / "saes" / "classifsae").cfg.d_sae == 64
     assert sorted(path.name for path in (run / "evals" / "classifsae").iterdir()) == [
-        "causality.json",
-        "completeness.json",
-        "interpretability.json",
+        f"{name}.{suffix}"
+        for name in ("causality", "completeness", "interpretability")
+        for suffix in ("json", "safetensors")
     ]
+    methods = ["classifsae", "ica", "topk_sae"]
+    assert sorted(path.name for path in (run / "figures").iterdir() if path.is_dir()) == methods
+    assert sorted(json.loads((run / "comparison.json").read_text())["methods"]) == methods
+    assert sorted(_summary(run)["methods"]) == methods
     leftovers = [path for path in run.rglob("*") if "partial" in path.name or "unfinished" in path.name]
     assert not leftovers and not (run / "saes" / "classifsae.training").exists()
 
