@@ -1,7 +1,9 @@
 """``compare``: fit every chosen concept method on one store with every seed, measure all of them alike."""
 
+import contextlib
 import logging
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import torch
 
 from sae_lens_classif.comparing import ComparedMethod, SeedResult, compare_results
+from sae_lens_classif.data import load_text_data
 from sae_lens_classif.drawing import draw_curves_of_methods, draw_method
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.advice import warnings_about
@@ -35,8 +38,19 @@ _FIT_FILE = "fit.json"
 _NAN = "gave numbers that are not finite (NaN or infinity); nothing was measured"
 
 
-class _FitError(Exception):
-    """A method could not be fitted."""
+class _MethodError(Exception):
+    """A method could not be fitted, saved or measured."""
+
+
+@contextlib.contextmanager
+def _blame_the_method() -> Iterator[None]:
+    """What a method's own code raises is noted; what the user can put right (a full disk, changed texts) stops all."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise _MethodError(f"{type(error).__name__}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -60,13 +74,18 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     """
     cfg = run.cfg
     specs = [find_method(name) for name in cfg.compare.methods]
+    _check_names(specs)
+    check_number_of_texts(len(load_text_data(cfg.data, "train")), cfg.sae.n_concepts)
     finetune_step(run)
     classifier = open_run_classifier(run)
     for spec in specs:
         spec.check(classifier.d_model, cfg.sae.n_concepts)
     cache_step(run, classifier)
     store = ActivationStore(run.activations("train"))
-    check_texts(store, cfg.sae.n_concepts)
+    check_classes(store)
+    for spec in specs:
+        for seed in cfg.compare.seeds:
+            _is_fitted(run, run.method(spec.name, seed), spec.made_from(_task(run, store, classifier, seed)))
     split = TestSplit(run, classifier)
     results: dict[str, list[SeedResult]] = {}
     drawn: dict[str, dict[str, Measures]] = {}
@@ -84,22 +103,39 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     return compared
 
 
+def _check_names(specs: Sequence[MethodSpec]) -> None:
+    for number, spec in enumerate(specs):
+        if any(spec.name == other.name for other in specs[:number]):
+            raise UserError(
+                f"two of compare.methods are called {spec.name!r} and would take each other's place; rename the class "
+                "or the folder of one"
+            )
+
+
 def _task(run: RunFolder, store: ActivationStore, classifier: TextClassifier, seed: int) -> FitTask:
     cfg = run.cfg
     return FitTask(store, classifier, cfg.sae.n_concepts, seed, cfg.sae, replace(cfg.train, seed=seed), cfg.baselines)
 
 
-def check_texts(store: ActivationStore, n_concepts: int) -> None:
+def check_number_of_texts(n_texts: int, n_concepts: int) -> None:
+    """Refuse fewer training texts than concepts.
+
+    Raises:
+        UserError: If there are fewer.
+    """
+    if n_texts < n_concepts:
+        raise UserError(
+            f"{n_texts} training texts are fewer than the {n_concepts} concepts asked for; use more texts, or lower "
+            "sae.n_concepts"
+        )
+
+
+def check_classes(store: ActivationStore) -> None:
     """Refuse training texts from which not every method can learn.
 
     Raises:
-        UserError: If there are fewer texts than concepts, or a class is never predicted.
+        UserError: If a class is never predicted.
     """
-    if len(store) < n_concepts:
-        raise UserError(
-            f"{len(store)} training texts are fewer than the {n_concepts} concepts asked for; use more texts, or lower "
-            "sae.n_concepts"
-        )
     counts = torch.bincount(store.read("predicted"), minlength=store.n_classes).tolist()
     for name, count in zip(store.class_names, counts, strict=True):
         if count == 0:
@@ -113,22 +149,30 @@ def _fit_and_measure(
     run: RunFolder, spec: MethodSpec, task: FitTask, split: TestSplit
 ) -> tuple[SeedResult, dict[str, Measures]]:
     """One method with one seed; what fails is noted, so that the others are not lost."""
-    is_run_s_own = spec.name == METHOD and task.seed == run.cfg.train.seed
     try:
-        fitted = _run_s_own(run) if is_run_s_own else _fit_or_load(run, spec, task)
-    except _FitError as failed:
+        return _fit_and_measure_whole(run, spec, task, split)
+    except _MethodError as failed:
         logger.warning("%s, seed %d failed", spec.title, task.seed, exc_info=failed.__cause__)
         return SeedResult(task.seed, {}, {}, (f"failed: {failed}",), None), {}
-    in_summary = is_run_s_own or (spec.name != METHOD and task.seed == run.cfg.compare.seeds[0])
-    measures = evaluate_method(
-        run,
-        fitted.method,
-        fitted.weights,
-        spec.name,
-        run.evaluations(spec.name, None if is_run_s_own else task.seed),
-        split,
-        in_summary,
-    )
+
+
+def _fit_and_measure_whole(
+    run: RunFolder, spec: MethodSpec, task: FitTask, split: TestSplit
+) -> tuple[SeedResult, dict[str, Measures]]:
+    is_run_s_own = spec.name == METHOD and task.seed == run.cfg.train.seed
+    fitted = _run_s_own(run) if is_run_s_own else _fit_or_load(run, spec, task)
+    is_first = task.seed == run.cfg.compare.seeds[0]
+    in_summary = is_run_s_own or (is_first and (spec.name != METHOD or not run.sae.exists()))
+    with _blame_the_method():
+        measures = evaluate_method(
+            run,
+            fitted.method,
+            fitted.weights,
+            spec.name,
+            run.evaluations(spec.name, None if is_run_s_own else task.seed),
+            split,
+            in_summary,
+        )
     if in_summary and measures and run.cfg.evaluate.figures:
         draw_method(run, spec.name, fitted.method, measures, split.store)
     metrics = {name: value for own in measures.values() for name, value in own.metrics.items()}
@@ -161,9 +205,10 @@ def _fit_or_load(run: RunFolder, spec: MethodSpec, task: FitTask) -> _Fitted:
         try:
             method = spec.fit(task)
         except Exception as error:
-            raise _FitError(f"{type(error).__name__}: {error}") from error
+            raise _MethodError(f"{type(error).__name__}: {error}") from error
         with new_folder(folder) as temporary:
-            method.save(temporary)
+            with _blame_the_method():
+                method.save(temporary)
             content = {"made_from": made_from, "seconds": time.perf_counter() - start}
             write_json(temporary / _FIT_FILE, content)
     fit = read_json(folder / _FIT_FILE)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from sae_lens_classif.evals.bootstrap import interval
+from sae_lens_classif.evals.results import finite
 
 # Measures with an interval; whether more (1) or less (-1) is better, or neither.
 MEASURES = {
@@ -138,7 +139,7 @@ def estimate(results: Sequence[SeedResult], measure: str, number: int = 0) -> Es
         measure: Name of the measure.
         number: Draws the seeds; another one for each method that is compared.
     """
-    values = tuple(result.metrics.get(measure) for result in results)
+    values = tuple(finite(result.metrics.get(measure)) for result in results)
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return Estimate(None, None, values)
@@ -152,7 +153,7 @@ def _resampled(results: Sequence[SeedResult], measure: str, number: int) -> torc
 
     The seeds of two methods have nothing in common: ``number`` of the method draws them.
     """
-    if any(measure not in result.resamples for result in results):
+    if any(measure not in result.resamples or result.resamples[measure].isnan().all() for result in results):
         return None
     values = torch.stack([result.resamples[measure] for result in results], dim=1)
     drawn = torch.randint(len(results), values.shape, generator=torch.Generator().manual_seed(number))

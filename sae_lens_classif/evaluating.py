@@ -30,7 +30,7 @@ _CHUNK = 8192
 _N_KEY_WORDS = 8
 _N_COHERENCE_WORDS = 10
 _N_CLOUD_WORDS = 40
-_NAN = "The method's activations are not all finite numbers (NaN or infinity); nothing was measured."
+_NAN = "The method's activations or reconstructions are not all finite (NaN or infinity); nothing was measured."
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,8 @@ def evaluate(
         return Evaluation({}, (), (_NAN,))
     if "completeness" in cfg.evals or "causality" in cfg.evals:
         measured.intervene(classifier)
+        if measured.has_nan():
+            return Evaluation({}, (), (_NAN,))
     if "completeness" in cfg.evals:
         measured.completeness()
     if "causality" in cfg.evals:
@@ -174,7 +176,11 @@ class _Measured:
         self._measures = measures
 
     def has_nan(self) -> bool:
-        return not bool(self._concepts.isfinite().all())
+        """Whether activations or, once the interventions were run, what they lead to are not all finite."""
+        found = [self._concepts]
+        if self._logits is not None:
+            found += [self._logits.bottleneck, self._logits.pair, self._logits.groups]
+        return not all(bool(values.isfinite().all()) for values in found)
 
     def intervene(self, classifier: TextClassifier) -> None:
         heads = segment_heads(self._segments.by_class) if "causality" in self._cfg.evals else []

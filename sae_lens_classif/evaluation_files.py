@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from sae_lens_classif.config import EvalName, EvaluateConfig
@@ -80,6 +81,9 @@ def read_measures(folder: Path, settings: str | None = None) -> dict[str, Measur
         if path.is_file():
             result = read_json(path)
             if settings in (None, result["eval_result_unstructured"].get("settings_sha256")):
-                resamples = load_file(path.with_suffix(".safetensors"))
+                try:
+                    resamples = load_file(path.with_suffix(".safetensors"))
+                except (FileNotFoundError, SafetensorError):
+                    continue  # to be measured again
                 found[name] = Measures(result["eval_result_metrics"], result["eval_result_details"][0], resamples)
     return found

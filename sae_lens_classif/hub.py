@@ -1,7 +1,9 @@
 """Is the Hugging Face Hub there? Asked once and quickly, so that a closed machine is told at once."""
 
+import contextlib
 import functools
 import os
+from collections.abc import Iterator
 
 _SECONDS = 5.0
 
@@ -22,6 +24,18 @@ def hub_is_reachable() -> bool:
     except (httpx2.HTTPError, OSError):
         return False
     return not answer.is_server_error  # during an outage each look-up would be retried, cached or not
+
+
+@contextlib.contextmanager
+def cache_alone(offline: bool) -> Iterator[None]:
+    """Look files of the Hub up in the local cache alone, for libraries that cannot be told so by an argument."""
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, offline or constants.HF_HUB_OFFLINE
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def hub_unreachable_message(what: str) -> str:

@@ -1,6 +1,7 @@
 """The folder of a run: where each step puts its result, and whether what is there is what is asked for."""
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,7 @@ class RunFolder:
         Raises:
             UserError: Where it was not.
         """
-        different = [name for name, value in asked.items() if sha256_of_json(noted.get(name)) != sha256_of_json(value)]
+        different = list(_different(noted, asked))
         if not different:
             return True
         if not self.overwrite or not result.is_relative_to(self.folder):
@@ -181,6 +182,16 @@ class RunFolder:
             if (old := noted.get(section, {}).get(name, defaults[section][name])) != value
             and f"{section}.{name}" not in FREE
         ]
+
+
+def _different(noted: dict[str, Any], asked: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Names of what is asked for otherwise than was noted, ``baselines.epochs`` for one that is in a section."""
+    for name, value in asked.items():
+        old = noted.get(name)
+        if isinstance(old, dict) and isinstance(value, dict):
+            yield from _different(old, value, f"{prefix}{name}.".removeprefix("settings."))
+        elif sha256_of_json(old) != sha256_of_json(value):
+            yield f"{prefix}{name}"
 
 
 def _concerns(setting: str, result: str) -> bool:

@@ -113,7 +113,7 @@ def to_markdown(methods: Sequence[ComparedMethod], n_texts: int) -> str:
 
     rows = _rows(methods, write, str)
     lines = [_joined(_headings()), "|---" + "|---:" * (len(_headings()) - 1) + "|", *map(_joined, rows)]
-    notes = [f"- {method.title}: {note}" for method in methods for note in method.notes]
+    notes = [f"- {note}" for note in _notes(methods)]
     return (
         "\n".join(
             [
@@ -125,6 +125,11 @@ def to_markdown(methods: Sequence[ComparedMethod], n_texts: int) -> str:
         )
         + "\n"
     )
+
+
+def _notes(methods: Sequence[ComparedMethod]) -> list[str]:
+    """Each note in one line, whatever an error's message holds."""
+    return [" ".join(f"{method.title}: {note}".split()) for method in methods for note in method.notes]
 
 
 def _joined(row: Sequence[str]) -> str:
@@ -141,7 +146,7 @@ def to_latex(methods: Sequence[ComparedMethod], n_texts: int) -> str:
 
     rows = [" & ".join(row) + r" \\" for row in _rows(methods, write, _latex)]
     head = " & ".join(map(_latex, _headings())) + r" \\"
-    notes = [f"% {method.title}: {note}" for method in methods for note in method.notes]
+    notes = [f"% {note}" for note in _notes(methods)]
     return "\n".join(
         [
             rf"\begin{{tabular}}{{l{'r' * (len(_headings()) - 1)}}}",
@@ -152,7 +157,7 @@ def to_latex(methods: Sequence[ComparedMethod], n_texts: int) -> str:
             r"\bottomrule",
             r"\end{tabular}",
             f"% {intervals(methods, n_texts)} {marks(methods)}",
-            *(" ".join(note.split()) for note in notes),
+            *notes,
             "",
         ]
     )

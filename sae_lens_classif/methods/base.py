@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from sae_lens_classif.config import BaselineConfig, SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError, nearest
-from sae_lens_classif.files import new_folder, read_json, sha256_of_file, write_json
+from sae_lens_classif.files import new_folder, read_json, sha256_of_file, sha256_of_json, write_json
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.store import ActivationStore
 
@@ -73,6 +73,9 @@ class ConceptMethod(ABC):
     def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if name:
+            taken = METHOD_CLASSES.get(name)
+            if taken is not None and taken.__module__ != cls.__module__:
+                raise UserError(f"{cls.__name__}: the name {name!r} is taken by {taken.__module__}; use another")
             cls.name = name
             METHOD_CLASSES[name] = cls
 
@@ -118,14 +121,16 @@ class ConceptMethod(ABC):
             folder: Is replaced if it is there.
         """
         values = _values(self)
-        tensors = {name: value.contiguous() for name, value in values.items() if isinstance(value, torch.Tensor)}
+        tensors = {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
         saes = {name: value for name, value in values.items() if isinstance(value, SAE)}
         plain = {name: value for name, value in values.items() if name not in {*tensors, *saes}}
         with new_folder(Path(folder)) as temporary:
             for name, sae in saes.items():
                 sae.save_model(temporary / name)
             if tensors:
-                save_file(tensors, temporary / _TENSORS)
+                # Copies: safetensors refuses tensors that share memory.
+                copies = {name: value.contiguous().clone() for name, value in tensors.items()}
+                save_file(copies, temporary / _TENSORS)
             files = sorted(path for path in temporary.rglob("*") if path.is_file())
             content = {
                 "method": self.name,
@@ -134,7 +139,7 @@ class ConceptMethod(ABC):
                 "notes": list(self.notes),
                 "sha256": {str(path.relative_to(temporary)): sha256_of_file(path) for path in files},
             }
-            write_json(temporary / METHOD_FILE, content)
+            write_json(temporary / METHOD_FILE, {**content, "own_sha256": sha256_of_json(content)})
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -144,7 +149,7 @@ class ConceptMethod(ABC):
             UserError: If the folder is incomplete, was altered, or holds another method.
         """
         folder = Path(folder)
-        content = read_json(folder / METHOD_FILE)
+        content = _read_content(folder)
         if content["method"] != cls.name:
             raise UserError(f"{folder} holds the method {content['method']!r}, not {cls.name!r}; use load_method")
         _check_files(folder, content["sha256"])
@@ -167,6 +172,15 @@ def _values(method: ConceptMethod) -> dict[str, Any]:
     return {field.name: getattr(method, field.name) for field in fields(method) if field.init}
 
 
+def _read_content(folder: Path) -> dict[str, Any]:
+    """What ``method.json`` says, without its own checksum."""
+    content = read_json(folder / METHOD_FILE)
+    is_whole = isinstance(content, dict) and content.keys() >= {"method", "values", "saes", "notes", "sha256"}
+    if not is_whole or content.pop("own_sha256", None) not in (None, sha256_of_json(content)):
+        raise UserError(f"{folder / METHOD_FILE} was altered; delete {folder} and fit the method again")
+    return dict(content)
+
+
 def _check_files(folder: Path, checksums: Mapping[str, str]) -> None:
     for name, expected in checksums.items():
         path = folder / name
@@ -184,7 +198,9 @@ def load_method(folder: str | Path) -> ConceptMethod:
     Raises:
         UserError: If there is none, or its class is not known: import the module that defines it first.
     """
-    name = read_json(Path(folder) / METHOD_FILE)["method"]
+    import sae_lens_classif.methods.registry  # noqa: F401  (the built-in classes; it needs the names above)
+
+    name = _read_content(Path(folder))["method"]
     if name not in METHOD_CLASSES:
         raise UserError(
             f"{folder} holds the method {name!r}, which no class has; import the module that defines it first. "

@@ -4,7 +4,7 @@ import importlib
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -127,14 +127,18 @@ def _own_class(name: str) -> MethodSpec:
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UserError(f"the module of the concept method {name!r} cannot be imported: {error}") from error
+    except Exception as error:  # whatever the user's module does
+        raise UserError(
+            f"the module of the concept method {name!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
     own = getattr(module, class_name, None)
     if not (isinstance(own, type) and issubclass(own, ConceptMethod)):
         found = [key for key, value in vars(module).items() if _is_method(value, module_name)]
         raise UserError(f"{module_name} has no ConceptMethod {class_name!r}; {nearest(class_name, found)}")
-    if not own.name or own.name in BUILT_IN:
+    if not vars(own).get("name") or own.name in BUILT_IN:
         raise UserError(f'{name} has no name of its own; write class {class_name}(ConceptMethod, name="...")')
+    if not is_dataclass(own):
+        raise UserError(f"{name} is no dataclass; put @dataclass above it so that it can be saved")
     file = Path(str(module.__file__))
     return MethodSpec(own.name, own.name, own.fit, trains_sae=True, source=sha256_of_file(file))
 

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.export import export_topk
+from sae_lens_classif.hub import cache_alone, hub_is_reachable, hub_unreachable_message
 from sae_lens_classif.methods.base import ConceptMethod, FitTask
 from sae_lens_classif.methods.classif_sae import train_sae
 from sae_lens_classif.methods.probe import probe_latents
@@ -165,10 +166,14 @@ def load_sae(source: str) -> SAE[Any]:
     folder = Path(source)
     if not folder.is_dir() and ":" not in source:
         raise UserError(f"there is no folder {source!r}; give a folder with an SAE, or RELEASE:SAE_ID")
+    offline = not folder.is_dir() and not hub_is_reachable()
     try:
         if folder.is_dir():
             return SAE.load_from_disk(folder)
         release, _, sae_id = source.partition(":")
-        return SAE.from_pretrained(release, sae_id)
+        with cache_alone(offline):
+            return SAE.from_pretrained(release, sae_id)
     except Exception as error:  # SAELens and the Hub raise all kinds
+        if offline and isinstance(error, OSError):  # not where the release or the SAE's name is wrong
+            raise UserError(hub_unreachable_message(f"the SAE {source!r}")) from error
         raise UserError(f"SAELens cannot load {source!r}: {type(error).__name__}: {error}") from error
