@@ -16,7 +16,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ig
 from typing_extensions import override
 
 from sae_lens_classif.config import RunConfig
-from sae_lens_classif.config_file import read_settings, yaml_value
+from sae_lens_classif.config_file import read_settings, section_of, yaml_value
 from sae_lens_classif.errors import UserError, nearest
 
 PRESETS = Path(__file__).parent / "presets"
@@ -71,7 +71,8 @@ def _settings(section: type, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{field.name}"
 
 
-def _build_parser() -> ArgumentParser:
+def _build_parser(asked: str) -> ArgumentParser:
+    """Parser of all steps; only the one that was asked for gets its settings, which take a while to gather."""
     parser = _Parser(allow_abbrev=False, prog="sae-lens-classif", description="Which concepts does a classifier use?")
     commands = parser.add_subcommands(dest="step", required=True)
     for step, purpose in _STEPS.items():
@@ -95,7 +96,8 @@ def _build_parser() -> ArgumentParser:
         if step == "sweep":
             command.add_argument("--grid", metavar="SETTING=V,V", help="A setting and its values; can be repeated.")
         command.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
-        command.add_class_arguments(RunConfig, None)
+        if step == asked:
+            command.add_class_arguments(RunConfig, None)
         commands.add_subcommand(step, command, help=purpose)
     return parser
 
@@ -171,7 +173,7 @@ def parse(arguments: Sequence[str]) -> _Request:
         others, rest = _take("--data", rest)
         other = others[-1] if others else None
     before = [f"--config={json.dumps(settings)}" for settings in given]
-    parser = _build_parser()
+    parser = _build_parser(step)
     parsed: Namespace = parser.parse_args([*arguments[:1], *before, *rest])
     settings = parsed[step]
     cfg = RunConfig(
@@ -187,15 +189,23 @@ def _parse_grid(entries: Sequence[str]) -> dict[str, list[Any]]:
         name, equals, values = entry.partition("=")
         if not (name and equals and values):
             raise UserError(f"--grid is {entry!r}; write a setting and its values, as --grid sae.gamma=0.05,0.1")
-        grid[name.strip()] = [yaml_value(value) for value in values.split(",")]
+        if name.strip() in grid:
+            raise UserError(f"--grid names {name.strip()} twice; give all its values at once, as {name.strip()}=1,2")
+        grid[name.strip()] = _values(values)
     return grid
+
+
+def _values(text: str) -> list[Any]:
+    """``0.05,[a, b]`` as ``[0.05, ["a", "b"]]``; a text that is no YAML is split at its commas."""
+    values = yaml_value(f"[{text}]")
+    return values if isinstance(values, list) else [yaml_value(value) for value in text.split(",")]
 
 
 def _instantiate(owner: type, name: str, values: Any) -> Any:
     section = get_type_hints(owner)[name]
     if isinstance(values, section):
         return values
-    return section(**{key: value for key, value in vars(values).items() if key != "__path__"})
+    return section_of(section, name, {key: value for key, value in vars(values).items() if key != "__path__"})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,8 +2,9 @@
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
@@ -42,7 +43,19 @@ def config_of(settings: dict[str, dict[str, Any]], where: str) -> RunConfig:
     except ArgumentError as error:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from error
     kinds = get_type_hints(RunConfig)
-    return RunConfig(**{name: kind(**vars(parsed[name])) for name, kind in kinds.items()})
+    return RunConfig(**{name: section_of(kind, name, vars(parsed[name])) for name, kind in kinds.items()})
+
+
+def section_of(kind: type, name: str, values: Mapping[str, Any]) -> Any:
+    """One section of the settings from its parsed values.
+
+    Raises:
+        UserError: If a value cannot be, or is null where one is needed; the parser lets that through.
+    """
+    for setting, hint in get_type_hints(kind).items():
+        if values.get(setting, 0) is None and type(None) not in get_args(hint):
+            raise UserError(f"{name}.{setting} is null; it needs a value")
+    return kind(**values)
 
 
 def write_settings(settings: dict[str, dict[str, Any]]) -> str:
@@ -55,9 +68,13 @@ class _Dumper(yaml.SafeDumper):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers: ``1e-4`` is one, and not a string as in YAML 1.1."""
+    """YAML 1.2's numbers: ``1e-4`` is one, and not a string as in YAML 1.1; no dates, which no setting is."""
 
 
+_Loader.yaml_implicit_resolvers = {
+    first: [entry for entry in entries if entry[0] != "tag:yaml.org,2002:timestamp"]
+    for first, entries in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 for _kind in (_Loader, _Dumper):
     _kind.add_implicit_resolver(
         "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")

@@ -83,9 +83,15 @@ class SweepConfig:
             ``--grid sae.gamma=0.05,0.1 --grid train.seed=0,1,2``.
     """
 
-    grid: dict[str, list[Any]] = field(default_factory=dict)
+    # Words first: the parser would take a word that looks like a number for one.
+    grid: dict[str, list[str | bool | int | float | list[Any] | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, values in self.grid.items():
             require(bool(values), f"sweep.grid has no value for {name}; give at least one, as {name}=1,2")
-            require(len({repr(value) for value in values}) == len(values), f"sweep.grid names a value of {name} twice")
+            require(len(set(map(_key, values))) == len(values), f"sweep.grid names a value of {name} twice")
+
+
+def _key(value: Any) -> str:
+    """1 and 1.0 are the same; true and 1 are not."""
+    return repr(float(value) if type(value) is int else value)

@@ -1,5 +1,6 @@
 """Labelled texts from the embedded default, local files or the Hub, checked before anything is computed."""
 
+import glob
 import hashlib
 import json
 import logging
@@ -112,7 +113,7 @@ def _read_table(cfg: DataConfig, split: str) -> Any:
     verbosity = datasets.logging.get_verbosity()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # it logs what the error below says
     try:
-        return datasets.load_dataset(_READERS[file.suffix], data_files=str(file), split="train")
+        return datasets.load_dataset(_READERS[file.suffix], data_files=glob.escape(str(file)), split="train")
     except (datasets.exceptions.DatasetGenerationError, ValueError, OSError) as error:
         cause = error.__cause__ or error
         if any(words in str(cause) for words in _NO_ROWS):

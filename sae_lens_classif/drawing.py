@@ -1,5 +1,6 @@
 """The figures of a run, from what was measured."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ from sae_lens_classif.run_folder import RunFolder
 from sae_lens_classif.store import ActivationStore
 
 _MADE_FROM = "made_from.json"
+_SUFFIXES = ("png", "svg")
 
 
 def draw_method(
@@ -41,8 +43,11 @@ def draw_method(
     """
     entry = read_json(run.summary)["methods"][name]
     folder, made_from = run.figures / name, {"settings_sha256": entry["settings_sha256"], "evals": sorted(measures)}
-    if (folder / _MADE_FROM).is_file() and read_json(folder / _MADE_FROM) == made_from:
+    names = ("concept_map", "word_clouds") if "interpretability" in measures else ("concept_map",)
+    is_whole = all((folder / f"{name}.{suffix}").is_file() for name in names for suffix in _SUFFIXES)
+    if is_whole and (folder / _MADE_FROM).is_file() and read_json(folder / _MADE_FROM) == made_from:
         return
+    shutil.rmtree(folder, ignore_errors=True)  # it may hold a figure of what is not measured any more
     hidden = store.read("hidden").float()
     concepts, labels = method.encode(hidden), store.read("label")
     own = segments(concepts, labels, store.n_classes)
@@ -76,6 +81,9 @@ def draw_curves_of_methods(
         class_names: Names of the classes; a method that is alone has one ablation curve for each.
         about: What the intervals are over.
     """
+    for name in ("activation_rates", "sentence_sim", "ablation"):
+        for suffix in _SUFFIXES:  # one of what is not measured any more would stay
+            (run.figures / f"{name}.{suffix}").unlink(missing_ok=True)
     complete = _details(methods, "completeness", "activation_rate")
     if complete:
         save_figure(activation_rates(complete, run.cfg.sae.gamma), run.figures / "activation_rates")

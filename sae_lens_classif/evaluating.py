@@ -104,7 +104,7 @@ def evaluate(
     cfg = cfg or EvaluateConfig()
     if isinstance(method, ClassifSAE):
         method = ClassifSAEConcepts(method)
-    _check_belong_together(method.autoencoder(), classifier, store, data)
+    check_belong_together(method.autoencoder(), classifier, store, data)
     hidden = store.read("hidden").float()
     measured = _Measured(method, hidden, store, data, cfg, dict(known or {}))
     if measured.has_nan():
@@ -124,9 +124,14 @@ def evaluate(
     return measured.evaluation()
 
 
-def _check_belong_together(
+def check_belong_together(
     sae: SAE[Any] | None, classifier: TextClassifier, store: ActivationStore, data: TextData
 ) -> None:
+    """Refuse hidden states of other texts, another model or another layer than those given.
+
+    Raises:
+        UserError: Naming what differs.
+    """
     if store.fingerprints.data != data.fingerprint():
         raise UserError(f"{store.folder} was made from other texts than those given; run `cache` again")
     if store.fingerprints.model != classifier.model_fingerprint:

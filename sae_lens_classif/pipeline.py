@@ -133,7 +133,8 @@ def evaluate_step(run: RunFolder) -> dict[str, Any]:
     split = TestSplit(run)
     measures = evaluate_method(run, method, weights, METHOD, run.evaluations(METHOD), split)
     if run.cfg.evaluate.figures:
-        draw_method(run, METHOD, method, measures, split.store)
+        if measures:
+            draw_method(run, METHOD, method, measures, split.store)
         draw_curves_of_methods(run, {"ClassifSAE": measures}, split.store.class_names, "95 % intervals over texts")
     summary: dict[str, Any] = read_json(run.summary)
     return summary

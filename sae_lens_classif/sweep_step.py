@@ -14,9 +14,10 @@ from sae_lens_classif.evaluation_files import read_measures
 from sae_lens_classif.figures.curves import Curve
 from sae_lens_classif.figures.style import save_figure
 from sae_lens_classif.figures.sweep import sweep_figure
-from sae_lens_classif.files import sha256_of_json, write_json, write_text
+from sae_lens_classif.files import read_json, sha256_of_json, write_json, write_text
 from sae_lens_classif.pipeline import cache_step, evaluate_step, finetune_step, train_step
 from sae_lens_classif.run_folder import METHOD, RunFolder, to_plain
+from sae_lens_classif.store import ActivationStore
 
 logger = logging.getLogger(__name__)
 SEED = "train.seed"
@@ -53,9 +54,10 @@ def sweep_step(run: RunFolder) -> list[Row]:
     ]
     for cell_run in runs:
         cell_run.claim()
+    _prepare(runs)
     for number, (cell, cell_run) in enumerate(zip(cells, runs, strict=True), start=1):
         logger.info("cell %d of %d: %s", number, len(cells), _words(cell))
-        for step in (finetune_step, cache_step, train_step, evaluate_step):
+        for step in (train_step, evaluate_step):
             step(cell_run)
             cell_run.note()
     rows = _rows(cells, runs)
@@ -63,6 +65,19 @@ def sweep_step(run: RunFolder) -> list[Row]:
     write_text(run.folder / "sweep" / "sweep.md", to_markdown(rows))
     _draw(run, rows)
     return rows
+
+
+def _prepare(runs: Sequence[RunFolder]) -> None:
+    """Make what the trainings need, so that a value that fits neither model nor texts is found before the first."""
+    prepared = set()
+    for run in runs:
+        if run.activations("train") not in prepared:
+            finetune_step(run)
+            cache_step(run)
+            prepared.add(run.activations("train"))
+        run.note()
+        train = run.cfg.train
+        ActivationStore(run.activations("train")).training_rows(train.validation_share, train.seed, train.data_share)
 
 
 def _cells(grid: Mapping[str, Sequence[Any]]) -> Iterator[Cell]:
@@ -101,8 +116,11 @@ def _words(cell: Cell) -> str:
 
 def _name(cell: Cell) -> str:
     """A folder's name that says what is in it."""
-    name = re.sub(r"[^\w.=,-]+", "_", ",".join(f"{name}={value}" for name, value in cell.items()))
-    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}-{sha256_of_json(cell)[:12]}"
+    words = ",".join(f"{name}={value}" for name, value in cell.items())
+    name = re.sub(r"[^\w.=,-]+", "_", words)
+    if name == words and len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[:_LONGEST_NAME]}-{sha256_of_json(cell)[:12]}"
 
 
 def _rows(cells: Sequence[Cell], runs: Sequence[RunFolder]) -> list[Row]:
@@ -116,7 +134,7 @@ def _rows(cells: Sequence[Cell], runs: Sequence[RunFolder]) -> list[Row]:
 def _row(group: Sequence[tuple[Cell, RunFolder]]) -> Row:
     results = []
     for _, run in group:
-        measures = read_measures(run.evaluations(METHOD))
+        measures = read_measures(run.evaluations(METHOD), read_json(run.summary)["methods"][METHOD]["settings_sha256"])
         metrics = {name: value for own in measures.values() for name, value in own.metrics.items()}
         resamples = {name: value for own in measures.values() for name, value in own.resamples.items()}
         results.append(SeedResult(run.cfg.train.seed, metrics, resamples, (), None))

@@ -21,6 +21,7 @@ COLUMNS: tuple[Column, ...] = (
     ("c_v", "C_V", False),
     ("c_npmi", "C_NPMI", False),
 )
+_COMPLETE = 0.9
 _CONTROLS = ("random_directions", "permuted_labels")
 _DIRECTIONS = {**MEASURES, **PLAIN_MEASURES}
 _DECIMALS = {True: 1, False: 3}
@@ -82,13 +83,17 @@ def _number(value: float | None, in_percent: bool) -> str:
 
 
 def best_methods(methods: Sequence[ComparedMethod]) -> dict[str, str]:
-    """For each measure the method whose mean is best; controls cannot win."""
+    """For each measure the method whose mean is best.
+
+    Controls cannot win, nor methods that recover less than 90 % of the decisions while others do more: concepts that
+    are never active have the lowest activation rate.
+    """
+    rivals = [method for method in methods if method.name not in _CONTROLS]
+    complete = [method for method in rivals if (method.estimates["recovery_accuracy"].mean or 0) >= _COMPLETE]
     best = {}
     for measure, _, _ in COLUMNS:
         known = {
-            method.name: mean
-            for method in methods
-            if (mean := method.estimates[measure].mean) is not None and method.name not in _CONTROLS
+            method.name: mean for method in complete or rivals if (mean := method.estimates[measure].mean) is not None
         }
         if len(known) > 1:
             best[measure] = max(known, key=lambda name: _DIRECTIONS[measure] * known[name])
@@ -191,4 +196,4 @@ def intervals(methods: Sequence[ComparedMethod], n_texts: int) -> str:
 def marks(methods: Sequence[ComparedMethod]) -> str:
     """What bold type and asterisks mean."""
     star = r" \* differs from ClassifSAE (paired bootstrap, 95 %)." if any(row.differences for row in methods) else ""
-    return f"Best in bold, controls aside.{star}"
+    return f"Best in bold; controls, and methods below 90 % RAcc, aside.{star}"

@@ -13,10 +13,12 @@ from sae_lens_classif.caching import cache_states
 from sae_lens_classif.config import DataConfig, EvaluateConfig
 from sae_lens_classif.config_file import config_of, read_yaml
 from sae_lens_classif.data import TextData, load_text_data
+from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.causality import conditional_causality
 from sae_lens_classif.evals.completeness import completeness
 from sae_lens_classif.evals.interpretability import interpretability
 from sae_lens_classif.evals.results import finite
+from sae_lens_classif.evaluating import check_belong_together
 from sae_lens_classif.files import write_json, write_text
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.interventions import run_interventions
@@ -71,12 +73,15 @@ def transfer_step(run: RunFolder, other: str) -> Transfer:
             of ``data``.
 
     Raises:
-        UserError: If the other data set cannot be read, or the run has no trained SAE.
+        UserError: If the other data set cannot be read, the run has no trained SAE, or its texts or model are no longer
+            those that its hidden states were made from.
     """
     method, _ = load_trained(run)
     other_cfg = other_data(run.cfg.data, other)
     texts = load_text_data(other_cfg, "test")
-    home, classifier = TestSplit(run), open_run_classifier(run)
+    classifier = open_run_classifier(run)
+    home = TestSplit(run, classifier)
+    check_belong_together(method.autoencoder(), classifier, home.store, home.data)
     name = re.sub(r"[^\w.-]+", "_", Path(other_cfg.source).resolve().name)
     folder = run.folder / "transfer" / f"{name}-{texts.fingerprint()[:8]}"
     # The other labels may mean other classes; the store gets the classifier's names and no label of any use.
@@ -105,10 +110,19 @@ def other_data(cfg: DataConfig, other: str) -> DataConfig:
     Args:
         cfg: Settings of the run's own; columns, split and sizes are taken over unless a YAML file says otherwise.
         other: A folder, a name on the Hub, or a YAML file.
+
+    Raises:
+        UserError: If the YAML file does not hold such settings, ``source`` among them.
     """
     taken_over = ("test", "text_column", "label_column", "max_characters", "max_test_texts")
     settings = {name: getattr(cfg, name) for name in taken_over}
-    settings |= read_yaml(other) if Path(other).suffix in (".yaml", ".yml") else {"source": other}
+    is_file = Path(other).suffix in (".yaml", ".yml") and not Path(other).is_dir()
+    own = read_yaml(other) if is_file else {"source": other}
+    if not isinstance(own, dict):
+        raise UserError(f"{other} holds {type(own).__name__}, not settings of data by name, such as source")
+    if "source" not in own:
+        raise UserError(f"{other} has no source; name the folder of the texts or their name on the Hub")
+    settings |= own
     return config_of({"data": settings}, other).data
 
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from sae_lens import SAE
 from safetensors import SafetensorError
@@ -16,6 +17,7 @@ from sae_lens_classif.config import BaselineConfig, SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import new_folder, read_json, sha256_of_file, sha256_of_json, write_json
 from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.shuffle import Rows
 from sae_lens_classif.store import ActivationStore
 
 METHOD_FILE = "method.json"
@@ -46,13 +48,20 @@ class FitTask:
 
     @cached_property
     def hidden(self) -> torch.Tensor:
-        """float32 (N, d_in), hidden states of the training texts."""
-        return self.store.read("hidden").float()
+        """float32 (N, d_in), hidden states of the training texts, or of ``train.data_share`` of them."""
+        return self.store.rows("hidden", self._rows).float()
 
     @cached_property
     def predicted(self) -> torch.Tensor:
         """int64 (N,), classes that the model predicted for them."""
-        return self.store.read("predicted")
+        return self.store.rows("predicted", self._rows)
+
+    @cached_property
+    def _rows(self) -> Rows:
+        if self.train.data_share == 1:
+            return np.arange(len(self.store))
+        split = self.store.training_rows(self.train.validation_share, self.seed, self.train.data_share)
+        return np.sort(split.training(np.arange(split.n_training)))  # those that an SAE is trained on
 
 
 class ConceptMethod(ABC):

@@ -66,5 +66,6 @@ def fit_classifier_only(task: FitTask) -> ClassifSAEConcepts:
 
 def fit_permuted_labels(task: FitTask) -> ClassifSAEConcepts:
     """A control: a ClassifSAE whose head learns predicted classes that were shuffled over the texts."""
-    order = torch.randperm(len(task.predicted), generator=torch.Generator().manual_seed(task.seed))
-    return ClassifSAEConcepts.fit(replace(task, store=task.store.relabelled(task.predicted[order])))
+    predicted = task.store.read("predicted")
+    order = torch.randperm(len(predicted), generator=torch.Generator().manual_seed(task.seed))
+    return ClassifSAEConcepts.fit(replace(task, store=task.store.relabelled(predicted[order])))

@@ -38,6 +38,7 @@ class MethodSpec:
         title: How tables and figures call it.
         fit: Finds its concepts.
         trains_sae: Whether it depends on the settings ``sae`` and ``train``.
+        baselines: Which settings of ``baselines`` it depends on; default: all.
         source: Anything else it depends on, such as the checksum of a guest SAE.
         check: Refuses hidden states of a width d_in, or a number of concepts, that it cannot do.
     """
@@ -46,12 +47,14 @@ class MethodSpec:
     title: str
     fit: Callable[[FitTask], ConceptMethod]
     trains_sae: bool = False
+    baselines: tuple[str, ...] | None = None
     source: str = ""
     check: Check = lambda d_in, n_concepts: None
 
     def made_from(self, task: FitTask) -> dict[str, Any]:
         """Everything that the fitted method depends on, as JSON can hold it."""
-        depends: dict[str, Any] = {"source": self.source, "baselines": asdict(task.baselines)}
+        used = {name: value for name, value in asdict(task.baselines).items() if self._uses(name)}
+        depends: dict[str, Any] = {"source": self.source, "baselines": used, "data_share": task.train.data_share}
         if self.trains_sae:
             depends["sae"] = asdict(task.sae)
             depends["train"] = {
@@ -67,18 +70,23 @@ class MethodSpec:
             "settings": depends,
         }
 
+    def _uses(self, baseline: str) -> bool:
+        return self.baselines is None or baseline in self.baselines
 
+
+_PROBE = ("probe_max_texts", "probe_max_iter")
+_VECTORS = ("epochs", "batch_size", "lr", "hidden_dim")
 _BUILT_IN = (
-    MethodSpec("classifsae", "ClassifSAE", ClassifSAEConcepts.fit, trains_sae=True),
-    MethodSpec("topk_sae", "TopK SAE + probe", SAEProbeConcepts.fit, trains_sae=True),
-    MethodSpec("classifier_only", "Classifier only", fit_classifier_only, trains_sae=True),
-    MethodSpec("rate_only", "Rate only + probe", fit_rate_only, trains_sae=True),
-    MethodSpec("all_latents", "All latents + probe", fit_all_latents, trains_sae=True),
-    MethodSpec("ica", "ICA", ICAConcepts.fit),
-    MethodSpec("concept_shap", "ConceptSHAP", ConceptSHAP.fit),
-    MethodSpec("hi_concept", "HI-Concept", HIConcept.fit),
-    MethodSpec("random_directions", "Random directions", RandomDirections.fit),
-    MethodSpec("permuted_labels", "Permuted labels", fit_permuted_labels, trains_sae=True),
+    MethodSpec("classifsae", "ClassifSAE", ClassifSAEConcepts.fit, trains_sae=True, baselines=()),
+    MethodSpec("topk_sae", "TopK SAE + probe", SAEProbeConcepts.fit, trains_sae=True, baselines=_PROBE),
+    MethodSpec("classifier_only", "Classifier only", fit_classifier_only, trains_sae=True, baselines=()),
+    MethodSpec("rate_only", "Rate only + probe", fit_rate_only, trains_sae=True, baselines=_PROBE),
+    MethodSpec("all_latents", "All latents + probe", fit_all_latents, trains_sae=True, baselines=_PROBE),
+    MethodSpec("ica", "ICA", ICAConcepts.fit, baselines=("ica_max_iter",)),
+    MethodSpec("concept_shap", "ConceptSHAP", ConceptSHAP.fit, baselines=_VECTORS),
+    MethodSpec("hi_concept", "HI-Concept", HIConcept.fit, baselines=_VECTORS),
+    MethodSpec("random_directions", "Random directions", RandomDirections.fit, baselines=()),
+    MethodSpec("permuted_labels", "Permuted labels", fit_permuted_labels, trains_sae=True, baselines=()),
 )
 BUILT_IN = {spec.name: spec for spec in _BUILT_IN}
 
@@ -116,6 +124,7 @@ def _guest(source: str) -> MethodSpec:
         name,
         f"{sae.cfg.architecture()} SAE {label} + probe",
         partial(SAEProbeConcepts.from_sae, sae),
+        baselines=_PROBE,
         source=checksum,
         check=partial(check_fits, sae),
     )

@@ -1,0 +1,121 @@
+"""Runs of a few seconds on the tiny classifier of conftest.py: their texts, settings and files."""
+
+import contextlib
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import datasets
+import yaml
+
+from sae_lens_classif.cli import main
+from sae_lens_classif.data import TextData
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int | str | None
+    stdout: str
+    stderr: str
+
+
+Snapshot = dict[str, tuple[int, bytes]]
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A folder with ``texts/{train.parquet,test.csv}`` and ``settings.yaml``, in which runs are made.
+
+    Attributes:
+        folder: The folder.
+    """
+
+    folder: Path
+
+    @property
+    def settings(self) -> Path:
+        """Settings of every run."""
+        return self.folder / "settings.yaml"
+
+    def run(self, name: str) -> Path:
+        """The folder of a run."""
+        return self.folder / name
+
+    def command(self, step: str, name: str, *options: object) -> str:
+        """Run a step that ends well; returns what it printed."""
+        ended = self.ended(step, name, *options)
+        assert ended.code == 0, ended.stderr
+        return ended.stdout
+
+    def ended(self, step: str, name: str, *options: object) -> Ended:
+        """Run a step."""
+        return cli(step, "--run", self.run(name), "--config", self.settings, *options)
+
+
+def cli(*arguments: object) -> Ended:
+    """Run a command in this process."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    code: int | str | None = 0
+    with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as ended:
+            code = ended.code
+    return Ended(code, stdout.getvalue(), stderr.getvalue())
+
+
+def assert_refused_at_once(ended: Ended, *words: str) -> None:
+    """The user's mistake, told in one line; no bar of a step's progress came before it."""
+    assert ended.code == 2, ended.stderr
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("error: ") and ended.stderr.count("\n") == 1, ended.stderr
+    assert [word for word in words if word not in ended.stderr] == [], ended.stderr
+
+
+def make_tiny(folder: Path, classifier_folder: Path, train: TextData, test: TextData) -> Tiny:
+    """Write the texts and the settings."""
+    (folder / "texts").mkdir(parents=True)
+    table = datasets.Dataset.from_dict({"text": list(train.texts), "label": train.labels.tolist()})
+    table.to_parquet(str(folder / "texts" / "train.parquet"))
+    write_csv(folder / "texts" / "test.csv", test.texts, test.labels.tolist())
+    settings = {
+        "data": {"source": str(folder / "texts"), "class_names": list(train.class_names)},
+        "classifier": {"model": str(classifier_folder), "device": "cpu"},
+        "sae": {"d_sae": 48, "k": 4, "n_concepts": 6},
+        "train": {"total_samples": 1280, "batch_size": 32, "lr": 1e-2, "n_checkpoints": 0, "device": "cpu"},
+        # Without sentence embeddings, which take longer than all the rest.
+        "evaluate": {"evals": ["completeness", "causality"], "n_bootstrap": 20, "figures": False, "device": "cpu"},
+    }
+    tiny = Tiny(folder)
+    tiny.settings.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return tiny
+
+
+def write_csv(
+    path: Path, texts: Sequence[str], labels: Sequence[int | str], columns: tuple[str, str] = ("text", "label")
+) -> Path:
+    """Write a table of labelled texts; returns its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([columns, *zip(texts, labels, strict=True)])
+    return path.parent
+
+
+def snapshot(folder: Path, *patterns: str) -> Snapshot:
+    """When each file was written, and its bytes.
+
+    Args:
+        folder: Where.
+        *patterns: Which files below it; default: all.
+    """
+    found = {path for pattern in patterns or ("**/*",) for path in folder.glob(pattern) if path.is_file()}
+    return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(found)}
+
+
+def contents(files: Snapshot) -> dict[str, bytes]:
+    """The bytes alone."""
+    return {name: content for name, (_, content) in files.items()}
