@@ -1,4 +1,4 @@
-"""A concept method of your own; on the command line ``compare --compare.methods [ica,own_method:KMeansConcepts]``."""
+"""A concept method of your own; on the command line ``compare --compare.methods ica,own_method:KMeansConcepts``."""
 
 from dataclasses import dataclass
 from typing import Self

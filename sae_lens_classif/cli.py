@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 from typing_extensions import override
@@ -139,6 +139,33 @@ def _take(option: str, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return values, others
 
 
+def _with_brackets(arguments: Sequence[str]) -> list[str]:
+    """Let lists be written without brackets: ``--compare.seeds 0,1`` for ``--compare.seeds [0,1]``."""
+    lists = {f"--{name}" for name in _list_settings(RunConfig)}
+    written, before = [], ""
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if before in lists:
+            argument = _bracketed(argument)
+        elif equals and option in lists:
+            argument = f"{option}={_bracketed(value)}"
+        written.append(argument)
+        before = argument
+    return written
+
+
+def _bracketed(value: str) -> str:
+    return value if value.startswith(("[", "null", "-")) else f"[{value}]"
+
+
+def _list_settings(section: type, prefix: str = "") -> Iterator[str]:
+    for name, kind in get_type_hints(section).items():
+        if is_dataclass(kind):
+            yield from _list_settings(kind, f"{prefix}{name}.")  # type: ignore[arg-type]
+        elif tuple in {get_origin(kind), *map(get_origin, get_args(kind))}:
+            yield f"{prefix}{name}"
+
+
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
@@ -174,7 +201,7 @@ def parse(arguments: Sequence[str]) -> _Request:
         other = others[-1] if others else None
     before = [f"--config={json.dumps(settings)}" for settings in given]
     parser = _build_parser(step)
-    parsed: Namespace = parser.parse_args([*arguments[:1], *before, *rest])
+    parsed: Namespace = parser.parse_args([*arguments[:1], *before, *_with_brackets(rest)])
     settings = parsed[step]
     cfg = RunConfig(
         **{field.name: _instantiate(RunConfig, field.name, settings[field.name]) for field in fields(RunConfig)}

@@ -37,6 +37,11 @@ class DataConfig:
     max_test_texts: int | None = None
 
     def __post_init__(self) -> None:
+        names = self.class_names
+        require(
+            names is None or len(names) > 1,
+            f"data.class_names is {list(names or ())}; name at least two classes, as World,Sports",
+        )
         require_positive(
             "data",
             max_characters=self.max_characters,

@@ -46,7 +46,7 @@ class CompareConfig:
     """Which concept methods are compared.
 
     Args:
-        methods: Their names, as ``[classifsae, topk_sae, ica]``; ``sae:FOLDER`` or ``sae:RELEASE:SAE_ID`` for any SAE
+        methods: Their names, as ``classifsae,topk_sae,ica``; ``sae:FOLDER`` or ``sae:RELEASE:SAE_ID`` for any SAE
             that SAELens loads; ``module:Class`` for a method of your own.
         seeds: Each method is fitted once with each seed.
     """

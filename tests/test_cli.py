@@ -316,3 +316,17 @@ def test_as_a_module_a_broken_table_is_told_once_and_without_a_traceback(tmp_pat
     assert done.stderr.splitlines()[-1].startswith("error: train.csv cannot be read as csv")
     assert "Traceback" not in done.stderr
     assert done.stderr.count("Expected 2 fields in line 3, saw 4") == 1
+
+
+@pytest.mark.parametrize("written", ["ica,topk_sae", "[ica,topk_sae]", "[ica, topk_sae]"])
+@pytest.mark.parametrize("joined", [True, False])
+def test_lists_can_be_written_with_and_without_brackets(written: str, joined: bool) -> None:
+    given = [f"--compare.methods={written}"] if joined else ["--compare.methods", written]
+    assert parse(["compare", *given]).cfg.compare.methods == ("ica", "topk_sae")
+
+
+def test_lists_of_one_and_of_numbers_and_of_words_that_look_like_numbers_need_no_brackets() -> None:
+    given = ["--compare.seeds", "3", "--evaluate.evals", "causality", "--data.class_names", "a b,c"]
+    cfg = parse(["compare", *given]).cfg
+    assert cfg.compare.seeds == (3,) and cfg.evaluate.evals == ("causality",) and cfg.data.class_names == ("a b", "c")
+    assert parse(["compare", "--data.class_names", "null"]).cfg.data.class_names is None

@@ -244,7 +244,7 @@ from sae_lens_classif import ConceptMethod
 
 
 @dataclass
-class Blind(ConceptMethod, name="blind"):
+class Blind(ConceptMethod, name="drawn_blind"):
     "Has concepts without a direction, one of which is active nowhere."
 
     n_concepts: int
@@ -263,13 +263,13 @@ class Blind(ConceptMethod, name="blind"):
 
 
 @dataclass
-class Nan(Blind, name="nan"):
+class Nan(Blind, name="drawn_nan"):
     def encode(self, hidden):
         return super().encode(hidden) * float("nan")
 
 
 @dataclass
-class Failing(Blind, name="failing"):
+class Failing(Blind, name="drawn_failing"):
     @classmethod
     def fit(cls, task):
         raise RuntimeError("no concepts today")
@@ -287,13 +287,13 @@ def test_a_method_without_directions_and_those_that_fail_do_not_stop_the_figures
     try:
         tiny.command("compare", "own", *_DRAWN, "--evaluate.evals", "[completeness]", "--compare.methods", methods)
     finally:
-        for name in ("blind", "nan", "failing"):
+        for name in ("drawn_blind", "drawn_nan", "drawn_failing"):
             METHOD_CLASSES.pop(name, None)
         sys.modules.pop("own_methods", None)
-    assert _names(run) >= {"activation_rates", "classifsae/concept_map", "blind/concept_map"}
-    assert not {figure for figure in _names(run) if figure.startswith(("nan", "failing"))}
+    assert _names(run) >= {"activation_rates", "classifsae/concept_map", "drawn_blind/concept_map"}
+    assert not {figure for figure in _names(run) if figure.startswith(("drawn_nan", "drawn_failing"))}
     rows = json.loads((run / "comparison.json").read_text())["methods"]
-    assert sorted(rows) == ["blind", "classifsae", "failing", "nan"], "they are said in the table"
+    assert sorted(rows) == ["classifsae", "drawn_blind", "drawn_failing", "drawn_nan"], "they are said in the table"
 
 
 def test_a_killed_drawing_is_made_good(tiny: Tiny, drawn: Path) -> None:
