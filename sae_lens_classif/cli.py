@@ -10,13 +10,14 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, get_type_hints
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 from typing_extensions import override
 
+from sae_lens_classif.arguments import parse_grid, take, value_of, with_brackets
 from sae_lens_classif.config import RunConfig
-from sae_lens_classif.config_file import read_settings, section_of, yaml_value
+from sae_lens_classif.config_file import read_settings, section_of
 from sae_lens_classif.errors import UserError, nearest
 
 PRESETS = Path(__file__).parent / "presets"
@@ -114,58 +115,6 @@ def _preset_file(name: str) -> Path:
     return file
 
 
-def _value_of(option: str, arguments: Sequence[str]) -> str | None:
-    """Value of an option that must be known before the rest is parsed; the last one counts."""
-    value = None
-    for number, argument in enumerate(arguments):
-        if argument == option and number + 1 < len(arguments):
-            value = arguments[number + 1]
-        elif argument.startswith(f"{option}="):
-            value = argument.split("=", 1)[1]
-    return value
-
-
-def _take(option: str, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split the values of an option from the other arguments."""
-    values, others, left = [], [], list(arguments)
-    while left:
-        argument = left.pop(0)
-        if argument == option and left:
-            values.append(left.pop(0))
-        elif argument.startswith(f"{option}="):
-            values.append(argument.split("=", 1)[1])
-        else:
-            others.append(argument)
-    return values, others
-
-
-def _with_brackets(arguments: Sequence[str]) -> list[str]:
-    """Let lists be written without brackets: ``--compare.seeds 0,1`` for ``--compare.seeds [0,1]``."""
-    lists = {f"--{name}" for name in _list_settings(RunConfig)}
-    written, before = [], ""
-    for argument in arguments:
-        option, equals, value = argument.partition("=")
-        if before in lists:
-            argument = _bracketed(argument)
-        elif equals and option in lists:
-            argument = f"{option}={_bracketed(value)}"
-        written.append(argument)
-        before = argument
-    return written
-
-
-def _bracketed(value: str) -> str:
-    return value if value.startswith(("[", "null", "-")) else f"[{value}]"
-
-
-def _list_settings(section: type, prefix: str = "") -> Iterator[str]:
-    for name, kind in get_type_hints(section).items():
-        if is_dataclass(kind):
-            yield from _list_settings(kind, f"{prefix}{name}.")  # type: ignore[arg-type]
-        elif tuple in {get_origin(kind), *map(get_origin, get_args(kind))}:
-            yield f"{prefix}{name}"
-
-
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
@@ -184,48 +133,29 @@ def parse(arguments: Sequence[str]) -> _Request:
         SystemExit: With code 2 for a wrong option, 0 for ``--help``.
     """
     step, rest = (arguments[0], list(arguments[1:])) if arguments else ("", [])
-    asked = _value_of("--preset", rest)
+    asked = value_of("--preset", rest)
     preset = ",".join(name for name in ("demo" if step == "demo" else None, asked) if name)
-    folder = Path(_value_of("--run", rest) or f"runs/{preset.replace(',', '-') or 'run'}")
+    folder = Path(value_of("--run", rest) or f"runs/{preset.replace(',', '-') or 'run'}")
     files = [folder / "config.yaml"] if _is_file(folder / "config.yaml") else []
     files += [_preset_file(name) for name in preset.split(",") if name]
-    configs, rest = _take("--config", rest)
+    configs, rest = take("--config", rest)
     files += [Path(name) for name in configs]
     given = [settings for settings in map(read_settings, files) if settings]
     if step == "sweep":
-        grid, rest = _take("--grid", rest)
-        given += [{"sweep": {"grid": _parse_grid(grid)}}] if grid else []
+        grid, rest = take("--grid", rest)
+        given += [{"sweep": {"grid": parse_grid(grid)}}] if grid else []
     other = None
     if step == "evaluate":
-        others, rest = _take("--data", rest)
+        others, rest = take("--data", rest)
         other = others[-1] if others else None
     before = [f"--config={json.dumps(settings)}" for settings in given]
     parser = _build_parser(step)
-    parsed: Namespace = parser.parse_args([*arguments[:1], *before, *_with_brackets(rest)])
+    parsed: Namespace = parser.parse_args([*arguments[:1], *before, *with_brackets(rest)])
     settings = parsed[step]
     cfg = RunConfig(
         **{field.name: _instantiate(RunConfig, field.name, settings[field.name]) for field in fields(RunConfig)}
     )
     return _Request(step, folder, bool(settings["overwrite"]), cfg, other)
-
-
-def _parse_grid(entries: Sequence[str]) -> dict[str, list[Any]]:
-    """``["sae.gamma=0.05,0.1"]`` as ``{"sae.gamma": [0.05, 0.1]}``."""
-    grid = {}
-    for entry in entries:
-        name, equals, values = entry.partition("=")
-        if not (name and equals and values):
-            raise UserError(f"--grid is {entry!r}; write a setting and its values, as --grid sae.gamma=0.05,0.1")
-        if name.strip() in grid:
-            raise UserError(f"--grid names {name.strip()} twice; give all its values at once, as {name.strip()}=1,2")
-        grid[name.strip()] = _values(values)
-    return grid
-
-
-def _values(text: str) -> list[Any]:
-    """``0.05,[a, b]`` as ``[0.05, ["a", "b"]]``; a text that is no YAML is split at its commas."""
-    values = yaml_value(f"[{text}]")
-    return values if isinstance(values, list) else [yaml_value(value) for value in text.split(",")]
 
 
 def _instantiate(owner: type, name: str, values: Any) -> Any:

@@ -99,7 +99,7 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     write_comparison(run.folder, compared, len(split.store))
     if cfg.evaluate.figures:
         about = f"95 % intervals over texts, seed {cfg.compare.seeds[0]}"
-        draw_curves_of_methods(run, drawn, split.store.class_names, about)
+        draw_curves_of_methods(run.figures, drawn, split.store.class_names, cfg.sae.gamma, about)
     return compared
 
 
@@ -173,8 +173,8 @@ def _fit_and_measure_whole(
             split,
             in_summary,
         )
-    if in_summary and measures and run.cfg.evaluate.figures:
-        draw_method(run, spec.name, fitted.method, measures, split.store)
+    if in_summary and run.cfg.evaluate.figures:
+        draw_method(run, spec.name, spec.title, fitted.method, measures, split.store)
     metrics = {name: value for own in measures.values() for name, value in own.metrics.items()}
     resamples = {name: value for own in measures.values() for name, value in own.resamples.items()}
     notes = _notes(fitted.method, measures, metrics)

@@ -2,7 +2,8 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -25,34 +26,65 @@ from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.run_folder import RunFolder
 from sae_lens_classif.store import ActivationStore
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _MADE_FROM = "made_from.json"
 _SUFFIXES = ("png", "svg")
 
 
 def draw_method(
-    run: RunFolder, name: str, method: ConceptMethod, measures: Mapping[str, Measures], store: ActivationStore
+    run: RunFolder,
+    name: str,
+    title: str,
+    method: ConceptMethod,
+    measures: Mapping[str, Measures],
+    store: ActivationStore,
 ) -> None:
-    """Draw ``figures/<name>/concept_map`` and ``word_clouds``, unless they are of these results already.
+    """Draw a method's own figures into ``figures/<name>/``, unless they are of these results already.
 
     Args:
         run: The run folder; ``summary.json`` has an entry of the method.
         name: Name of the method.
+        title: How figures call it.
         method: The fitted method.
-        measures: What was measured of it.
+        measures: What was measured of it; nothing where it gave NaN, and then nothing is drawn.
         store: Hidden states of the test texts.
     """
+    folder = run.figures / name
+    if not measures:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
     entry = read_json(run.summary)["methods"][name]
-    folder, made_from = run.figures / name, {"settings_sha256": entry["settings_sha256"], "evals": sorted(measures)}
-    names = ("concept_map", "word_clouds") if "interpretability" in measures else ("concept_map",)
-    is_whole = all((folder / f"{name}.{suffix}").is_file() for name in names for suffix in _SUFFIXES)
-    if is_whole and (folder / _MADE_FROM).is_file() and read_json(folder / _MADE_FROM) == made_from:
+    made_from = {"settings_sha256": entry["settings_sha256"], "evals": sorted(measures)}
+    if _is_drawn(folder, made_from):
         return
     shutil.rmtree(folder, ignore_errors=True)  # it may hold a figure of what is not measured any more
+    save_figure(_concept_map(method, store), folder / "concept_map")
+    if "interpretability" in measures:
+        words = measures["interpretability"].details["key_words"]
+        class_of = {concept["index"]: concept["class_name"] for concept in entry["concepts"]}
+        cells = [ConceptWords(index, class_of.get(index), weights) for index, weights in enumerate(words)]
+        save_figure(word_clouds(cells, store.class_names), folder / "word_clouds")
+    about = "95 % intervals over texts"
+    draw_curves_of_methods(folder, {title: measures}, store.class_names, run.cfg.sae.gamma, about)
+    files = sorted(path.name for path in folder.iterdir())
+    write_json(folder / _MADE_FROM, {**made_from, "files": files})
+
+
+def _is_drawn(folder: Path, made_from: dict[str, Any]) -> bool:
+    if not (folder / _MADE_FROM).is_file():
+        return False
+    noted = read_json(folder / _MADE_FROM)
+    return {**made_from, "files": noted["files"]} == noted and all((folder / name).is_file() for name in noted["files"])
+
+
+def _concept_map(method: ConceptMethod, store: ActivationStore) -> "Figure":
     hidden = store.read("hidden").float()
     concepts, labels = method.encode(hidden), store.read("label")
     own = segments(concepts, labels, store.n_classes)
     directions = method.directions()
-    figure = concept_map(
+    return concept_map(
         hidden.numpy(),
         labels.numpy(),
         store.class_names,
@@ -61,41 +93,35 @@ def draw_method(
         own.mean_activation.numpy(),
         torch.tensor([own.class_of(index) is not None for index in range(concepts.shape[1])]).numpy(),
     )
-    save_figure(figure, folder / "concept_map")
-    if "interpretability" in measures:
-        words = measures["interpretability"].details["key_words"]
-        class_of = {concept["index"]: concept["class_name"] for concept in entry["concepts"]}
-        cells = [ConceptWords(index, class_of.get(index), weights) for index, weights in enumerate(words)]
-        save_figure(word_clouds(cells, store.class_names), folder / "word_clouds")
-    write_json(folder / _MADE_FROM, made_from)
 
 
 def draw_curves_of_methods(
-    run: RunFolder, methods: Mapping[str, Mapping[str, Measures]], class_names: Sequence[str], about: str
+    folder: Path, methods: Mapping[str, Mapping[str, Measures]], class_names: Sequence[str], gamma: float, about: str
 ) -> None:
-    """Draw ``figures/activation_rates``, ``sentence_sim`` and ``ablation``, one line or panel a method.
+    """Draw ``activation_rates``, ``sentence_sim`` and ``ablation``, one line or panel a method.
 
     Args:
-        run: The run folder.
+        folder: Where to.
         methods: For each method, by its title, what was measured of it.
         class_names: Names of the classes; a method that is alone has one ablation curve for each.
+        gamma: The activation rate that costs nothing in ClassifSAE's loss.
         about: What the intervals are over.
     """
     for name in ("activation_rates", "sentence_sim", "ablation"):
         for suffix in _SUFFIXES:  # one of what is not measured any more would stay
-            (run.figures / f"{name}.{suffix}").unlink(missing_ok=True)
+            (folder / f"{name}.{suffix}").unlink(missing_ok=True)
     complete = _details(methods, "completeness", "activation_rate")
     if complete:
-        save_figure(activation_rates(complete, run.cfg.sae.gamma), run.figures / "activation_rates")
+        save_figure(activation_rates(complete, gamma), folder / "activation_rates")
     similar = {title: own["interpretability"].metrics for title, own in methods.items() if "interpretability" in own}
     if similar:
         curves = {title: _sentence_sim(metrics) for title, metrics in similar.items()}
         floor = next(iter(similar.values()))["dataset_mean_cosine"]
-        save_figure(sentence_sim_curves(curves, floor, about), run.figures / "sentence_sim")
+        save_figure(sentence_sim_curves(curves, floor, about), folder / "sentence_sim")
     causal = _details(methods, "causality", "global")
     if causal:
         tvd, flips = (_ablation(causal, measure, class_names) for measure in ("tvd", "label_flip_rate"))
-        save_figure(ablation_curves(tvd, flips, SHARES, about), run.figures / "ablation")
+        save_figure(ablation_curves(tvd, flips, SHARES, about), folder / "ablation")
 
 
 def _details(methods: Mapping[str, Mapping[str, Measures]], evaluation: str, name: str) -> dict[str, Any]:

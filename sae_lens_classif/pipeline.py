@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from sae_lens_classif.caching import cache_states
 from sae_lens_classif.config import PromptConfig
 from sae_lens_classif.data import Split, TextData, load_text_data
-from sae_lens_classif.drawing import draw_curves_of_methods, draw_method
+from sae_lens_classif.drawing import draw_method
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.embeddings import embed_texts
 from sae_lens_classif.evals.results import Measures
@@ -133,9 +133,7 @@ def evaluate_step(run: RunFolder) -> dict[str, Any]:
     split = TestSplit(run)
     measures = evaluate_method(run, method, weights, METHOD, run.evaluations(METHOD), split)
     if run.cfg.evaluate.figures:
-        if measures:
-            draw_method(run, METHOD, method, measures, split.store)
-        draw_curves_of_methods(run, {"ClassifSAE": measures}, split.store.class_names, "95 % intervals over texts")
+        draw_method(run, METHOD, "ClassifSAE", method, measures, split.store)
     summary: dict[str, Any] = read_json(run.summary)
     return summary
 

@@ -14,8 +14,8 @@ from sae_lens_classif.data import TextData
 from sae_lens_classif.methods.base import METHOD_CLASSES
 from tests.tiny_run import Snapshot, Tiny, cli, contents, make_tiny, snapshot
 
-_OF_A_METHOD = ("concept_map", "word_clouds")
 _OF_ALL = ("activation_rates", "sentence_sim", "ablation")
+_OF_A_METHOD = ("concept_map", "word_clouds", *_OF_ALL)
 _DRAWN = ("--evaluate.figures", "true")
 _ALL = ("--evaluate.evals", "[completeness, causality, interpretability]")
 _FIGURES = ("figures/**/*.png", "figures/**/*.svg")
@@ -58,7 +58,8 @@ def _names(run: Path) -> set[str]:
 
 
 def _expected(*methods: str) -> set[str]:
-    return {*_OF_ALL, *(f"{method}/{name}" for method in methods for name in _OF_A_METHOD)}
+    together = _OF_ALL if len(methods) > 1 else ()
+    return {*together, *(f"{method}/{name}" for method in methods for name in _OF_A_METHOD)}
 
 
 def _changed(before: Snapshot, after: Snapshot) -> set[str]:
@@ -117,7 +118,7 @@ def test_weights_that_were_changed_by_hand_are_drawn_anew(tiny: Tiny, drawn: Pat
     save_file(weights, path)
     tiny.command("evaluate", "by_hand", *_DRAWN, *_ALL)
     changed = _changed(before, snapshot(run, *_FIGURES))
-    assert {"classifsae/concept_map", "activation_rates"} <= changed
+    assert {"classifsae/concept_map", "classifsae/activation_rates"} <= changed
 
 
 @pytest.mark.parametrize("name", ["classifsae/concept_map.png", "classifsae/word_clouds.svg"])
@@ -131,9 +132,9 @@ def test_a_figure_that_was_deleted_is_drawn_again(tiny: Tiny, drawn: Path, name:
 @pytest.mark.parametrize(
     ("evaluation", "expected"),
     [
-        ("completeness", {"classifsae/concept_map", "activation_rates"}),
-        ("causality", {"classifsae/concept_map", "ablation"}),
-        ("interpretability", {"classifsae/concept_map", "classifsae/word_clouds", "sentence_sim"}),
+        ("completeness", {"classifsae/concept_map", "classifsae/activation_rates"}),
+        ("causality", {"classifsae/concept_map", "classifsae/ablation"}),
+        ("interpretability", {"classifsae/concept_map", "classifsae/word_clouds", "classifsae/sentence_sim"}),
     ],
 )
 def test_one_evaluation_alone_draws_what_it_knows(tiny: Tiny, evaluation: str, expected: set[str]) -> None:
@@ -148,7 +149,7 @@ def test_one_evaluation_alone_draws_what_it_knows(tiny: Tiny, evaluation: str, e
 def test_the_others_are_drawn_when_they_are_measured(tiny: Tiny) -> None:
     run = _copy(tiny, tiny.run("plain"), "one_by_one")
     tiny.command("evaluate", run.name, *_DRAWN, "--evaluate.evals", "[completeness]", "--evaluate.n_bootstrap", 10)
-    assert _names(run) == {"classifsae/concept_map", "activation_rates"}
+    assert _names(run) == {"classifsae/concept_map", "classifsae/activation_rates"}
     tiny.command("evaluate", run.name, *_DRAWN, *_ALL, "--evaluate.n_bootstrap", 10)
     assert _names(run) == _expected("classifsae")
 
@@ -156,7 +157,7 @@ def test_the_others_are_drawn_when_they_are_measured(tiny: Tiny) -> None:
 def test_no_figure_of_an_sae_that_is_gone_is_left(tiny: Tiny, drawn: Path) -> None:
     run = _copy(tiny, drawn, "stale")
     tiny.command("run", "stale", *_DRAWN, "--train.seed", 2, "--overwrite", "--evaluate.evals", "[completeness]")
-    assert _names(run) == {"classifsae/concept_map", "activation_rates"}
+    assert _names(run) == {"classifsae/concept_map", "classifsae/activation_rates"}
 
 
 def test_concepts_that_never_fire_are_drawn_too(tiny: Tiny) -> None:
@@ -200,7 +201,7 @@ def test_compare_draws_every_method_and_all_of_them_together(compared: Path, dra
         path = f"figures/classifsae/{name}.png"
         assert own[path] == of_one[path], "the same method is drawn alike by both commands"
     for name in _OF_ALL:
-        assert own[f"figures/{name}.png"] != of_one[f"figures/{name}.png"], "these show both methods"
+        assert own[f"figures/{name}.png"] != of_one[f"figures/classifsae/{name}.png"], "these show both methods"
 
 
 def test_a_second_comparison_leaves_the_figures_as_they_are(tiny: Tiny, compared: Path) -> None:
@@ -209,7 +210,7 @@ def test_a_second_comparison_leaves_the_figures_as_they_are(tiny: Tiny, compared
     after = snapshot(compared, *_FIGURES)
     assert contents(after) == contents(before)
     of_methods = {name for name in before if name.count("/") == 2}
-    assert len(of_methods) == 8
+    assert len(of_methods) == 2 * 2 * len(_OF_A_METHOD)
     assert {name: after[name] for name in of_methods} == {name: before[name] for name in of_methods}
 
 
@@ -232,7 +233,10 @@ def test_compare_without_figures_draws_none(tiny: Tiny) -> None:
 def test_compare_without_the_run_s_own_sae_draws_the_others(tiny: Tiny) -> None:
     run = _copy(tiny, tiny.run("plain"), "others")
     tiny.command("compare", "others", *_DRAWN, "--compare.methods", "[random_directions]", "--compare.seeds", "[3, 4]")
-    assert _names(run) == {"random_directions/concept_map", "activation_rates", "ablation"}
+    assert _names(run) == {f"random_directions/{name}" for name in ("concept_map", "activation_rates", "ablation")} | {
+        "activation_rates",
+        "ablation",
+    }
 
 
 _OWN_METHODS = """
