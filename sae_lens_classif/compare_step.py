@@ -14,7 +14,7 @@ from sae_lens_classif.comparing import ComparedMethod, SeedResult, compare_resul
 from sae_lens_classif.data import load_text_data
 from sae_lens_classif.drawing import draw_curves_of_methods, draw_method
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.evals.advice import warnings_about
+from sae_lens_classif.evals.advice import short_warnings
 from sae_lens_classif.evals.results import Measures
 from sae_lens_classif.files import new_folder, read_json, sha256_of_file, write_json
 from sae_lens_classif.hooks.classifier import TextClassifier
@@ -188,7 +188,7 @@ def _notes(method: ConceptMethod, measures: dict[str, Measures], metrics: dict[s
     if "completeness" in measures:
         dead = sum(rate == 0 for rate in measures["completeness"].details["activation_rate"])
     silent = (f"{dead} concept{'s' if dead > 1 else ''} never active on a test text",) if dead else ()
-    return (*method.notes, *silent, *warnings_about(metrics, with_remedy=False))
+    return (*method.notes, *silent, *short_warnings(metrics))
 
 
 def _run_s_own(run: RunFolder) -> _Fitted:

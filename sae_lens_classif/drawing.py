@@ -76,7 +76,8 @@ def _is_drawn(folder: Path, made_from: dict[str, Any]) -> bool:
     if not (folder / _MADE_FROM).is_file():
         return False
     noted = read_json(folder / _MADE_FROM)
-    return {**made_from, "files": noted["files"]} == noted and all((folder / name).is_file() for name in noted["files"])
+    files = noted.pop("files", [""])
+    return bool(noted == made_from) and all((folder / name).is_file() for name in files)
 
 
 def _concept_map(method: ConceptMethod, store: ActivationStore) -> "Figure":

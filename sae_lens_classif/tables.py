@@ -124,7 +124,7 @@ def to_markdown(methods: Sequence[ComparedMethod], n_texts: int) -> str:
             [
                 *lines,
                 "",
-                f"{intervals(methods, n_texts)} {marks(methods)}",
+                f"{intervals(methods, n_texts)} {marks(methods)}".replace("*", r"\*"),
                 *(["", "Notes:", "", *notes] if notes else []),
             ]
         )
@@ -195,5 +195,5 @@ def intervals(methods: Sequence[ComparedMethod], n_texts: int) -> str:
 
 def marks(methods: Sequence[ComparedMethod]) -> str:
     """What bold type and asterisks mean."""
-    star = r" \* differs from ClassifSAE (paired bootstrap, 95 %)." if any(row.differences for row in methods) else ""
+    star = " * differs from ClassifSAE (paired bootstrap, 95 %)." if any(row.differences for row in methods) else ""
     return f"Best in bold; controls, and methods below 90 % RAcc, aside.{star}"

@@ -653,7 +653,7 @@ def test_concepts_that_never_fire_are_counted_and_leave_no_number_behind(
     methods = finished_comparing(begun, *options, "--evaluate.figures", "true")
     row = methods["silent"]
     assert "6 concepts never active on a test text" in row["notes"]
-    assert any("No concept fires on any test text" in note for note in row["notes"])
+    assert any("no concept fires on any test text" in note for note in row["notes"])
     assert row["estimates"]["mean_activation_rate"]["mean"] == 0
     assert row["estimates"]["conditional_tvd"] == {"mean": None, "ci95": None, "by_seed": [None]}
     assert (begun / "figures" / "silent" / "concept_map.png").is_file()

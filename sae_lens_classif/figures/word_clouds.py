@@ -102,7 +102,7 @@ def _lay_out(weights: Mapping[str, float], font: str) -> list[tuple[str, float, 
     if not weights:
         return []
     cloud = WordCloud(
-        font_path=font, width=_CANVAS[0], height=_CANVAS[1], margin=3, max_words=_MAX_WORDS, random_state=0,
+        font_path=font, width=_CANVAS[0], height=_CANVAS[1], margin=8, max_words=_MAX_WORDS, random_state=0,
         prefer_horizontal=1, min_font_size=9, max_font_size=44, color_func=lambda *_, **__: "black",
     )  # fmt: skip
     placed = []
