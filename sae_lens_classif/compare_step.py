@@ -1,11 +1,8 @@
 """``compare``: fit every chosen concept method on one store with every seed, measure all of them alike."""
 
-import contextlib
 import logging
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,50 +13,23 @@ from sae_lens_classif.drawing import draw_curves_of_methods, draw_method
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.advice import short_warnings
 from sae_lens_classif.evals.results import Measures
-from sae_lens_classif.files import new_folder, read_json, sha256_of_file, write_json
+from sae_lens_classif.fitted_methods import MethodError, blame_the_method, fit_or_load, is_fitted, is_run_s_own
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.methods.base import METHOD_FILE, ConceptMethod, FitTask, load_method
+from sae_lens_classif.methods.base import ConceptMethod, FitTask
 from sae_lens_classif.methods.registry import MethodSpec, find_method
 from sae_lens_classif.pipeline import (
     TestSplit,
     cache_step,
     evaluate_method,
     finetune_step,
-    load_trained,
     open_run_classifier,
-    train_step,
 )
 from sae_lens_classif.run_folder import METHOD, RunFolder
 from sae_lens_classif.store import ActivationStore
 from sae_lens_classif.tables import write_comparison
 
 logger = logging.getLogger(__name__)
-_FIT_FILE = "fit.json"
 _NAN = "gave numbers that are not finite (NaN or infinity); nothing was measured"
-
-
-class _MethodError(Exception):
-    """A method could not be fitted, saved or measured."""
-
-
-@contextlib.contextmanager
-def _blame_the_method() -> Iterator[None]:
-    """What a method's own code raises is noted; what the user can put right (a full disk, changed texts) stops all."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        raise _MethodError(f"{type(error).__name__}: {error}") from error
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """A fitted method, the SHA-256 of what it learned, and how long that took if it is known."""
-
-    method: ConceptMethod
-    weights: str
-    seconds: float | None
 
 
 def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
@@ -85,7 +55,7 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     check_classes(store)
     for spec in specs:
         for seed in cfg.compare.seeds:
-            _is_fitted(run, run.method(spec.name, seed), spec.made_from(_task(run, store, classifier, seed)))
+            is_fitted(run, spec, _task(run, store, classifier, seed))
     split = TestSplit(run, classifier)
     results: dict[str, list[SeedResult]] = {}
     drawn: dict[str, dict[str, Measures]] = {}
@@ -151,7 +121,7 @@ def _fit_and_measure(
     """One method with one seed; what fails is noted, so that the others are not lost."""
     try:
         return _fit_and_measure_whole(run, spec, task, split)
-    except _MethodError as failed:
+    except MethodError as failed:
         logger.warning("%s, seed %d failed", spec.title, task.seed, exc_info=failed.__cause__)
         return SeedResult(task.seed, {}, {}, (f"failed: {failed}",), None), {}
 
@@ -159,17 +129,16 @@ def _fit_and_measure(
 def _fit_and_measure_whole(
     run: RunFolder, spec: MethodSpec, task: FitTask, split: TestSplit
 ) -> tuple[SeedResult, dict[str, Measures]]:
-    is_run_s_own = spec.name == METHOD and task.seed == run.cfg.train.seed
-    fitted = _run_s_own(run) if is_run_s_own else _fit_or_load(run, spec, task)
-    is_first = task.seed == run.cfg.compare.seeds[0]
-    in_summary = is_run_s_own or (is_first and (spec.name != METHOD or not run.sae.exists()))
-    with _blame_the_method():
+    fitted = fit_or_load(run, spec, task)
+    is_own, is_first = is_run_s_own(run, spec, task.seed), task.seed == run.cfg.compare.seeds[0]
+    in_summary = is_own or (is_first and (spec.name != METHOD or not run.sae.exists()))
+    with blame_the_method():
         measures = evaluate_method(
             run,
             fitted.method,
             fitted.weights,
             spec.name,
-            run.evaluations(spec.name, None if is_run_s_own else task.seed),
+            run.evaluations(spec.name, None if is_own else task.seed),
             split,
             in_summary,
         )
@@ -189,33 +158,3 @@ def _notes(method: ConceptMethod, measures: dict[str, Measures], metrics: dict[s
         dead = sum(rate == 0 for rate in measures["completeness"].details["activation_rate"])
     silent = (f"{dead} concept{'s' if dead > 1 else ''} never active on a test text",) if dead else ()
     return (*method.notes, *silent, *short_warnings(metrics))
-
-
-def _run_s_own(run: RunFolder) -> _Fitted:
-    train_step(run)
-    method, weights = load_trained(run)
-    return _Fitted(method, weights, None)
-
-
-def _fit_or_load(run: RunFolder, spec: MethodSpec, task: FitTask) -> _Fitted:
-    folder = run.method(spec.name, task.seed)
-    made_from = spec.made_from(task)
-    if not _is_fitted(run, folder, made_from):
-        start = time.perf_counter()
-        try:
-            method = spec.fit(task)
-        except Exception as error:
-            raise _MethodError(f"{type(error).__name__}: {error}") from error
-        with new_folder(folder) as temporary:
-            with _blame_the_method():
-                method.save(temporary)
-            content = {"made_from": made_from, "seconds": time.perf_counter() - start}
-            write_json(temporary / _FIT_FILE, content)
-    fit = read_json(folder / _FIT_FILE)
-    return _Fitted(load_method(folder), sha256_of_file(folder / METHOD_FILE), fit["seconds"])
-
-
-def _is_fitted(run: RunFolder, folder: Path, made_from: dict[str, Any]) -> bool:
-    if not (folder / _FIT_FILE).is_file():
-        return False
-    return run.check_made_from(folder, read_json(folder / _FIT_FILE)["made_from"], made_from)
