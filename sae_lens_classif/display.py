@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from sae_lens_classif.comparing import ComparedMethod
+from sae_lens_classif.sweep_step import varied
 from sae_lens_classif.tables import COLUMNS, Cell, best_methods, cell_of, marks
 from sae_lens_classif.transfer_step import ROWS as TRANSFER_ROWS
 from sae_lens_classif.transfer_step import Transfer, change
@@ -98,14 +99,15 @@ def show_sweep(console: Console, rows: Sequence[dict[str, Any]]) -> None:
         rows: What ``sweep_step`` gives.
     """
     table = Table(title="Sweep, rates in percent", title_justify="left")
-    for name in [*rows[0]["cell"], "seeds"]:
-        table.add_column(name)
+    names = varied(rows)
+    for name in [*names, "seeds"]:
+        table.add_column(name.rpartition(".")[2], overflow="fold")
     columns = [column for column in COLUMNS if column[0] in _COMPARED and column[0] in rows[0]]
     for _, heading, _ in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         values = [_bare(row[measure]["mean"], in_percent) for measure, _, in_percent in columns]
-        table.add_row(*(escape(str(value)) for value in row["cell"].values()), str(len(row["seeds"])), *values)
+        table.add_row(*(escape(str(row["cell"][name])) for name in names), str(len(row["seeds"])), *values)
     console.print(table)
 
 

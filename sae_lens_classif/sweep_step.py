@@ -165,16 +165,21 @@ def _shown(measure: Mapping[str, Any]) -> str:
     return f"{measure['mean']:.3f}{interval}"
 
 
+def varied(rows: Sequence[Row]) -> list[str]:
+    """Settings of which a sweep has several values."""
+    return [name for name in rows[0]["cell"] if len({str(row["cell"][name]) for row in rows}) > 1]
+
+
 def _draw(run: RunFolder, rows: Sequence[Row]) -> None:
-    """The first swept setting on the axis, a line for each combination of the others."""
-    names = list(rows[0]["cell"])
+    """The first setting with several values on the axis, a line for each combination of the others."""
+    names = varied(rows) or list(rows[0]["cell"])
     parameter = names[0] if names else SEED
     values = list(dict.fromkeys(str(row["cell"].get(parameter, "all")) for row in rows))
     metrics: dict[str, dict[str, Curve]] = {}
     for measure in _SHOWN:
         lines: dict[str, dict[str, Any]] = {}
         for row in rows:
-            others = _words({name: value for name, value in row["cell"].items() if name != parameter})
+            others = _words({name: row["cell"][name] for name in names if name != parameter})
             lines.setdefault(others, {})[str(row["cell"].get(parameter, "all"))] = row[measure]
         metrics[measure] = {name: _curve([points.get(value) for value in values]) for name, points in lines.items()}
     save_figure(sweep_figure(parameter, values, metrics), run.folder / "sweep" / "sweep")

@@ -175,7 +175,7 @@ def test_the_table_and_the_screen_show_every_row(swept: Swept) -> None:
             low, high = row[measure]["ci95"]
             assert cells[measure] == f"{row[measure]['mean']:.3f} ({low:.3f} … {high:.3f})"
         assert f"{100 * row['recovery_accuracy']['mean']:.1f}" in swept.shown
-    assert "sae.gamma" in swept.shown and "seeds" in swept.shown
+    assert "gamma" in swept.shown and "seeds" in swept.shown
     assert str(swept.run / "sweep") in swept.shown.replace("\n", "")
 
 
