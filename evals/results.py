@@ -3,7 +3,7 @@
 import math
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,11 @@ class Measures:
         for name, column in zip(names, values.T.contiguous(), strict=True):
             self.resamples[name] = column
             self.metrics[f"{name}_ci95"] = interval(column)
+
+
+def merged_metrics(measures: Mapping[str, Measures]) -> dict[str, Any]:
+    """The headline numbers of several evaluations in one."""
+    return {name: value for own in measures.values() for name, value in own.metrics.items()}
 
 
 def saebench_result(

@@ -36,7 +36,7 @@ def take(option: str, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def with_brackets(arguments: Sequence[str]) -> list[str]:
     """Let lists be written without brackets: ``--compare.seeds 0,1`` for ``--compare.seeds [0,1]``."""
-    lists = {f"--{name}" for name in _list_settings(RunConfig)}
+    lists = {f"--{name}" for name, kind in settings_of(RunConfig) if _is_list(kind)}
     written, before = [], ""
     for argument in arguments:
         option, equals, value = argument.partition("=")
@@ -53,12 +53,17 @@ def _bracketed(value: str) -> str:
     return value if value.startswith(("[", "null", "-")) else f"[{value}]"
 
 
-def _list_settings(section: type, prefix: str = "") -> Iterator[str]:
+def settings_of(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Full name and type of every setting of a dataclass of settings."""
     for name, kind in get_type_hints(section).items():
         if is_dataclass(kind):
-            yield from _list_settings(kind, f"{prefix}{name}.")  # type: ignore[arg-type]
-        elif tuple in {get_origin(kind), *map(get_origin, get_args(kind))}:
-            yield f"{prefix}{name}"
+            yield from settings_of(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", kind
+
+
+def _is_list(kind: Any) -> bool:
+    return tuple in {get_origin(kind), *map(get_origin, get_args(kind))}
 
 
 def parse_grid(entries: Sequence[str]) -> dict[str, list[Any]]:

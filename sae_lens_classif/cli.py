@@ -7,15 +7,15 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 from typing_extensions import override
 
-from sae_lens_classif.arguments import parse_grid, take, value_of, with_brackets
+from sae_lens_classif.arguments import parse_grid, settings_of, take, value_of, with_brackets
 from sae_lens_classif.config import RunConfig
 from sae_lens_classif.config_file import read_settings, section_of
 from sae_lens_classif.errors import UserError, nearest
@@ -52,7 +52,7 @@ class _Parser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         unknown = re.search(r"(?:unrecognized arguments: --|does not accept option ['\"])([\w.-]+)", message)
         if unknown:
-            valid = [*_settings(RunConfig), "run", "preset", "config", "overwrite", "debug"]
+            valid = [*(name for name, _ in settings_of(RunConfig)), "run", "preset", "config", "overwrite", "debug"]
             close = difflib.get_close_matches(unknown.group(1), valid, n=1, cutoff=0.0)
             message = (
                 f"there is no setting {unknown.group(1)!r}; did you mean {close[0]!r}? "
@@ -61,15 +61,6 @@ class _Parser(ArgumentParser):
         line = " ".join(message.split())
         print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
-
-
-def _settings(section: type, prefix: str = "") -> Iterator[str]:
-    for field in fields(section):
-        kind = get_type_hints(section)[field.name]
-        if is_dataclass(kind):
-            yield from _settings(kind, f"{prefix}{field.name}.")  # type: ignore[arg-type]
-        else:
-            yield f"{prefix}{field.name}"
 
 
 def _build_parser(asked: str) -> ArgumentParser:

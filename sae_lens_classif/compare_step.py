@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -12,7 +11,7 @@ from sae_lens_classif.data import load_text_data
 from sae_lens_classif.drawing import draw_curves_of_methods, draw_method
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.advice import short_warnings
-from sae_lens_classif.evals.results import Measures
+from sae_lens_classif.evals.results import Measures, merged_metrics
 from sae_lens_classif.fitted_methods import MethodError, blame_the_method, fit_or_load, is_fitted, is_run_s_own
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.base import ConceptMethod, FitTask
@@ -123,7 +122,7 @@ def _fit_and_measure(
         return _fit_and_measure_whole(run, spec, task, split)
     except MethodError as failed:
         logger.warning("%s, seed %d failed", spec.title, task.seed, exc_info=failed.__cause__)
-        return SeedResult(task.seed, {}, {}, (f"failed: {failed}",), None), {}
+        return SeedResult.of(task.seed, {}, (f"failed: {failed}",)), {}
 
 
 def _fit_and_measure_whole(
@@ -144,17 +143,14 @@ def _fit_and_measure_whole(
         )
     if in_summary and run.cfg.evaluate.figures:
         draw_method(run, spec.name, spec.title, fitted.method, measures, split.store)
-    metrics = {name: value for own in measures.values() for name, value in own.metrics.items()}
-    resamples = {name: value for own in measures.values() for name, value in own.resamples.items()}
-    notes = _notes(fitted.method, measures, metrics)
-    return SeedResult(task.seed, metrics, resamples, notes, fitted.seconds), measures
+    return SeedResult.of(task.seed, measures, _notes(fitted.method, measures), fitted.seconds), measures
 
 
-def _notes(method: ConceptMethod, measures: dict[str, Measures], metrics: dict[str, Any]) -> tuple[str, ...]:
+def _notes(method: ConceptMethod, measures: dict[str, Measures]) -> tuple[str, ...]:
     if not measures:
         return (*method.notes, _NAN)
     dead = 0
     if "completeness" in measures:
         dead = sum(rate == 0 for rate in measures["completeness"].details["activation_rate"])
     silent = (f"{dead} concept{'s' if dead > 1 else ''} never active on a test text",) if dead else ()
-    return (*method.notes, *silent, *short_warnings(metrics))
+    return (*method.notes, *silent, *short_warnings(merged_metrics(measures)))

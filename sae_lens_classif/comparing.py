@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from sae_lens_classif.evals.bootstrap import interval
-from sae_lens_classif.evals.results import finite
+from sae_lens_classif.evals.results import Measures, finite, merged_metrics
 
 # Measures with an interval; whether more (1) or less (-1) is better, or neither.
 MEASURES = {
@@ -41,6 +41,18 @@ class SeedResult:
     resamples: Mapping[str, torch.Tensor]
     notes: tuple[str, ...]
     fit_seconds: float | None
+
+    @classmethod
+    def of(
+        cls,
+        seed: int,
+        measures: Mapping[str, Measures],
+        notes: tuple[str, ...] = (),
+        fit_seconds: float | None = None,
+    ) -> "SeedResult":
+        """What several evaluations found, in one."""
+        resamples = {name: value for own in measures.values() for name, value in own.resamples.items()}
+        return cls(seed, merged_metrics(measures), resamples, notes, fit_seconds)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from sae_lens_classif.sweep_step import varied
 from sae_lens_classif.tables import COLUMNS, Cell, best_methods, cell_of, marks
 from sae_lens_classif.transfer_step import ROWS as TRANSFER_ROWS
 from sae_lens_classif.transfer_step import Transfer, change
+from sae_lens_classif.wording import bare_number, number
 
 _N_CONCEPTS = 5
 _N_TEXTS = 2
@@ -106,13 +107,9 @@ def show_sweep(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     for _, heading, _ in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        values = [_bare(row[measure]["mean"], in_percent) for measure, _, in_percent in columns]
+        values = [bare_number(row[measure]["mean"], in_percent) for measure, _, in_percent in columns]
         table.add_row(*(escape(str(row["cell"][name])) for name in names), str(len(row["seeds"])), *values)
     console.print(table)
-
-
-def _bare(value: float | None, in_percent: bool) -> str:
-    return _number(value, in_percent).removesuffix(" %")
 
 
 def show_transfer(console: Console, transfer: Transfer) -> None:
@@ -127,7 +124,7 @@ def show_transfer(console: Console, transfer: Transfer) -> None:
         table.add_column(escape(heading), justify="left" if heading == "Measure" else "right")
     for measure, heading, in_percent in TRANSFER_ROWS:
         numbers = (transfer.here.get(measure), transfer.there.get(measure), change(transfer, measure))
-        table.add_row(heading, *(_number(value, in_percent) for value in numbers))
+        table.add_row(heading, *(number(value, in_percent) for value in numbers))
     console.print(table)
 
 
@@ -146,24 +143,18 @@ def _headlines(summary: dict[str, Any], entry: dict[str, Any]) -> Table:
     for name, heading, in_percent in _ROWS:
         if name in entry:
             low, high = entry[f"{name}_ci95"] or (None, None)
-            interval = f"{_number(low, in_percent)} … {_number(high, in_percent)}"
-            table.add_row(heading, _number(entry[name], in_percent), interval)
+            interval = f"{number(low, in_percent)} … {number(high, in_percent)}"
+            table.add_row(heading, number(entry[name], in_percent), interval)
     if "concept_sim" in entry:
-        floor = _number(summary["dataset_mean_cosine"], False)
+        floor = number(summary["dataset_mean_cosine"], False)
         table.add_row("  the same over all texts, the floor", floor, "")
     return table
 
 
-def _number(value: float | None, in_percent: bool) -> str:
-    if value is None:
-        return "–"
-    return f"{100 * value:.1f} %" if in_percent else f"{value:.3f}"
-
-
 def _concept(concept: dict[str, Any], texts: Sequence[str]) -> Group:
-    numbers = f"fires on {_number(concept['activation_rate'], True)} of the texts"
+    numbers = f"fires on {number(concept['activation_rate'], True)} of the texts"
     if concept["tvd"] is not None:
-        numbers += f"; without it their class probabilities move by {_number(concept['tvd'], True)}"
+        numbers += f"; without it their class probabilities move by {number(concept['tvd'], True)}"
     words = f"[bold]{escape(', '.join(concept['key_words']))}[/]"
     examples = [f"· {escape(_shorten(texts[row]))}" for row in concept["top_texts"][:_N_TEXTS]]
     return Group(

@@ -16,7 +16,7 @@ from sae_lens_classif.evals.completeness import FIRES, completeness, reconstruct
 from sae_lens_classif.evals.embeddings import embed_texts
 from sae_lens_classif.evals.interpretability import activating_sets, interpretability
 from sae_lens_classif.evals.keywords import key_words
-from sae_lens_classif.evals.results import Measures
+from sae_lens_classif.evals.results import Measures, merged_metrics
 from sae_lens_classif.evals.segments import Segments, segment_heads, segments
 from sae_lens_classif.evals.topic_coherence import topic_coherence
 from sae_lens_classif.hooks.classifier import TextClassifier
@@ -75,7 +75,7 @@ class Evaluation:
     @property
     def metrics(self) -> dict[str, Any]:
         """The headline numbers of all evaluations."""
-        return {name: value for measures in self.measures.values() for name, value in measures.metrics.items()}
+        return merged_metrics(self.measures)
 
 
 def evaluate(
@@ -254,8 +254,7 @@ class _Measured:
         self._measures["interpretability"] = measures
 
     def evaluation(self) -> Evaluation:
-        metrics = {name: value for measures in self._measures.values() for name, value in measures.metrics.items()}
-        return Evaluation(self._measures, self._describe(), tuple(warnings_about(metrics)))
+        return Evaluation(self._measures, self._describe(), tuple(warnings_about(merged_metrics(self._measures))))
 
     def _describe(self) -> tuple[Concept, ...]:
         words = self._details("interpretability", "key_words")

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from sae_lens_classif.config import EvalName, EvaluateConfig
 from sae_lens_classif.evals.results import Measures, saebench_result
 from sae_lens_classif.evaluating import Evaluation
-from sae_lens_classif.files import explain_full_disk, read_json, write_json
+from sae_lens_classif.files import read_json, write_json, write_tensors
 
 
 class EvaluationFiles:
@@ -46,7 +46,6 @@ class EvaluationFiles:
             release: Name of the run.
             sae_cfg: Configuration of the SAE behind it; empty if there is none.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         for name in cfg.evals:
             if name not in evaluation.measures:
                 continue
@@ -61,10 +60,7 @@ class EvaluationFiles:
                 sae_cfg_dict=sae_cfg,
             )
             path = self.folder / f"{name}.json"
-            partial = path.with_suffix(".partial")
-            with explain_full_disk(path):
-                save_file(measures.resamples, partial)
-            partial.replace(path.with_suffix(".safetensors"))
+            write_tensors(path.with_suffix(".safetensors"), measures.resamples)
             write_json(path, result)  # last: what reads it finds the other
 
 

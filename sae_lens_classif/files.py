@@ -8,9 +8,12 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sae_lens_classif.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 _PARTIAL = ".partial"
 
@@ -27,6 +30,17 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write strict JSON (no NaN), indented, under a temporary name, then rename it."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_tensors(path: Path, tensors: "dict[str, torch.Tensor]") -> None:
+    """Write a safetensors file under a temporary name, then rename it."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + _PARTIAL)
+    with explain_full_disk(path):
+        save_file(tensors, temporary)
+    temporary.replace(path)
 
 
 def read_json(path: Path) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from sae_lens_classif.caching import cache_states
 from sae_lens_classif.config import PromptConfig
@@ -26,6 +26,7 @@ from sae_lens_classif.files import (
     sha256_of_file,
     sha256_of_json,
     write_json,
+    write_tensors,
 )
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.finetune import finetune
@@ -189,10 +190,7 @@ def embed_and_keep(run: RunFolder, data: TextData) -> torch.Tensor:
     file = run.embeddings / f"{key[:16]}.safetensors"
     if not file.is_file():
         embeddings = embed_texts(data.texts, cfg.sentence_encoder, cfg.device)
-        run.embeddings.mkdir(parents=True, exist_ok=True)
-        with explain_full_disk(file):
-            save_file({"embeddings": embeddings}, file.with_suffix(".partial"))
-        file.with_suffix(".partial").replace(file)
+        write_tensors(file, {"embeddings": embeddings})
     return load_file(file)["embeddings"]
 
 

@@ -202,11 +202,7 @@ def _concerns(setting: str, result: str) -> bool:
 
 def _settings_for(result: str, cfg: RunConfig) -> dict[str, Any]:
     """The settings that a result depends on, those of what it is built on included."""
-    sections = (
-        ("data", "prompt", "finetune")
-        if result == "classifier"
-        else ("data", "prompt", "finetune", "classifier", "cache")
-    )
+    sections = dict.fromkeys((*_DEPENDS["classifier"], *_DEPENDS[result]))
     return {
         f"{section}.{name}": value
         for section in sections

@@ -4,6 +4,7 @@ import itertools
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sae_lens_classif.comparing import MEASURES, SeedResult, estimate
@@ -18,6 +19,7 @@ from sae_lens_classif.files import read_json, sha256_of_json, write_json, write_
 from sae_lens_classif.pipeline import cache_step, evaluate_step, finetune_step, train_step
 from sae_lens_classif.run_folder import METHOD, RunFolder, to_plain
 from sae_lens_classif.store import ActivationStore
+from sae_lens_classif.wording import markdown_row
 
 logger = logging.getLogger(__name__)
 SEED = "train.seed"
@@ -135,15 +137,12 @@ def _row(group: Sequence[tuple[Cell, RunFolder]]) -> Row:
     results = []
     for _, run in group:
         measures = read_measures(run.evaluations(METHOD), read_json(run.summary)["methods"][METHOD]["settings_sha256"])
-        metrics = {name: value for own in measures.values() for name, value in own.metrics.items()}
-        resamples = {name: value for own in measures.values() for name, value in own.resamples.items()}
-        results.append(SeedResult(run.cfg.train.seed, metrics, resamples, (), None))
-    estimates = {measure: estimate(results, measure) for measure in MEASURES}
+        results.append(SeedResult.of(run.cfg.train.seed, measures))
     return {
         "cell": {name: value for name, value in group[0][0].items() if name != SEED},
         "seeds": [result.seed for result in results],
         "folders": [run.folder.name for _, run in group],
-        **{measure: {"mean": own.mean, "ci95": own.ci95, "by_seed": own.by_seed} for measure, own in estimates.items()},
+        **{measure: asdict(estimate(results, measure)) for measure in MEASURES},
     }
 
 
@@ -155,7 +154,7 @@ def to_markdown(rows: Sequence[Row]) -> str:
     for row in rows:
         values = [str(row["cell"][name]) for name in names]
         lines.append([*values, ", ".join(map(str, row["seeds"])), *(_shown(row[measure]) for measure in _SHOWN)])
-    return "\n".join("| " + " | ".join(text.replace("|", r"\|") for text in line) + " |" for line in lines) + "\n"
+    return "\n".join(map(markdown_row, lines)) + "\n"
 
 
 def _shown(measure: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from sae_lens_classif.comparing import MEASURES, PLAIN_MEASURES, ComparedMethod
 from sae_lens_classif.evals.results import finite
 from sae_lens_classif.files import write_json, write_text
+from sae_lens_classif.wording import bare_number, markdown_row
 
 # Measure, heading, whether it reads better in percent.
 Column = tuple[str, str, bool]
@@ -24,7 +25,6 @@ COLUMNS: tuple[Column, ...] = (
 _COMPLETE = 0.9
 _CONTROLS = ("random_directions", "permuted_labels")
 _DIRECTIONS = {**MEASURES, **PLAIN_MEASURES}
-_DECIMALS = {True: 1, False: 3}
 _LATEX = str.maketrans(
     {char: f"\\{char}" for char in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}", "…": r"\dots{}"}
 )
@@ -71,15 +71,9 @@ def cell_of(method: ComparedMethod, column: Column, best: dict[str, str]) -> Cel
     """
     measure, _, in_percent = column
     estimate = method.estimates[measure]
-    low_high = " … ".join(_number(limit, in_percent) for limit in estimate.ci95 or ())
+    low_high = " … ".join(bare_number(limit, in_percent) for limit in estimate.ci95 or ())
     is_real = measure in method.differences and method.differences[measure].is_real
-    return Cell(_number(estimate.mean, in_percent), low_high, best.get(measure) == method.name, is_real)
-
-
-def _number(value: float | None, in_percent: bool) -> str:
-    if value is None:
-        return "–"
-    return f"{100 * value if in_percent else value:.{_DECIMALS[in_percent]}f}"
+    return Cell(bare_number(estimate.mean, in_percent), low_high, best.get(measure) == method.name, is_real)
 
 
 def best_methods(methods: Sequence[ComparedMethod]) -> dict[str, str]:
@@ -117,7 +111,7 @@ def to_markdown(methods: Sequence[ComparedMethod], n_texts: int) -> str:
         return shown + (r"\*" if cell.is_real else "") + (f" ({cell.low_high})" if cell.low_high else "")
 
     rows = _rows(methods, write, str)
-    lines = [_joined(_headings()), "|---" + "|---:" * (len(_headings()) - 1) + "|", *map(_joined, rows)]
+    lines = [markdown_row(_headings()), "|---" + "|---:" * (len(_headings()) - 1) + "|", *map(markdown_row, rows)]
     notes = [f"- {note}" for note in _notes(methods)]
     return (
         "\n".join(
@@ -135,10 +129,6 @@ def to_markdown(methods: Sequence[ComparedMethod], n_texts: int) -> str:
 def _notes(methods: Sequence[ComparedMethod]) -> list[str]:
     """Each note in one line, whatever an error's message holds."""
     return [" ".join(f"{method.title}: {note}".split()) for method in methods for note in method.notes]
-
-
-def _joined(row: Sequence[str]) -> str:
-    return "| " + " | ".join(text.replace("|", r"\|") for text in row) + " |"
 
 
 def to_latex(methods: Sequence[ComparedMethod], n_texts: int) -> str:

@@ -74,8 +74,12 @@ def train_classifsae(
 
 def made_from(store: ActivationStore, settings: SAESettings, train: TrainConfig) -> dict[str, Any]:
     """Everything that the weights of a training depend on, as JSON can hold it."""
-    kept = {name: value for name, value in asdict(train).items() if f"train.{name}" not in FREE}
-    return {"store": store.fingerprint(), "sae": asdict(settings), "train": kept}
+    return {"store": store.fingerprint(), "sae": asdict(settings), "train": settings_that_matter(train)}
+
+
+def settings_that_matter(train: TrainConfig) -> dict[str, Any]:
+    """The settings of a training that its weights depend on."""
+    return {name: value for name, value in asdict(train).items() if f"train.{name}" not in FREE}
 
 
 def new_training_sae(store: ActivationStore, settings: SAESettings, train: TrainConfig) -> ClassifTrainingSAE:

@@ -2,30 +2,27 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 
 from sae_lens_classif.caching import cache_states
-from sae_lens_classif.config import DataConfig, EvaluateConfig
+from sae_lens_classif.config import DataConfig, EvalName, EvaluateConfig
 from sae_lens_classif.config_file import config_of, read_yaml
 from sae_lens_classif.data import TextData, load_text_data
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.evals.causality import conditional_causality
-from sae_lens_classif.evals.completeness import completeness
-from sae_lens_classif.evals.interpretability import interpretability
 from sae_lens_classif.evals.results import finite
-from sae_lens_classif.evaluating import check_belong_together
+from sae_lens_classif.evaluating import check_belong_together, evaluate
 from sae_lens_classif.files import write_json, write_text
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.hooks.interventions import run_interventions
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.pipeline import TestSplit, embed_and_keep, load_trained, open_run_classifier
 from sae_lens_classif.run_folder import RunFolder
 from sae_lens_classif.store import ActivationStore
+from sae_lens_classif.wording import markdown_row, number
 
 # Measure, heading, whether it reads better in percent. Gold labels play no part: the classes may be others.
 ROWS = (
@@ -135,27 +132,10 @@ def _measure(
     cfg: EvaluateConfig,
 ) -> tuple[dict[str, Any], list[float]]:
     """Measures that need no gold label, and each concept's activation rate."""
-    hidden, predicted = store.read("hidden").float(), store.read("predicted")
-    concepts = method.encode(hidden)
-    texts = data.texts if cfg.context == "in_context" else None
-    logits = run_interventions(classifier, method.decode, hidden, concepts, texts=texts, batch_size=cfg.batch_size)
-    complete = completeness(
-        predicted, logits.bottleneck, predicted, concepts, n_bootstrap=cfg.n_bootstrap, seed=cfg.seed
-    )
-    causal = conditional_causality(
-        logits.bottleneck,
-        logits.pair_text,
-        logits.pair_concept,
-        logits.pair,
-        predicted,
-        concepts.shape[1],
-        n_bootstrap=cfg.n_bootstrap,
-        seed=cfg.seed,
-    )
-    similar = interpretability(concepts, embeddings, n_bootstrap=cfg.n_bootstrap, seed=cfg.seed)
-    metrics = {**complete.metrics, **causal.metrics, **similar.metrics}
-    kept = [key for name, _, _ in ROWS for key in (name, f"{name}_ci95") if key in metrics]
-    return {name: metrics[name] for name in kept}, complete.details["activation_rate"]
+    evaluation = evaluate(method, classifier, store, data, replace(cfg, evals=get_args(EvalName)), embeddings)
+    metrics, completeness = evaluation.metrics, evaluation.measures.get("completeness")
+    kept = {key: metrics[key] for name, _, _ in ROWS for key in (name, f"{name}_ci95") if key in metrics}
+    return kept, completeness.details["activation_rate"] if completeness else []
 
 
 def change(transfer: Transfer, measure: str) -> float | None:
@@ -169,16 +149,9 @@ def to_markdown(transfer: Transfer) -> str:
     lines = [f"| | {transfer.home} | {transfer.away} | change |", "|---|---:|---:|---:|"]
     for measure, heading, in_percent in ROWS:
         numbers = (transfer.here.get(measure), transfer.there.get(measure), change(transfer, measure))
-        lines.append(f"| {heading.strip()} | " + " | ".join(_shown(value, in_percent) for value in numbers) + " |")
+        lines.append(markdown_row([heading.strip(), *(number(value, in_percent) for value in numbers)]))
     lines += ["", f"Test texts: {transfer.n_texts[0]:,} and {transfer.n_texts[1]:,}.", ""]
     lines += [f"| concept | fires on {transfer.home} | fires on {transfer.away} | change |", "|---:|---:|---:|---:|"]
     for index, (here, there) in enumerate(zip(transfer.rates_here, transfer.rates_there, strict=True)):
-        rates = " | ".join(_shown(value, True) for value in (here, there, there - here))
-        lines.append(f"| {index} | {rates} |")
+        lines.append(markdown_row([str(index), *(number(value, True) for value in (here, there, there - here))]))
     return "\n".join(lines) + "\n"
-
-
-def _shown(value: float | None, in_percent: bool) -> str:
-    if value is None:
-        return "–"
-    return f"{100 * value:.1f} %" if in_percent else f"{value:.3f}"

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sae_lens_classif.config import FREE
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import sha256_of_file
 from sae_lens_classif.methods.base import ConceptMethod, FitTask
@@ -25,6 +24,7 @@ from sae_lens_classif.methods.sae_probe import (
     fit_rate_only,
     load_sae,
 )
+from sae_lens_classif.training import settings_that_matter
 
 Check = Callable[[int, int], None]
 
@@ -57,11 +57,8 @@ class MethodSpec:
         depends: dict[str, Any] = {"source": self.source, "baselines": used, "data_share": task.train.data_share}
         if self.trains_sae:
             depends["sae"] = asdict(task.sae)
-            depends["train"] = {
-                name: value
-                for name, value in asdict(task.train).items()
-                if f"train.{name}" not in FREE and name != "seed"
-            }
+            depends["train"] = settings_that_matter(task.train)
+            del depends["train"]["seed"]  # the task's counts
         return {
             "store": task.store.fingerprint(),
             "method": self.name,

@@ -1,0 +1,21 @@
+"""How numbers and rows of tables are written."""
+
+from collections.abc import Sequence
+
+
+def bare_number(value: float | None, in_percent: bool) -> str:
+    """A number in a column whose heading has the unit; a dash where there is none."""
+    if value is None:
+        return "–"
+    return f"{100 * value:.1f}" if in_percent else f"{value:.3f}"
+
+
+def number(value: float | None, in_percent: bool) -> str:
+    """A number with its unit; a dash where there is none."""
+    unit = " %" if in_percent and value is not None else ""
+    return bare_number(value, in_percent) + unit
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
+    return "| " + " | ".join(text.replace("|", r"\|") for text in cells) + " |"
