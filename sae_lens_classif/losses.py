@@ -6,54 +6,66 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
+from sae_lens_classif.sparse import ActiveLatents
+
 _EPSILON = 1e-6
 
-ElementwiseError = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Normaliser = Callable[[torch.Tensor], torch.Tensor]
 
 
-def dense_batch_error(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Squared error of each element over the distance of its text from the batch's mean.
+def distance_from_mean(target: torch.Tensor) -> torch.Tensor:
+    """Distance of each text's hidden state from the batch's mean, by which its error is divided.
 
     Args:
-        prediction: float (B, d).
         target: float (B, d).
 
     Returns:
-        float (B, d); its sum over d, averaged over B, is the MSE term.
+        float (B, 1).
     """
     distance: torch.Tensor = (target - target.mean(dim=0, keepdim=True)).norm(dim=-1, keepdim=True)
-    return squared_error(prediction, target) / (distance + _EPSILON)
+    return distance + _EPSILON
 
 
-def squared_error(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Squared error of each element, as SAELens has it.
+def unnormalised(target: torch.Tensor) -> torch.Tensor:
+    """1 for each text: the error as SAELens has it; float (B, 1)."""
+    return torch.ones_like(target[:, :1])
+
+
+def reconstruction_loss(prediction: torch.Tensor, target: torch.Tensor, normaliser: Normaliser) -> torch.Tensor:
+    """Squared error of each text over its normaliser, averaged over texts.
 
     Args:
         prediction: float (B, d).
         target: float (B, d).
+        normaliser: ``distance_from_mean`` or ``unnormalised``.
 
     Returns:
-        float (B, d).
+        Scalar.
     """
-    error: torch.Tensor = (prediction - target).pow(2)
-    return error
+    return (_squared_error(prediction, target).sum(dim=-1) / normaliser(target)[:, 0]).mean()
 
 
-def activation_rate_loss(feature_acts: torch.Tensor, gamma: float) -> torch.Tensor:
+def _squared_error(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return F.mse_loss(prediction, target, reduction="none")
+
+
+def activation_rate_loss(feature_acts: torch.Tensor | ActiveLatents, gamma: float) -> torch.Tensor:
     """Activation-rate sparsity: what a latent's activations sum to beyond its share of the batch.
 
     For every latent the ``floor(gamma * B)`` largest activations of the batch are free; the rest is
     summed over texts and latents and divided by B (paper, section on sparsity).
 
     Args:
-        feature_acts: Non-negative float (B, d_sae).
+        feature_acts: Non-negative float (B, d_sae), or the k active latents of each text.
         gamma: Activation rate that costs nothing, in (0, 1].
 
     Returns:
         Scalar.
     """
-    batch_size = feature_acts.shape[0]
+    batch_size = len(feature_acts.values if isinstance(feature_acts, ActiveLatents) else feature_acts)
     n_free = math.floor(gamma * batch_size + _EPSILON)  # 0.29 of 100 is 29, whatever floats say
+    if isinstance(feature_acts, ActiveLatents):
+        return feature_acts.beyond(n_free).sum() / batch_size
     free = feature_acts.topk(n_free, dim=0, sorted=False).values.sum()
     return (feature_acts.sum() - free) / batch_size
 
@@ -72,26 +84,28 @@ def classifier_loss(logits: torch.Tensor, predicted: torch.Tensor) -> torch.Tens
 
 
 def ghost_gradient_loss(
-    residual: torch.Tensor,
+    sae_out: torch.Tensor,
+    sae_in: torch.Tensor,
     dead_hidden_pre: torch.Tensor,
     dead_W_dec: torch.Tensor,
-    reconstruction_error: torch.Tensor,
-    elementwise_error: ElementwiseError,
+    normaliser: Normaliser,
 ) -> torch.Tensor:
     """Ghost gradients: dead latents, with an exponential in place of the ReLU, learn the residual.
 
     Args:
-        residual: float (B, d_in), hidden state minus reconstruction; a constant for the gradient.
+        sae_out: float (B, d_in), reconstruction; a constant for the gradient.
+        sae_in: float (B, d_in), hidden states.
         dead_hidden_pre: float (B, n_dead), pre-activations of the dead latents.
         dead_W_dec: float (n_dead, d_in), their decoder rows.
-        reconstruction_error: float (B, d_in), the reconstruction's error element by element; a constant.
-        elementwise_error: The error that the MSE term uses.
+        normaliser: The one that the reconstruction's error has.
 
     Returns:
         Scalar, of the size of the reconstruction's mean error.
     """
-    residual, reconstruction_error = residual.detach(), reconstruction_error.detach()
+    sae_out = sae_out.detach()
+    residual = sae_in - sae_out
     ghost = dead_hidden_pre.exp() @ dead_W_dec
     scale = residual.norm(dim=-1, keepdim=True) / (_EPSILON + 2 * ghost.norm(dim=-1, keepdim=True))
-    error = elementwise_error(ghost * scale.detach(), residual)
+    error = _squared_error(ghost * scale.detach(), residual) / normaliser(residual)
+    reconstruction_error = _squared_error(sae_out, sae_in) / normaliser(sae_in)
     return (error * (reconstruction_error / (error + _EPSILON)).detach()).mean()

@@ -10,19 +10,21 @@ from typing import Any
 import torch
 from sae_lens import SAETrainer
 from sae_lens.config import SAETrainerConfig
-from sae_lens.saes.sae import TrainStepOutput
+from sae_lens.saes.sae import TrainStepInput, TrainStepOutput
 from safetensors.torch import load_file, save_file
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.utils.hooks import RemovableHandle
 from tqdm.asyncio import tqdm_asyncio
 from typing_extensions import override
 
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import explain_full_disk, new_folder, read_json, write_json, write_text
-from sae_lens_classif.training_sae import ClassifTrainingSAE, ClassifTrainingSAEConfig
+from sae_lens_classif.training_sae import ClassifTrainingSAE, ClassifTrainingSAEConfig, ClassifTrainStepOutput
 
 Validate = Callable[[ClassifTrainingSAE], dict[str, float]]
 _BEST_WEIGHTS = "best.safetensors"
 _BEST_SCORE = "best.json"
+_MAX_GRADIENT_NORM = 1.0  # SAELens' own
 
 
 class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]):
@@ -58,6 +60,11 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
             checkpoint_every: Steps between two checkpoints under ``cfg.checkpoint_path``; 0 for none.
         """
         super().__init__(cfg, sae, data_provider)
+        for group in self.optimizer.param_groups:
+            group["fused"] = True  # SAELens' Adam, in one pass over the weights
+        # It copies what is not contiguous, as W_enc and its gradient are: their transposes are.
+        self.optimizer.register_step_pre_hook(lambda *_: _transpose(sae.W_enc))
+        self.optimizer.register_step_post_hook(lambda *_: _transpose(sae.W_enc))
         self.log_file = log_file
         self._log_every = log_every
         self._validate = validate
@@ -73,8 +80,8 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
             )
 
     @override
-    def step(self, batch: torch.Tensor) -> TrainStepOutput:
-        """Run one training step.
+    def step(self, batch: torch.Tensor) -> ClassifTrainStepOutput:
+        """Run one training step: SAELens' own, but for the labels, and without its passes over all latents.
 
         Args:
             batch: float32 (B, d_in + 1): hidden states and, last, the predicted classes.
@@ -83,11 +90,46 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
             UserError: If the width is wrong, a label is not 0..C-1 or a state is not finite.
         """
         self._between_steps()
+        batch = batch.to(self.sae.device)
         activations, predicted = self._split(batch)
-        self.sae.set_predicted(predicted.to(self.sae.device))
-        output = super().step(activations)
+        self.n_training_samples += len(batch)
+        self.sae.set_predicted(predicted)
+        with self.autocast_if_enabled:
+            output = self.sae.training_forward_pass(
+                TrainStepInput(
+                    sae_in=activations,
+                    coefficients=self.get_coefficients(),
+                    dead_neuron_mask=self.dead_neurons,
+                    n_training_steps=self.n_training_steps,
+                    is_logging_step=False,
+                )
+            )
+        self._check_loss(output)
+        self._count_firing(output.active.firing_counts())
+        output.loss.backward()
+        self._clip_gradients()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.lr_scheduler.step()
         self._log(output)
         return output
+
+    def _check_loss(self, output: TrainStepOutput) -> None:
+        if output.loss.isfinite():
+            return
+        if not output.sae_in.isfinite().all():
+            raise UserError("a batch holds hidden states that are not finite; run `cache` again")
+        self._check_finite(False)
+
+    def _clip_gradients(self) -> None:
+        norm = get_total_norm([weight.grad for weight in self.sae.parameters() if weight.grad is not None])
+        if norm > _MAX_GRADIENT_NORM:
+            clip_grads_with_norm_(self.sae.parameters(), _MAX_GRADIENT_NORM, norm)
+
+    def _count_firing(self, counts: torch.Tensor) -> None:
+        self.n_forward_passes_since_fired.add_(1).masked_fill_(counts > 0, 0)
+        self.act_freq_scores += counts
+        self.n_frac_active_samples += self.cfg.train_batch_size_samples
 
     def _split(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         cfg = self.sae.cfg
@@ -96,13 +138,11 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
                 f"a batch has {batch.shape[-1]} columns; expected {cfg.d_in + 1}: d_in = {cfg.d_in} and the label"
             )
         activations, predicted = batch[:, :-1], batch[:, -1].to(torch.int64)
-        if not 0 <= int(predicted.min()) <= int(predicted.max()) < cfg.n_classes:
+        lowest, highest = (int(label) for label in predicted.aminmax())
+        if not 0 <= lowest <= highest < cfg.n_classes:
             raise UserError(
-                f"the predicted classes of a batch are {int(predicted.min())}..{int(predicted.max())}; "
-                f"expected 0..{cfg.n_classes - 1}"
+                f"the predicted classes of a batch are {lowest}..{highest}; expected 0..{cfg.n_classes - 1}"
             )
-        if not activations.isfinite().all():
-            raise UserError("a batch holds hidden states that are not finite; run `cache` again")
         return activations, predicted
 
     @override
@@ -174,7 +214,9 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         with new_folder(Path(base) / checkpoint_name) as folder:
             super().save_checkpoint(folder.name, folder.parent, wandb_aliases)
             if self.best_score is not None:
-                save_file(self._best_weights, folder / _BEST_WEIGHTS)
+                save_file(
+                    {name: value.contiguous() for name, value in self._best_weights.items()}, folder / _BEST_WEIGHTS
+                )
                 write_json(folder / _BEST_SCORE, self.best_score)
         for older in Path(base).iterdir():
             if older.name.isdigit() and int(older.name) < self.n_training_samples:
@@ -198,7 +240,6 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
 
     def _log(self, output: TrainStepOutput) -> None:
         if self.n_training_steps % self._log_every == 0:
-            self._check_finite(bool(output.loss.isfinite()))
             self._last_metrics = self.build_train_step_log_dict(output, self.n_training_samples)
             self._write_log(self._last_metrics)
 
@@ -232,3 +273,10 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
             }
             known = {key: self._last_metrics.get(name) for key, name in shown.items()}
             pbar.set_postfix({key: f"{value:.3g}" for key, value in known.items() if value is not None})
+
+
+def _transpose(weight: torch.nn.Parameter) -> None:
+    """Transpose a weight and its gradient without moving them in memory."""
+    gradient, weight.grad = weight.grad, None
+    weight.data = weight.data.T
+    weight.grad = gradient.T if gradient is not None else None

@@ -1,8 +1,8 @@
 """``ClassifTrainingSAE``: the training form of ``ClassifSAE`` and its loss."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from sae_lens import TopKTrainingSAE, TopKTrainingSAEConfig, register_sae_training_class
@@ -15,14 +15,16 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.losses import (
     activation_rate_loss,
     classifier_loss,
-    dense_batch_error,
+    distance_from_mean,
     ghost_gradient_loss,
-    squared_error,
+    reconstruction_loss,
+    unnormalised,
 )
 from sae_lens_classif.sae import ARCHITECTURE, check_sizes, classify, initialize_head
 from sae_lens_classif.schedules import coefficients, detaches_concepts
+from sae_lens_classif.sparse import ActiveLatents, decode, encode
 
-_ERRORS = {"dense_batch": dense_batch_error, "none": squared_error}
+_NORMALISERS = {"dense_batch": distance_from_mean, "none": unnormalised}
 
 
 @dataclass(kw_only=True)
@@ -100,6 +102,13 @@ class ClassifTrainingSAEConfig(TopKTrainingSAEConfig):
         return dict(sorted(super().get_inference_sae_cfg_dict().items()))
 
 
+@dataclass
+class ClassifTrainStepOutput(TrainStepOutput):
+    """SAELens' output of a training step, and the active latents by themselves."""
+
+    active: ActiveLatents = field(kw_only=True)
+
+
 class ClassifTrainingSAE(TopKTrainingSAE):
     """Trains the sparse autoencoder together with a head that imitates the language model.
 
@@ -124,6 +133,13 @@ class ClassifTrainingSAE(TopKTrainingSAE):
     def initialize_weights(self) -> None:
         super().initialize_weights()
         initialize_head(self, self.cfg.head_init)
+        # In memory the transpose, since the gradient comes that way; see sae_lens_classif.sparse.
+        self.W_enc.data = self.W_enc.data.T.contiguous().T
+
+    @override
+    def process_state_dict_for_saving(self, state_dict: dict[str, Any]) -> None:
+        super().process_state_dict_for_saving(state_dict)
+        state_dict["W_enc"] = state_dict["W_enc"].contiguous()
 
     def classify(self, z: torch.Tensor) -> torch.Tensor:
         """Class logits of the head; see ``ClassifSAE.classify``."""
@@ -138,7 +154,7 @@ class ClassifTrainingSAE(TopKTrainingSAE):
         self._predicted = predicted
 
     @override
-    def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
+    def training_forward_pass(self, step_input: TrainStepInput) -> ClassifTrainStepOutput:
         """Loss = c_mse (MSE + dead-latent term) + c_rate RATE + c_cls CE.
 
         Args:
@@ -149,55 +165,73 @@ class ClassifTrainingSAE(TopKTrainingSAE):
         """
         cfg, step = self.cfg, step_input.n_training_steps
         c = coefficients(cfg, step)
-        feature_acts, hidden_pre = self.encode_with_hidden_pre(step_input.sae_in)
-        sae_out = self.decode(self._decoded_acts(feature_acts, step))
-        mse = _ERRORS[cfg.mse_normalization](sae_out, step_input.sae_in).sum(dim=-1).mean()
-        dead = self.calculate_aux_loss(step_input, feature_acts, hidden_pre, sae_out)
-        loss = c.mse * (mse + sum(dead.values()))
-        losses = {"mse_loss": mse, **dead}
+        dead = self._dead(step_input)
+        active, dead_hidden_pre, hidden_pre = self._encode_sparse(step_input.sae_in, dead)
+        sae_out = self._decode_sparse(active.detached_below(cfg.n_concepts) if detaches_concepts(cfg, step) else active)
+        mse = reconstruction_loss(sae_out, step_input.sae_in, _NORMALISERS[cfg.mse_normalization])
+        output = ClassifTrainStepOutput(
+            step_input.sae_in,
+            sae_out,
+            active.dense(),
+            hidden_pre,
+            loss=c.mse * mse,
+            losses={"mse_loss": mse},
+            active=active,
+        )
+        for name, term in self._dead_latent_loss(step_input, output, dead, dead_hidden_pre).items():
+            _add(output, name, term, c.mse)
         if cfg.activation_rate_coefficient > 0:
-            losses["activation_rate_loss"] = activation_rate_loss(feature_acts, cfg.gamma)
-            loss = loss + c.activation_rate * losses["activation_rate_loss"]
-        output = TrainStepOutput(step_input.sae_in, sae_out, feature_acts, hidden_pre, loss, losses)
+            _add(output, "activation_rate_loss", activation_rate_loss(active, cfg.gamma), c.activation_rate)
         if cfg.classifier_coefficient > 0:
             self._add_classifier_loss(output, c.classifier)
         return output
 
-    def _add_classifier_loss(self, output: TrainStepOutput, coefficient: float) -> None:
+    def _encode_sparse(self, x: torch.Tensor, dead: torch.Tensor) -> tuple[ActiveLatents, torch.Tensor, torch.Tensor]:
+        sae_in = self.process_sae_in(x)
+        if not self.cfg.apply_b_dec_to_input:
+            sae_in = sae_in.detach()  # SAELens subtracts 0 times the bias
+        W_enc, b_enc = self.W_enc, self.b_enc
+        if self.cfg.rescale_acts_by_decoder_norm:
+            norms = self.W_dec.norm(dim=-1)
+            W_enc, b_enc = W_enc * norms, b_enc * norms
+        return encode(sae_in, W_enc, b_enc, self.cfg.k, dead)
+
+    def _decode_sparse(self, active: ActiveLatents) -> torch.Tensor:
+        W_dec = self.W_dec
+        if self.cfg.rescale_acts_by_decoder_norm:
+            W_dec = W_dec / W_dec.norm(dim=-1, keepdim=True)
+        sae_out = decode(active, W_dec) + self.b_dec
+        return cast(torch.Tensor, self.run_time_activation_norm_fn_out(sae_out))  # type: ignore[has-type]
+
+    def _add_classifier_loss(self, output: ClassifTrainStepOutput, coefficient: float) -> None:
         if self._predicted is None:
             raise RuntimeError("call set_predicted before each training step: the head needs the classes")
-        logits, predicted = self.classify(output.feature_acts), self._predicted
-        output.losses["classifier_loss"] = classifier_loss(logits, predicted)
-        output.loss = output.loss + coefficient * output.losses["classifier_loss"]
+        logits, predicted = self.classify(output.active.first(self.cfg.n_concepts)), self._predicted
+        _add(output, "classifier_loss", classifier_loss(logits, predicted), coefficient)
         output.metrics["classifier_accuracy"] = (logits.argmax(dim=-1) == predicted).float().mean()
 
-    def _decoded_acts(self, feature_acts: torch.Tensor, step: int) -> torch.Tensor:
-        if not detaches_concepts(self.cfg, step):
-            return feature_acts
-        n = self.cfg.n_concepts
-        return torch.cat([feature_acts[:, :n].detach(), feature_acts[:, n:]], dim=1)
+    def _dead(self, step_input: TrainStepInput) -> torch.Tensor:
+        """int64 (m,), the latents that ghost gradients are for."""
+        mask = step_input.dead_neuron_mask
+        if self.cfg.dead_latent_loss != "ghost" or mask is None:
+            return torch.empty(0, dtype=torch.int64, device=self.device)
+        return mask.nonzero()[:, 0]
 
-    @override
-    def calculate_aux_loss(
-        self,
-        step_input: TrainStepInput,
-        feature_acts: torch.Tensor,
-        hidden_pre: torch.Tensor,
-        sae_out: torch.Tensor,
+    def _dead_latent_loss(
+        self, step_input: TrainStepInput, output: TrainStepOutput, dead: torch.Tensor, dead_hidden_pre: torch.Tensor
     ) -> dict[str, torch.Tensor]:
         """The dead-latent term that the configuration names; empty where there is none."""
         if self.cfg.dead_latent_loss == "aux":
-            return super().calculate_aux_loss(step_input, feature_acts, hidden_pre, sae_out)
-        dead = step_input.dead_neuron_mask
-        if self.cfg.dead_latent_loss == "none" or dead is None or not dead.any():
+            acts, hidden_pre = self.encode_with_hidden_pre(step_input.sae_in)  # SAELens' loss is of the dense ones
+            return self.calculate_aux_loss(step_input, acts, hidden_pre, output.sae_out)
+        if not len(dead):
             return {}
-        error = _ERRORS[self.cfg.mse_normalization]
         loss = ghost_gradient_loss(
-            residual=step_input.sae_in - sae_out,
-            dead_hidden_pre=hidden_pre[:, dead],
-            dead_W_dec=self.W_dec[dead],
-            reconstruction_error=error(sae_out, step_input.sae_in),
-            elementwise_error=error,
+            output.sae_out,
+            step_input.sae_in,
+            dead_hidden_pre,
+            self.W_dec.index_select(0, dead),
+            _NORMALISERS[self.cfg.mse_normalization],
         )
         return {"ghost_gradient_loss": loss}
 
@@ -211,8 +245,8 @@ class ClassifTrainingSAE(TopKTrainingSAE):
         """Take from each decoder row's gradient its component along the row, which only changes the norm."""
         gradient = self.W_dec.grad
         if gradient is not None:
-            parallel = (gradient * self.W_dec).sum(dim=-1, keepdim=True)
-            gradient.sub_(parallel * self.W_dec)
+            parallel = torch.linalg.vecdot(gradient, self.W_dec)[:, None]
+            gradient.addcmul_(parallel, self.W_dec, value=-1)
 
     def save(self, folder: str | Path) -> None:
         """Write the inference form, which ``SAE.load_from_disk`` reads as a ``ClassifSAE``.
@@ -221,6 +255,12 @@ class ClassifTrainingSAE(TopKTrainingSAE):
             folder: Gets ``cfg.json`` and ``sae_weights.safetensors``.
         """
         self.save_inference_model(folder)
+
+
+def _add(output: TrainStepOutput, name: str, term: torch.Tensor, coefficient: float) -> None:
+    """Put a term into the total loss, and unweighted into what is logged."""
+    output.losses[name] = term
+    output.loss = output.loss + coefficient * term
 
 
 if ARCHITECTURE not in SAE_TRAINING_CLASS_REGISTRY:

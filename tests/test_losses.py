@@ -8,22 +8,23 @@ import torch
 from sae_lens_classif.losses import (
     activation_rate_loss,
     classifier_loss,
-    dense_batch_error,
+    distance_from_mean,
     ghost_gradient_loss,
-    squared_error,
+    reconstruction_loss,
+    unnormalised,
 )
 
 
-def test_the_dense_batch_error_divides_by_the_distance_from_the_batch_mean() -> None:
+def test_the_reconstruction_loss_divides_by_the_distance_from_the_batch_mean() -> None:
     target = torch.tensor([[3.0, 4.0], [-3.0, -4.0]])  # the mean is 0, each is 5 away from it
     prediction = target + torch.tensor([[1.0, 2.0], [0.0, 0.0]])
-    expected = torch.tensor([[1.0, 4.0], [0.0, 0.0]]) / (5 + 1e-6)
-    torch.testing.assert_close(dense_batch_error(prediction, target), expected)
+    expected = (1 + 4) / (5 + 1e-6) / 2
+    assert reconstruction_loss(prediction, target, distance_from_mean).item() == pytest.approx(expected)
 
 
-def test_the_plain_error_is_the_square_of_the_difference() -> None:
-    error = squared_error(torch.tensor([[1.0, -2.0]]), torch.tensor([[4.0, 0.0]]))
-    torch.testing.assert_close(error, torch.tensor([[9.0, 4.0]]))
+def test_without_a_normaliser_it_is_the_square_of_the_difference() -> None:
+    loss = reconstruction_loss(torch.tensor([[1.0, -2.0]]), torch.tensor([[4.0, 0.0]]), unnormalised)
+    assert loss.item() == pytest.approx(9 + 4)
 
 
 @pytest.mark.parametrize(
@@ -55,13 +56,12 @@ def test_the_classifier_loss_is_the_mean_negative_log_probability_of_the_predict
 
 def test_ghost_gradients_reach_dead_latents_and_nothing_else() -> None:
     torch.manual_seed(0)
-    residual = torch.randn(5, 4, requires_grad=True)
-    error = torch.rand(5, 4, requires_grad=True)
+    sae_in, sae_out = torch.randn(5, 4), torch.randn(5, 4, requires_grad=True)
     pre, rows = torch.randn(5, 3, requires_grad=True), torch.randn(3, 4, requires_grad=True)
-    loss = ghost_gradient_loss(residual, pre, rows, error, squared_error)
+    loss = ghost_gradient_loss(sae_out, sae_in, pre, rows, unnormalised)
     loss.backward()
-    assert residual.grad is None and error.grad is None
+    assert sae_out.grad is None
     assert pre.grad is not None and pre.grad.abs().sum() > 0
     assert rows.grad is not None and rows.grad.abs().sum() > 0
     # Each element is scaled to the reconstruction's own error, so the mean is nearly that.
-    assert loss.item() == pytest.approx(error.mean().item(), rel=1e-2)
+    assert loss.item() == pytest.approx((sae_in - sae_out).pow(2).mean().item(), rel=1e-2)

@@ -1,0 +1,73 @@
+"""One training step against SAELens' own and one dense product: ``python benchmarks/training_step.py``."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from sae_lens import SAETrainer, TopKTrainingSAE, TopKTrainingSAEConfig
+from sae_lens.config import LoggingConfig, SAETrainerConfig
+from timing import medians_in_turn, start
+
+from sae_lens_classif import ClassifSAETrainer, ClassifTrainingSAE, ClassifTrainingSAEConfig
+
+_BATCH, _K, _CLASSES, _STEPS = 500, 10, 4, 20_000
+
+
+def _batches(d_in: int, labelled: bool) -> Iterator[torch.Tensor]:
+    """States near a 64-dimensional plane, as hidden states are."""
+    torch.manual_seed(0)
+    basis = torch.randn(64, d_in) / 8
+    states = [torch.randn(_BATCH, 64) @ basis + 0.1 * torch.randn(_BATCH, d_in) for _ in range(20)]
+    labels = [torch.randint(_CLASSES, (_BATCH, 1)).float() for _ in states]
+    if labelled:
+        states = [torch.cat([state, label], dim=1) for state, label in zip(states, labels, strict=True)]
+    while True:
+        yield from states
+
+
+def _trainer_config() -> SAETrainerConfig:
+    return SAETrainerConfig(
+        total_training_samples=_STEPS * _BATCH,
+        train_batch_size_samples=_BATCH,
+        lr=5e-5,
+        lr_end=5e-7,
+        lr_scheduler_name="cosineannealing",
+        dead_feature_window=100,
+        logger=LoggingConfig(log_to_wandb=False),
+    )
+
+
+def _step_of(trainer: SAETrainer[Any, Any]) -> Callable[[], None]:
+    def step() -> None:
+        trainer.step(next(trainer.data_provider))
+        trainer.n_training_steps += 1
+
+    return step
+
+
+def _row(d_in: int, d_sae: int) -> str:
+    saelens = TopKTrainingSAE(TopKTrainingSAEConfig(d_in=d_in, d_sae=d_sae, k=_K))
+    cfg = ClassifTrainingSAEConfig(
+        d_in=d_in, d_sae=d_sae, k=_K, n_classes=_CLASSES, total_training_steps=_STEPS, dead_latent_loss="ghost"
+    )
+    ours = ClassifSAETrainer(_trainer_config(), ClassifTrainingSAE(cfg), _batches(d_in, True))
+    x, W = torch.randn(_BATCH, d_in), torch.randn(d_in, d_sae)
+    seconds = medians_in_turn(
+        {
+            "ours": _step_of(ours),
+            "SAELens": _step_of(SAETrainer(_trainer_config(), saelens, _batches(d_in, False))),
+            "product": lambda: x @ W,
+        },
+        repeats=90,  # before any latent is dead: SAELens' term for those is another than ours
+        warm_up=5,
+    )
+    times = " | ".join(f"{1e3 * value:.1f} ms" for value in seconds.values())
+    ratios = f"{seconds['SAELens'] / seconds['ours']:.2f} | {seconds['ours'] / seconds['product']:.2f}"
+    return f"| {d_in} × {d_sae} | {times} | {ratios} |"
+
+
+start()
+print("| d_in × d_sae | ClassifSAE | SAELens TopK | one product | times as fast as SAELens | in products |")
+print("|---|---:|---:|---:|---:|---:|")
+for sizes in ((1024, 2048), (128, 256), (512, 2048), (1024, 8192)):
+    print(_row(*sizes), flush=True)
