@@ -1,10 +1,12 @@
 """A ``TextClassifier`` on TransformerLens' ``HookedTransformer``, loaded with no network."""
 
+import contextlib
 import copy
 import hashlib
 import json
 import re
 import tempfile
+from collections.abc import Iterator
 from typing import cast
 
 import torch
@@ -45,6 +47,7 @@ def to_hooked_transformer(model: PreTrainedModel, context: int, device: torch.de
     # TransformerLens guesses the architecture from names with "llama" or "gemma" in them and asks the Hub
     # for others: a folder of no name that holds the configuration keeps both from happening.
     config = copy.deepcopy(model.config)
+    config.architectures = config.architectures or [type(model).__name__]  # a model that was never saved has none
     if not hasattr(config, "n_ctx"):
         config.n_ctx = model_context(model)  # TransformerLens reads it for GPT-2; transformers writes it no more
     with tempfile.TemporaryDirectory(prefix="tl_") as folder:
@@ -181,10 +184,28 @@ class HookedTransformerClassifier(TextClassifier):
         residual[torch.arange(len(hidden), device=self.device), context.last] = hidden
         return self._finish(residual, context.last)
 
+    @contextlib.contextmanager
+    def _last_mlp_at(self, rows: torch.Tensor, positions: torch.Tensor) -> Iterator[None]:
+        """Compute the last block's MLP at one position of each prompt alone.
+
+        What it gives is added to the stream at every position, of which only that one is right; no other is read.
+        """
+        mlp = getattr(self._model.blocks[-1], "mlp", None)
+        if mlp is None:
+            yield
+            return
+        handle = mlp.register_forward_pre_hook(lambda _, stream: (stream[0][rows, positions][:, None], *stream[1:]))
+        try:
+            yield
+        finally:
+            handle.remove()
+
     def _finish(self, residual: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
         """Run the blocks from the hook on, then unembed the label tokens at the last position alone."""
-        residual = self._model(residual, start_at_layer=self._layer, stop_at_layer=self._n_layers)
-        final = self._model.ln_final(residual[torch.arange(len(last), device=self.device), last][:, None])[:, 0]
+        rows = torch.arange(len(last), device=self.device)
+        with self._last_mlp_at(rows, last):
+            residual = self._model(residual, start_at_layer=self._layer, stop_at_layer=self._n_layers)
+        final = self._model.ln_final(residual[rows, last][:, None])[:, 0]
         logits = (final @ self._W_label + self._b_label).float()
         cap = float(self._model.cfg.output_logits_soft_cap or 0)
         return (cap * torch.tanh(logits / cap) if cap > 0 else logits).cpu()

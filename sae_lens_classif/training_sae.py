@@ -138,6 +138,7 @@ class ClassifTrainingSAE(TopKTrainingSAE):
 
     @override
     def process_state_dict_for_saving(self, state_dict: dict[str, Any]) -> None:
+        """Put ``W_enc`` into the order of memory that safetensors writes."""
         super().process_state_dict_for_saving(state_dict)
         state_dict["W_enc"] = state_dict["W_enc"].contiguous()
 
