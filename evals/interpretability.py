@@ -13,6 +13,7 @@ from sae_lens_classif.evals.results import Measures, finite
 
 TOP_CONCEPTS = 5
 SHARED = (1, 2, 3, 4)
+_CELLS = 2**25  # numbers held at once
 
 
 def jenks_break(values: torch.Tensor) -> float | None:
@@ -136,6 +137,10 @@ def _set_cosines(weights: torch.Tensor, member: torch.Tensor, unit: torch.Tensor
 def sentence_similarities(concepts: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
     """Mean cosine of each text with the texts that share exactly k of its 5 most active concepts.
 
+    A text's top concepts have at most 31 subsets. The texts that have all concepts of a subset are counted and summed
+    once for all texts; those that share exactly k concepts with a text follow by inclusion and exclusion. So the work
+    grows with the number of texts, not with its square.
+
     Args:
         concepts: float (N, n), activations.
         unit: float64 (N, e), unit vectors.
@@ -143,38 +148,62 @@ def sentence_similarities(concepts: torch.Tensor, unit: torch.Tensor) -> torch.T
     Returns:
         float64 (N, 4) for k = 1..4; NaN where a text has no such neighbour.
     """
-    signature = _top_signatures(concepts)
-    kinds, kind_of = signature.unique(dim=0, return_inverse=True)
-    sums = torch.zeros(len(kinds), unit.shape[1], dtype=unit.dtype).index_add_(0, kind_of, unit)
-    counts = torch.bincount(kind_of, minlength=len(kinds)).double()
+    kinds, kind_of = _top_concepts(concepts).unique(dim=0, return_inverse=True)
+    vectors = torch.zeros(len(kinds), unit.shape[1], dtype=torch.float64).index_add_(0, kind_of, unit)
+    vectors = torch.cat([vectors, torch.bincount(kind_of, minlength=len(kinds))[:, None]], dim=1)
+    n_concepts = concepts.shape[1]
+    neighbours = [_sharing_subsets(kinds, n_concepts, vectors, size) for size in range(1, kinds.shape[1] + 1)]
+    n_own = (kinds < n_concepts).sum(dim=1)
     columns = []
     for k in SHARED:
-        neighbour_sums, neighbour_counts = _neighbours(kinds.float(), sums, counts, k)
+        exactly = torch.zeros_like(vectors)
+        for size in range(k, len(neighbours) + 1):
+            exactly += (-1) ** (size - k) * math.comb(size, k) * neighbours[size - 1]
         # A text shares all of its own concepts with itself.
-        itself = (kinds.sum(dim=1) == k).double()[kind_of]
-        total = (neighbour_sums[kind_of] * unit).sum(dim=1) - itself * unit.pow(2).sum(dim=1)
-        number = neighbour_counts[kind_of] - itself
+        itself = (n_own == k).double()[kind_of]
+        number = exactly[kind_of, -1] - itself
+        total = (exactly[kind_of, :-1] * unit).sum(dim=1) - itself * unit.pow(2).sum(dim=1)
         columns.append(torch.where(number > 0, total / number.clamp(min=1), torch.nan))
     return torch.stack(columns, dim=1)
 
 
-def _top_signatures(concepts: torch.Tensor) -> torch.Tensor:
-    """bool (N, n): the 5 most active concepts of each text, those that are not zero."""
+def _top_concepts(concepts: torch.Tensor) -> torch.Tensor:
+    """The 5 most active concepts of each text in order of their numbers, int64 (N, 5); n for those that are zero."""
     magnitude = concepts.abs()
     top = magnitude.topk(min(TOP_CONCEPTS, concepts.shape[1]), dim=1).indices
-    chosen = torch.zeros(concepts.shape, dtype=torch.bool).scatter_(1, top, True)
-    return chosen & (magnitude > 0)
+    return torch.where(magnitude.gather(1, top) > 0, top, concepts.shape[1]).sort(dim=1).values
 
 
-def _neighbours(
-    kinds: torch.Tensor, sums: torch.Tensor, counts: torch.Tensor, k: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each kind of signature: sum and number of the texts whose kind shares exactly k concepts with it."""
+def _sharing_subsets(kinds: torch.Tensor, n_concepts: int, vectors: torch.Tensor, size: int) -> torch.Tensor:
+    """For each kind of texts, over the subsets of so many of its concepts: the sum of the vectors of all kinds that
+    have the whole subset.
+
+    Args:
+        kinds: int64 (m, 5), concepts of each kind; n stands for none.
+        n_concepts: Number of concepts n.
+        vectors: float64 (m, e).
+        size: Concepts of a subset.
+
+    Returns:
+        float64 (m, e).
+    """
+    places = torch.combinations(torch.arange(kinds.shape[1]), size)
+    subsets = kinds[:, places]
+    owner, place = (subsets < n_concepts).all(dim=2).nonzero(as_tuple=True)
+    keys = (subsets[owner, place] * n_concepts ** torch.arange(size)).sum(dim=1)
+    distinct, subset = keys.unique(return_inverse=True)
+    of_subset, of_owner = torch.bincount(subset, minlength=len(distinct)), torch.bincount(owner, minlength=len(kinds))
+    by_subset = owner[subset.argsort(stable=True)]
     parts = []
-    for own in kinds.split(2048):
-        shares = ((own @ kinds.T) == k).to(sums.dtype)
-        parts.append((shares @ sums, shares @ counts))
-    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+    for part in vectors.split(max(1, _CELLS // max(len(distinct), 1)), dim=1):
+        sums = _sums_of_groups(part.contiguous(), by_subset, of_subset)
+        parts.append(_sums_of_groups(sums, subset, of_owner))
+    return torch.cat(parts, dim=1)
+
+
+def _sums_of_groups(rows: torch.Tensor, members: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+    """Sum of the rows (m, e) of each group, (g, e); members are the groups' row numbers, one group after another."""
+    return torch.nn.functional.embedding_bag(members, rows, sizes.cumsum(0) - sizes, mode="sum")
 
 
 def set_measures(member: torch.Tensor) -> dict[str, float]:

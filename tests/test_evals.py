@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 
 import pytest
 import torch
@@ -176,22 +177,22 @@ def test_concept_sim_equals_a_loop_over_pairs() -> None:
     assert measures.metrics["dataset_mean_cosine"] == pytest.approx(_cosine(unit, everything))
 
 
-def test_sentence_sim_equals_a_loop_over_texts() -> None:
-    concepts, embeddings = _random_concepts()
-    unit = torch.nn.functional.normalize(embeddings.double(), dim=-1)
+@pytest.mark.parametrize(
+    ("n_concepts", "share_active"), [(20, 0.2), (20, 1.0), (7, 0.5), (5, 1.0), (3, 1.0), (3, 0.5), (1, 0.5), (4, 0.0)]
+)
+def test_sentence_similarities_are_those_of_comparing_every_two_texts(n_concepts: int, share_active: float) -> None:
+    torch.manual_seed(0)
+    concepts = torch.randn(60, n_concepts) * (torch.rand(60, n_concepts) < share_active)
+    unit = torch.nn.functional.normalize(torch.randn(60, 8, dtype=torch.float64), dim=1)
     found = sentence_similarities(concepts, unit)
-    top = []
-    for row in concepts:
-        order = sorted(range(7), key=lambda concept: -row[concept].item())[:5]
-        top.append({concept for concept in order if row[concept] > 0})
-    for k in (1, 2, 3, 4):
-        for text in range(40):
-            others = [other for other in range(40) if other != text and len(top[text] & top[other]) == k]
-            if others:
-                expected = _cosine(unit, [(text, other) for other in others])
-                assert found[text, k - 1].item() == pytest.approx(expected)
-            else:
-                assert found[text, k - 1].isnan()
+    tops = [
+        {int(concept) for concept in row.abs().argsort(descending=True)[:5] if row[concept] != 0} for row in concepts
+    ]
+    for text, own in enumerate(tops):
+        for k in (1, 2, 3, 4):
+            others = [row for row, top in enumerate(tops) if row != text and len(top & own) == k]
+            expected = float((unit[others] @ unit[text]).mean()) if others else math.nan
+            assert float(found[text, k - 1]) == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
 def test_measures_of_overlapping_sets() -> None:
