@@ -50,6 +50,7 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     for spec in specs:
         spec.check(classifier.d_model, cfg.sae.n_concepts)
     cache_step(run, classifier)
+    run.note()  # should this be killed, what is made already is known to be of these settings
     store = ActivationStore(run.activations("train"))
     check_classes(store)
     for spec in specs:

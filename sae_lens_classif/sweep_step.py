@@ -57,6 +57,7 @@ def sweep_step(run: RunFolder) -> list[Row]:
     for cell_run in runs:
         cell_run.claim()
     _prepare(runs)
+    run.note()
     for number, (cell, cell_run) in enumerate(zip(cells, runs, strict=True), start=1):
         logger.info("cell %d of %d: %s", number, len(cells), _words(cell))
         for step in (train_step, evaluate_step):

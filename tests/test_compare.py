@@ -345,6 +345,17 @@ def test_a_run_that_was_killed_half_way_does_again_only_what_is_missing(run: Pat
             assert after[name][0] == before[name][0], "the same seed gives the same bytes"
 
 
+def test_a_run_with_other_settings_that_was_killed_goes_on_with_them(begun: Path) -> None:
+    options = ("--data.max_test_texts", "20", "--compare.methods", "[random_directions]", "--compare.seeds", "[0]")
+    with (
+        mock.patch("sae_lens_classif.compare_step._fit_and_measure", side_effect=KeyboardInterrupt),
+        contextlib.suppress(KeyboardInterrupt),
+    ):
+        compare(begun, "--overwrite", *options)
+    finished_comparing(begun, *options)
+    assert len(ActivationStore(begun / "activations" / "test")) == 20
+
+
 def test_a_method_that_is_added_later_is_fitted_alone(begun: Path) -> None:
     before = state_of(begun / "methods")
     methods = finished_comparing(begun, "--compare.methods", "[random_directions,ica]", "--compare.seeds", "[0]")

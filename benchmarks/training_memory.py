@@ -1,0 +1,42 @@
+"""Memory of training from a large store: ``python benchmarks/training_memory.py [states]``.
+
+The store, 2 million states x 1024 in float16 unless said, is written by another process first.
+"""
+
+import multiprocessing
+import resource
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from synthetic_store import write_store
+from timing import start
+
+import sae_lens_classif as slc
+from sae_lens_classif.config import SAESettings, TrainConfig
+
+_D_IN, _STEPS, _BATCH = 1024, 400, 500
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+if __name__ == "__main__":
+    start()
+    n_states = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000_000
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "store"
+        writer = multiprocessing.get_context("spawn").Process(target=write_store, args=(path, n_states, _D_IN))
+        writer.start()
+        writer.join()
+        before = _peak()
+        slc.train_classifsae(
+            slc.ActivationStore(path),
+            SAESettings(d_sae=2048),
+            TrainConfig(total_samples=_STEPS * _BATCH, batch_size=_BATCH),
+        )
+        print("| states | GiB on disk | GiB after the imports | GiB more at the peak |")
+        print("|---:|---:|---:|---:|")
+        on_disk = sum(file.stat().st_size for file in path.iterdir()) / 2**30
+        print(f"| {n_states:,} × {_D_IN} | {on_disk:.1f} | {before:.2f} | {_peak() - before:.2f} |")
