@@ -111,6 +111,8 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.lr_scheduler.step()
+        for scheduler in self.coefficient_schedulers.values():
+            scheduler.step()
         self._log(output)
         return output
 
