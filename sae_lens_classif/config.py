@@ -102,7 +102,7 @@ class TrainConfig:
         validation_share: Share of the training texts that is held out, to watch the training and, with
             ``keep: best``, to choose the weights.
         keep: ``best`` weights on the held-out share, or the ``last`` ones.
-        n_validations: At most so many times the held-out share is looked at.
+        n_validations: At most so many times the held-out share, up to 20,000 texts of it, is looked at.
         n_checkpoints: At most so many times the state is saved, so that a killed run goes on.
         log_every: Steps between two lines of the log.
         seed: Seed of the weights, the order and the held-out share.

@@ -194,10 +194,17 @@ class ActivationStore:
             yield self._with_predicted(rows)
             start += batch_size
 
-    def held_out_batches(self, batch_size: int, split: "RowSplit") -> Iterator[torch.Tensor]:
-        """Serve the held-out rows once, in a fixed order, in batches of like size, none larger than B."""
-        n_batches = -(-split.n_held_out // batch_size)
-        for positions in np.array_split(np.arange(split.n_held_out), max(1, n_batches)):
+    def held_out_batches(self, batch_size: int, split: "RowSplit", n_rows: int | None = None) -> Iterator[torch.Tensor]:
+        """Serve held-out rows once, in a fixed random order, in batches of like size, none larger than B.
+
+        Args:
+            batch_size: Rows a batch at most, B.
+            split: Which rows are held out.
+            n_rows: How many of them; default: all.
+        """
+        n_rows = split.n_held_out if n_rows is None else n_rows
+        n_batches = -(-n_rows // batch_size)
+        for positions in np.array_split(np.arange(n_rows), max(1, n_batches)):
             if len(positions):
                 yield self._with_predicted(split.held_out(positions))
 

@@ -20,6 +20,7 @@ from sae_lens_classif.training_sae import ClassifTrainingSAE, ClassifTrainingSAE
 LOG_FILE = "training_log.jsonl"
 _CHECKPOINTS = "checkpoints"
 _SETTINGS = "settings.json"
+_MAX_VALIDATED = 20_000  # more would tell no more, and a large store would be read over and over
 
 
 def train_classifsae(
@@ -157,7 +158,7 @@ def _validation(store: ActivationStore, split: RowSplit, train: TrainConfig) -> 
 def validation_measures(
     sae: ClassifTrainingSAE, store: ActivationStore, split: RowSplit, batch_size: int
 ) -> dict[str, float]:
-    """Loss terms on the held-out states, and ``loss``: their sum with the configured weights.
+    """Loss terms on the held-out states, at most 20,000 of them, and ``loss``: their sum with the configured weights.
 
     The weights are those at the start of the schedule, so that the losses of different steps compare.
 
@@ -168,7 +169,8 @@ def validation_measures(
         batch_size: States a batch; the activation-rate term depends on it.
     """
     totals: dict[str, float] = {}
-    for batch in store.held_out_batches(batch_size, split):
+    n_states = min(split.n_held_out, _MAX_VALIDATED)
+    for batch in store.held_out_batches(batch_size, split, n_states):
         batch = batch.to(sae.device)
         sae.set_predicted(batch[:, -1].to(torch.int64))
         step_input = TrainStepInput(
@@ -181,7 +183,7 @@ def validation_measures(
         output = sae.training_forward_pass(step_input)
         values = {"loss": output.loss, **output.losses, **output.metrics}
         for name, value in values.items():
-            totals[name] = totals.get(name, 0.0) + float(value) * len(batch) / split.n_held_out  # type: ignore[arg-type]
+            totals[name] = totals.get(name, 0.0) + float(value) * len(batch) / n_states  # type: ignore[arg-type]
     return totals
 
 

@@ -274,6 +274,16 @@ def test_keeping_the_best_of_no_held_out_text_is_refused_before_training(
     assert not (tmp_path / "training" / _LOG).exists()
 
 
+def test_of_many_held_out_texts_only_the_first_are_looked_at(
+    train_store: ActivationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sae_lens_classif.training._MAX_VALIDATED", 2 * _BATCH)
+    sae = new_training_sae(train_store, _settings(), _train_config())
+    n = len(train_store)
+    many, few = (RowSplit(n, n_held_out, n - n_held_out, seed=0) for n_held_out in (5 * _BATCH, 2 * _BATCH))
+    assert validation_measures(sae, train_store, many, _BATCH) == validation_measures(sae, train_store, few, _BATCH)
+
+
 def test_a_last_held_out_batch_of_one_text_does_not_decide_the_validation_loss(
     train_store: ActivationStore,
 ) -> None:
