@@ -50,12 +50,12 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     for spec in specs:
         spec.check(classifier.d_model, cfg.sae.n_concepts)
     cache_step(run, classifier)
-    run.note()  # should this be killed, what is made already is known to be of these settings
     store = ActivationStore(run.activations("train"))
     check_classes(store)
     for spec in specs:
         for seed in cfg.compare.seeds:
             is_fitted(run, spec, _task(run, store, classifier, seed))
+    run.note()  # should this be killed, what is made already is known to be of these settings
     split = TestSplit(run, classifier)
     results: dict[str, list[SeedResult]] = {}
     drawn: dict[str, dict[str, Measures]] = {}
