@@ -25,7 +25,7 @@ smoke: $(VENV)/.dev  ## A short run from texts to evaluated concepts, in a folde
 
 check: lint test smoke  ## Exactly what CI runs.
 
-bench: $(VENV)/.dev  ## The tables of benchmarks/speed.md and benchmarks/scale.md: an hour on two idle cores, 5 GB of disk.
+bench: $(VENV)/.dev  ## Speed, memory and growth, as tables: an hour on two idle cores, 5 GB of disk.
 	for script in training_step caching evaluations training_memory scale; do \
 		$(BIN)/python benchmarks/$$script.py || exit 1; done
 

@@ -4,7 +4,7 @@ Only the pre-activations need a dense product. The decoding and the gradients of
 each text, so their cost grows with k instead of d_sae.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -46,7 +46,7 @@ class ActiveLatents:
     def detached_below(self, n: int) -> "ActiveLatents":
         """The same, but no gradient flows through the first n latents."""
         values = torch.where(self.latents < n, self.values.detach(), self.values)
-        return ActiveLatents(values, self.latents, self.order, self.counts)
+        return replace(self, values=values)
 
     def beyond(self, n: int) -> torch.Tensor:
         """Float (m,), activations of each latent but its n largest; differentiable."""
@@ -57,8 +57,8 @@ class ActiveLatents:
         crowded = crowded[self.values.detach().flatten()[crowded].argsort(descending=True)]
         of_latent = self.latents.flatten()[crowded]
         by_latent = of_latent.argsort(stable=True)
-        counts = torch.where(is_crowded, self.counts, 0)
-        rank = torch.arange(len(crowded), device=crowded.device) - (counts.cumsum(0) - counts)[of_latent[by_latent]]
+        starts = _starts(torch.where(is_crowded, self.counts, 0))
+        rank = torch.arange(len(crowded), device=crowded.device) - starts[of_latent[by_latent]]
         return self.values.flatten()[crowded[by_latent[rank >= n]]]
 
 
@@ -78,6 +78,7 @@ def encode(
         The active latents; the pre-activations of the dead ones, float (B, m); all pre-activations, float (B, d_sae),
         through which no gradient flows.
     """
+    # PyTorch's apply has no annotations.
     outputs = _TopK.apply(sae_in, W_enc, b_enc, k, dead)  # type: ignore[no-untyped-call]
     top, latents, order, counts, of_dead, hidden_pre = cast(tuple[torch.Tensor, ...], outputs)
     return ActiveLatents(top.relu(), latents, order, counts), of_dead, hidden_pre
@@ -93,6 +94,7 @@ def decode(active: ActiveLatents, W_dec: torch.Tensor) -> torch.Tensor:
     Returns:
         float (B, d_in).
     """
+    # PyTorch's apply has no annotations.
     out = _Decode.apply(active.values, W_dec, active.latents, active.order, active.counts)  # type: ignore[no-untyped-call]
     return cast(torch.Tensor, out)
 
@@ -169,5 +171,10 @@ def _transposed_product(
     values: torch.Tensor, rows: torch.Tensor, order: torch.Tensor, counts: torch.Tensor
 ) -> torch.Tensor:
     """``feature_acts.T @ rows``: float (d_sae, d) from values (B, k) and rows (B, d)."""
-    text, starts = order // values.shape[1], counts.cumsum(0) - counts
-    return F.embedding_bag(text, rows, starts, per_sample_weights=values.flatten()[order], mode="sum")
+    text = order // values.shape[1]
+    return F.embedding_bag(text, rows, _starts(counts), per_sample_weights=values.flatten()[order], mode="sum")
+
+
+def _starts(counts: torch.Tensor) -> torch.Tensor:
+    """Where each group begins when groups of these sizes follow one another."""
+    return counts.cumsum(0) - counts
