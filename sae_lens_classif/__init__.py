@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from sae_lens_classif.methods.ica import ICAConcepts
     from sae_lens_classif.methods.random_directions import RandomDirections
     from sae_lens_classif.methods.sae_probe import SAEProbeConcepts
+    from sae_lens_classif.paper_checkpoints import paper_disk_loader, paper_huggingface_loader
+    from sae_lens_classif.publishing import publish
     from sae_lens_classif.sae import ClassifSAE, ClassifSAEConfig
     from sae_lens_classif.store import ActivationStore
     from sae_lens_classif.trainer import ClassifSAETrainer
@@ -82,6 +84,9 @@ _HOME = {
     "load_config": "config_file",
     "load_method": "methods.base",
     "load_text_data": "data",
+    "paper_disk_loader": "paper_checkpoints",
+    "paper_huggingface_loader": "paper_checkpoints",
+    "publish": "publishing",
     "train_classifsae": "training",
 }
 
@@ -123,6 +128,9 @@ __all__ = [
     "load_config",
     "load_method",
     "load_text_data",
+    "paper_disk_loader",
+    "paper_huggingface_loader",
+    "publish",
     "train_classifsae",
 ]
 

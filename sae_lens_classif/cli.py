@@ -1,4 +1,4 @@
-"""The command line: ``sae-lens-classif {finetune,cache,train,evaluate,run,compare,sweep,demo}``."""
+"""The command line: ``sae-lens-classif {finetune,cache,train,evaluate,run,compare,sweep,publish,demo}``."""
 
 import difflib
 import json
@@ -21,6 +21,7 @@ from sae_lens_classif.config_file import read_settings, section_of
 from sae_lens_classif.errors import UserError, nearest
 
 PRESETS = Path(__file__).parent / "presets"
+_OPTIONS = ("run", "preset", "config", "overwrite", "debug")
 _STEPS = {
     "finetune": "Bring a language model to the task: RUN/classifier.",
     "cache": "Store the hidden state of every text: RUN/activations.",
@@ -30,6 +31,7 @@ _STEPS = {
     "run": "The four steps above; what is done is reused.",
     "compare": "Fit and measure other concept methods beside the ClassifSAE: RUN/comparison.{json,md,tex}.",
     "sweep": "Train and evaluate over a grid of settings: RUN/sweep/sweep.{json,md,png,svg}.",
+    "publish": "Put the ClassifSAE of a run on the Hugging Face Hub, with its evaluations, figures and a model card.",
     "demo": "Everything on BBC news with a small model of its own, in a few minutes.",
 }
 
@@ -45,18 +47,33 @@ class _Request:
     other_data: str | None
 
 
+@dataclass(frozen=True)
+class _Publication:
+    """What is to be published."""
+
+    folder: Path
+    repo_id: str
+    license: str | None
+    private: bool
+    with_texts: bool
+    dry_run: bool
+
+
 class _Parser(ArgumentParser):
     """Says the nearest valid name with an unknown one, in one line."""
+
+    step = "run"
 
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         unknown = re.search(r"(?:unrecognized arguments: --|does not accept option ['\"])([\w.-]+)", message)
         if unknown:
-            valid = [*(name for name, _ in settings_of(RunConfig)), "run", "preset", "config", "overwrite", "debug"]
+            settings = [name for name, _ in settings_of(RunConfig)] if self.step == "run" else []
+            valid = [*settings, *(option.removeprefix("--") for option in self._option_string_actions), *_OPTIONS]
             close = difflib.get_close_matches(unknown.group(1), valid, n=1, cutoff=0.0)
             message = (
                 f"there is no setting {unknown.group(1)!r}; did you mean {close[0]!r}? "
-                "`sae-lens-classif run --help` lists them all"
+                f"`sae-lens-classif {self.step} --help` lists them all"
             )
         line = " ".join(message.split())
         print(f"error: {line}", file=sys.stderr)
@@ -94,6 +111,24 @@ def _build_parser(asked: str) -> ArgumentParser:
     return parser
 
 
+def _parse_publication(arguments: Sequence[str]) -> _Publication:
+    parser = _Parser(
+        print_config=None, allow_abbrev=False, prog="sae-lens-classif publish", description=_STEPS["publish"]
+    )
+    parser.step = "publish"
+    parser.add_argument("run", metavar="RUN", type=str, help="The run folder, trained and evaluated.")
+    parser.add_argument("repo", metavar="REPO", type=str, help="owner/name on the Hub; made if it does not exist.")
+    parser.add_argument("--dry-run", action="store_true", help="Only write RUN/hub: what would be uploaded.")
+    parser.add_argument("--license", metavar="ID", type=str, help="Licence of what is published, such as apache-2.0.")
+    parser.add_argument("--private", action="store_true", help="Only the owners of the repository see it.")
+    parser.add_argument(
+        "--with-texts", action="store_true", help="Publish the texts that activate each concept most, too."
+    )
+    parser.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
+    given = parser.parse_args(list(arguments))
+    return _Publication(Path(given.run), given.repo, given.license, given.private, given.with_texts, given.dry_run)
+
+
 def preset_names() -> list[str]:
     """Names of the settings that come with the package."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
@@ -113,7 +148,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def parse(arguments: Sequence[str]) -> _Request:
+def parse(arguments: Sequence[str]) -> _Request | _Publication:
     """Parse a command line.
 
     Settings come, each over the ones before, from the defaults, the run folder's own ``config.yaml``, the presets,
@@ -124,6 +159,8 @@ def parse(arguments: Sequence[str]) -> _Request:
         SystemExit: With code 2 for a wrong option, 0 for ``--help``.
     """
     step, rest = (arguments[0], list(arguments[1:])) if arguments else ("", [])
+    if step == "publish":
+        return _parse_publication(rest)
     asked = value_of("--preset", rest)
     preset = ",".join(name for name in ("demo" if step == "demo" else None, asked) if name)
     folder = Path(value_of("--run", rest) or f"runs/{preset.replace(',', '-') or 'run'}")
@@ -165,7 +202,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     try:
-        _execute(parse(arguments))
+        asked = parse(arguments)
+        _prepare()
+        if isinstance(asked, _Publication):
+            _publish(asked)
+        else:
+            _execute(asked)
     except UserError as error:
         if debug:
             traceback.print_exc()
@@ -189,11 +231,27 @@ def evaluate_main(name: str) -> None:
     main(["evaluate", *sys.argv[1:], "--evaluate.evals", f"[{name}]"])
 
 
-def _execute(request: _Request) -> None:
+def _prepare() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("sae_lens_classif").setLevel(logging.INFO)
+
+
+def _publish(asked: _Publication) -> None:
+    from sae_lens_classif.commands import publish
+
+    publish(
+        asked.folder,
+        asked.repo_id,
+        license=asked.license,
+        private=asked.private,
+        with_texts=asked.with_texts,
+        dry_run=asked.dry_run,
+    )
+
+
+def _execute(request: _Request) -> None:
     from sae_lens_classif.commands import COMMANDS, transfer
     from sae_lens_classif.run_folder import RunFolder
 

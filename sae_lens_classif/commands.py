@@ -1,14 +1,22 @@
 """What each command of the command line does, once its settings are known."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from sae_lens_classif import pipeline
+from sae_lens_classif import pipeline, publishing
 from sae_lens_classif.compare_step import compare_step
 from sae_lens_classif.data import load_text_data
-from sae_lens_classif.display import show_comparison, show_folder, show_summary, show_sweep, show_transfer
+from sae_lens_classif.display import (
+    show_comparison,
+    show_folder,
+    show_publication,
+    show_summary,
+    show_sweep,
+    show_transfer,
+)
 from sae_lens_classif.run_folder import METHOD, RunFolder
 from sae_lens_classif.sweep_step import sweep_step
 from sae_lens_classif.transfer_step import transfer_step
@@ -55,6 +63,12 @@ def transfer(run: RunFolder, other: str) -> None:
     """Measure a run's concepts on the test texts of another data set, and show both beside each other."""
     show_transfer(Console(), transfer_step(run, other))
     show_folder(Console(), run.folder / "transfer")
+
+
+def publish(folder: Path, repo_id: str, *, dry_run: bool, **choices: Any) -> None:
+    """Publish a run's ClassifSAE, and show what was published and how it is loaded."""
+    address = publishing.publish(folder, repo_id, dry_run=dry_run, **choices)
+    show_publication(Console(), publishing.sizes(folder / "hub"), address, repo_id, dry_run)
 
 
 def _demo(run: RunFolder) -> None:

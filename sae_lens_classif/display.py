@@ -10,6 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 
 from sae_lens_classif.comparing import ComparedMethod
+from sae_lens_classif.headlines import FLOOR, HEADLINES
+from sae_lens_classif.model_card import SAE_ID
 from sae_lens_classif.sweep_step import varied
 from sae_lens_classif.tables import COLUMNS, Cell, best_methods, cell_of, marks
 from sae_lens_classif.transfer_step import ROWS as TRANSFER_ROWS
@@ -19,18 +21,6 @@ from sae_lens_classif.wording import bare_number, number
 _N_CONCEPTS = 5
 _N_TEXTS = 2
 _TEXT_WIDTH = 200
-# Name, heading, whether it is a share that reads better in percent.
-_ROWS = (
-    ("original_accuracy", "Accuracy of the model", True),
-    ("bottleneck_accuracy", "Accuracy through the concepts alone", True),
-    ("recovery_accuracy", "Decisions recovered by the concepts (RAcc)", True),
-    ("mean_activation_rate", "Activation rate of a concept, mean", True),
-    ("max_activation_rate", "Activation rate of a concept, largest", True),
-    ("conditional_tvd", "Shift of the probabilities without a concept (TVD)", True),
-    ("conditional_label_flip_rate", "Decisions flipped without a concept", True),
-    ("conditional_accuracy_change", "Change of accuracy without a concept", True),
-    ("concept_sim", "Likeness of a concept's texts (ConceptSim)", False),
-)
 # What a terminal has room for.
 _COMPARED = (
     "recovery_accuracy",
@@ -128,6 +118,32 @@ def show_transfer(console: Console, transfer: Transfer) -> None:
     console.print(table)
 
 
+def show_publication(
+    console: Console, files: Sequence[tuple[str, int]], address: str, repo_id: str, dry_run: bool
+) -> None:
+    """Print what was published, or would be, and how it is loaded.
+
+    Args:
+        console: Where to print.
+        files: Every file with its size in bytes.
+        address: Of the repository, or the folder of a dry run.
+        repo_id: ``owner/name``.
+        dry_run: Whether nothing was uploaded.
+    """
+    table = Table(title=escape(repo_id), title_justify="left")
+    table.add_column("File")
+    table.add_column("kB", justify="right")
+    for name, size in files:
+        table.add_row(escape(name), f"{size / 1000:,.0f}")
+    console.print(table)
+    if dry_run:
+        console.print(f"Nothing was uploaded. Look at {escape(address)}/README.md", soft_wrap=True, highlight=False)
+        return
+    console.print(f"Published: {escape(address)}", soft_wrap=True, highlight=False)
+    console.print("To load it:  import sae_lens_classif; from sae_lens import SAE", highlight=False)
+    console.print(f'             SAE.from_pretrained("{escape(repo_id)}", "{SAE_ID}")', soft_wrap=True, highlight=False)
+
+
 def show_folder(console: Console, folder: Path) -> None:
     """Print where everything is."""
     console.print(f"Everything is in {escape(str(folder))}", soft_wrap=True)
@@ -140,14 +156,14 @@ def _headlines(summary: dict[str, Any], entry: dict[str, Any]) -> Table:
     table.add_column("Measure")
     table.add_column("Value", justify="right")
     table.add_column("95 % interval", justify="right")
-    for name, heading, in_percent in _ROWS:
+    for name, heading, in_percent in HEADLINES:
         if name in entry:
             low, high = entry[f"{name}_ci95"] or (None, None)
             interval = f"{number(low, in_percent)} … {number(high, in_percent)}"
             table.add_row(heading, number(entry[name], in_percent), interval)
     if "concept_sim" in entry:
-        floor = number(summary["dataset_mean_cosine"], False)
-        table.add_row("  the same over all texts, the floor", floor, "")
+        name, heading, in_percent = FLOOR
+        table.add_row(heading, number(summary[name], in_percent), "")
     return table
 
 

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from sae_lens_classif.files import new_folder
 from sae_lens_classif.sae import ClassifSAE
+from sae_lens_classif.saved_sae import NOTED
 
 _HEAD = ("classifier_weight", "classifier_bias")
 
@@ -23,6 +24,7 @@ def export_topk(sae: ClassifSAE, folder: str | Path) -> None:
     """
     names = {field.name for field in fields(TopKSAEConfig)}
     cfg = {name: value for name, value in sae.cfg.to_dict().items() if name in names}
+    cfg["metadata"] = {name: value for name, value in cfg["metadata"].items() if name not in NOTED}
     with new_folder(Path(folder)) as temporary:
         weights = {name: value for name, value in sae.state_dict().items() if name not in _HEAD}
         save_file(weights, temporary / SAE_WEIGHTS_FILENAME)

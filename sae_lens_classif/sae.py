@@ -2,7 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from torch import nn
 from typing_extensions import override
 
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.saved_sae import check_weights, explain_loading, note_weights
 
 if TYPE_CHECKING:
     from sae_lens_classif.training_sae import ClassifTrainingSAE
@@ -120,6 +122,38 @@ class ClassifSAE(TopKSAE):
         """
         W_dec = self.W_dec[: self.cfg.n_concepts]
         return act_times_W_dec(z_class, W_dec, self.cfg.rescale_acts_by_decoder_norm) + self.b_dec
+
+    @override
+    def process_state_dict_for_saving(self, state_dict: dict[str, Any]) -> None:
+        """Note the format and the weights' checksum in ``cfg.metadata``, which is written after the weights."""
+        super().process_state_dict_for_saving(state_dict)
+        note_weights(self.cfg.metadata, state_dict)
+
+    @override
+    def process_state_dict_for_loading(self, state_dict: dict[str, Any]) -> None:
+        """Refuse weights that are not those that were saved, whichever of SAELens' ways they came.
+
+        Raises:
+            UserError: Saying what is wrong with them.
+        """
+        super().process_state_dict_for_loading(state_dict)
+        check_weights(self.cfg.metadata, state_dict, self.state_dict())
+
+    @override
+    @classmethod
+    def load_from_disk(cls, path: str | Path, *args: Any, **kwargs: Any) -> Self:
+        """``SAE.load_from_disk``, with errors that say what to do.
+
+        Args:
+            path: Folder with ``cfg.json`` and ``sae_weights.safetensors``.
+            args: See ``sae_lens.SAE.load_from_disk``.
+            kwargs: As well.
+
+        Raises:
+            UserError: If a file is missing, cut off or changed.
+        """
+        with explain_loading(Path(path)):
+            return super().load_from_disk(path, *args, **kwargs)
 
     @override
     @torch.no_grad()

@@ -6,19 +6,9 @@ from typing import Any
 from sae_lens_classif.evals.results import finite
 from sae_lens_classif.evaluating import Evaluation, describe_concepts
 from sae_lens_classif.files import read_json, write_json
+from sae_lens_classif.headlines import HEADLINES
 
-HEADLINES = (
-    "recovery_accuracy",
-    "original_accuracy",
-    "bottleneck_accuracy",
-    "mean_activation_rate",
-    "max_activation_rate",
-    "conditional_tvd",
-    "conditional_label_flip_rate",
-    "conditional_accuracy_change",
-    "concept_sim",
-    "sentence_sim",
-)
+_MEASURES = (*(name for name, _, _ in HEADLINES), "sentence_sim")
 
 
 def update_summary(
@@ -38,7 +28,7 @@ def update_summary(
         The whole summary.
     """
     summary = read_json(path) if path.is_file() else {"methods": {}}
-    names = [name for headline in HEADLINES for name in (headline, f"{headline}_ci95")]
+    names = [name for measure in _MEASURES for name in (measure, f"{measure}_ci95")]
     metrics = finite(evaluation.metrics)
     summary["methods"][method] = {
         **{name: metrics[name] for name in names if name in metrics},

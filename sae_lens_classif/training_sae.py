@@ -21,6 +21,7 @@ from sae_lens_classif.losses import (
     unnormalised,
 )
 from sae_lens_classif.sae import ARCHITECTURE, check_sizes, classify, initialize_head
+from sae_lens_classif.saved_sae import note_weights
 from sae_lens_classif.schedules import coefficients, detaches_concepts
 from sae_lens_classif.sparse import ActiveLatents, decode, encode
 
@@ -141,6 +142,12 @@ class ClassifTrainingSAE(TopKTrainingSAE):
         """Put ``W_enc`` into the order of memory that safetensors writes."""
         super().process_state_dict_for_saving(state_dict)
         state_dict["W_enc"] = state_dict["W_enc"].contiguous()
+
+    @override
+    def process_state_dict_for_saving_inference(self, state_dict: dict[str, Any]) -> None:
+        """Note what ``ClassifSAE`` checks when it is loaded."""
+        super().process_state_dict_for_saving_inference(state_dict)
+        note_weights(self.cfg.metadata, state_dict)
 
     def classify(self, z: torch.Tensor) -> torch.Tensor:
         """Class logits of the head; see ``ClassifSAE.classify``."""

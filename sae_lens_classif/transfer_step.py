@@ -17,6 +17,7 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.results import finite
 from sae_lens_classif.evaluating import check_belong_together, evaluate
 from sae_lens_classif.files import write_json, write_text
+from sae_lens_classif.headlines import headlines
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.pipeline import TestSplit, embed_and_keep, load_trained, open_run_classifier
@@ -25,14 +26,14 @@ from sae_lens_classif.store import ActivationStore
 from sae_lens_classif.wording import markdown_row, number
 
 # Measure, heading, whether it reads better in percent. Gold labels play no part: the classes may be others.
-ROWS = (
-    ("concept_sim", "Likeness of a concept's texts (ConceptSim)", False),
-    ("dataset_mean_cosine", "  the same over all texts, the floor", False),
-    ("mean_activation_rate", "Activation rate of a concept, mean", True),
-    ("max_activation_rate", "Activation rate of a concept, largest", True),
-    ("recovery_accuracy", "Decisions recovered by the concepts (RAcc)", True),
-    ("conditional_tvd", "Shift of the probabilities without a concept (TVD)", True),
-    ("conditional_label_flip_rate", "Decisions flipped without a concept", True),
+ROWS = headlines(
+    "concept_sim",
+    "dataset_mean_cosine",
+    "mean_activation_rate",
+    "max_activation_rate",
+    "recovery_accuracy",
+    "conditional_tvd",
+    "conditional_label_flip_rate",
 )
 
 

@@ -1,6 +1,10 @@
 """How numbers and rows of tables are written."""
 
+import html
+import re
 from collections.abc import Sequence
+
+_MARKS = re.compile(r"([\\`*_{}\[\]#])")
 
 
 def bare_number(value: float | None, in_percent: bool) -> str:
@@ -19,3 +23,8 @@ def number(value: float | None, in_percent: bool) -> str:
 def markdown_row(cells: Sequence[str]) -> str:
     """A row of a Markdown table."""
     return "| " + " | ".join(text.replace("|", r"\|") for text in cells) + " |"
+
+
+def markdown_text(text: str) -> str:
+    """Anything as plain text in Markdown: neither marks nor HTML in it count, and it is one line."""
+    return _MARKS.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))

@@ -1,13 +1,14 @@
-"""The download side of the Hugging Face Hub, served from local folders on 127.0.0.1.
+"""The Hugging Face Hub, served from local folders on 127.0.0.1.
 
 Serves what huggingface_hub and datasets ask when they load: files, their headers, information about
-a repository, its tree, and the codes of the Hub's errors. It is also a proxy that lets nothing
-through, so that a client with ``environment()`` reaches this machine alone and what else it asked for
-is seen in ``refused``.
+a repository, its tree, and the codes of the Hub's errors; uploads are in ``hub_uploads.py``. It is also
+a proxy that lets nothing through, so that a client with ``environment()`` reaches this machine alone and
+what else it asked for is seen in ``refused``.
 """
 
 import hashlib
 import json
+import socket
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,8 +18,20 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.hub_repository import (
+    LFS_SUFFIXES,
+    NO_ENTRY,
+    NO_PAGE,
+    NO_REPOSITORY,
+    NO_REVISION,
+    Refusal,
+    RefusedError,
+    Repository,
+    git_hash,
+)
+from tests.hub_uploads import Uploads
+
 _KINDS = ("models", "datasets")
-_LFS_SUFFIXES = (".safetensors", ".parquet")
 
 
 class Request(NamedTuple):
@@ -26,84 +39,6 @@ class Request(NamedTuple):
 
     method: str
     target: str
-
-
-class Refusal(NamedTuple):
-    """An error the Hub answers with."""
-
-    status: HTTPStatus
-    code: str | None
-    message: str
-
-
-class RefusedError(Exception):
-    """Ends an answer with an error."""
-
-    def __init__(self, refusal: Refusal, commit: str | None = None) -> None:
-        super().__init__(refusal.message)
-        self.refusal, self.commit = refusal, commit
-
-
-# To a stranger the Hub says 401 with no code, which huggingface_hub takes for the same, but over https alone.
-NO_REPOSITORY = Refusal(HTTPStatus.NOT_FOUND, "RepoNotFound", "Repository not found")
-NO_REVISION = Refusal(HTTPStatus.NOT_FOUND, "RevisionNotFound", "Invalid rev id")
-NO_ENTRY = Refusal(HTTPStatus.NOT_FOUND, "EntryNotFound", "Entry not found")
-NO_PAGE = Refusal(HTTPStatus.NOT_FOUND, None, "Sorry, we can't find the page you are looking for.")
-GATED = Refusal(
-    HTTPStatus.UNAUTHORIZED, "GatedRepo", "Access to this model is restricted. You must be authenticated to access it."
-)
-BAD_TOKEN = Refusal(HTTPStatus.UNAUTHORIZED, None, "Invalid credentials in Authorization header")
-
-
-class Repository:
-    """A folder as the Hub shows it: with one commit, whose hash changes with the content."""
-
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name = name
-        self.files = {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        }
-        digest = hashlib.sha1(usedforsecurity=False)
-        for path, content in self.files.items():
-            digest.update(f"{path}\0{_git_hash(content)}\n".encode())
-        self.commit = digest.hexdigest()
-
-    def info(self) -> dict[str, Any]:
-        return {
-            "_id": self.commit[:24], "id": self.name, "modelId": self.name, "author": self.name.split("/")[0],
-            "sha": self.commit, "private": False, "gated": False, "disabled": False, "downloads": 0, "likes": 0,
-            "tags": [], "lastModified": "2024-01-01T00:00:00.000Z", "createdAt": "2024-01-01T00:00:00.000Z",
-            "siblings": [{"rfilename": path} for path in self.files],
-        }  # fmt: skip
-
-    def entry(self, path: str, expand: bool) -> dict[str, Any] | None:
-        """What the tree tells of a file or a folder; None where there is neither."""
-        commit = {"id": self.commit, "title": "first", "date": "2024-01-01T00:00:00.000Z"}
-        last_commit = {"lastCommit": commit} if expand else {}
-        if path not in self.files:
-            is_folder = any(file.startswith(f"{path}/") for file in self.files)
-            oid = _git_hash(path.encode())
-            return {"type": "directory", "oid": oid, "size": 0, "path": path, **last_commit} if is_folder else None
-        content = self.files[path]
-        lfs = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
-        return {
-            "type": "file", "oid": _git_hash(content), "size": len(content), "path": path,
-            **({"lfs": lfs} if path.endswith(_LFS_SUFFIXES) else {}), **last_commit,
-        }  # fmt: skip
-
-    def tree(self, folder: str, recursive: bool, expand: bool) -> list[dict[str, Any]]:
-        prefix = f"{folder}/" if folder else ""
-        paths: set[str] = set()
-        for file in self.files:
-            if file.startswith(prefix):
-                parts = file.removeprefix(prefix).split("/")
-                depth = len(parts) if recursive else 1
-                paths.update(prefix + "/".join(parts[:length]) for length in range(1, depth + 1))
-        if not paths:
-            raise RefusedError(NO_ENTRY, self.commit)
-        return [entry for path in sorted(paths) if (entry := self.entry(path, expand)) is not None]
 
 
 class HubServer:
@@ -115,19 +50,24 @@ class HubServer:
         failing: Whether every answer is 503, as when the Hub has an outage.
         repositories: What is served, by kind and name.
         closed: What is answered, by name, instead of the repository's files and tree.
+        breaks_at: The connection is broken off at a request whose path holds this, as when the network goes.
     """
 
-    def __init__(self, root: Path, closed: Mapping[str, Refusal] | None = None) -> None:
+    def __init__(
+        self, root: Path, closed: Mapping[str, Refusal] | None = None, token: str | None = None, owner: str = "someone"
+    ) -> None:
         self.requests: list[Request] = []
         self.refused: list[Request] = []
         self.failing = False
         self.closed = closed or {}
+        self.breaks_at: str | None = None
         self.repositories = {
-            (kind, name): Repository(name, folder)
+            (kind, name): Repository(name, _files(folder))
             for kind in _KINDS
             for folder in sorted(root.glob(f"{kind}/*/*"))
             for name in [folder.relative_to(root / kind).as_posix()]
         }
+        self.uploads = Uploads(self.repositories, token, owner)
         hub = self
 
         class Handler(_Handler):
@@ -175,6 +115,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer()
 
+    def do_PUT(self) -> None:
+        self._answer()
+
     def do_CONNECT(self) -> None:
         self._answer()
 
@@ -182,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: the requests are kept."""
 
     def _answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self._body()
         request = Request(self.command, self.path)
         self.server_hub.requests.append(request)
         if not self.path.startswith("/"):
@@ -191,9 +134,16 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(b"", HTTPStatus.FORBIDDEN, {})
         if self.server_hub.failing:
             return self._send(b"", HTTPStatus.SERVICE_UNAVAILABLE, {})
+        if self.server_hub.breaks_at is not None and self.server_hub.breaks_at in self.path:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return None
         address = urlsplit(self.path)
         parts = [unquote(part) for part in address.path.strip("/").split("/")]
         try:
+            uploaded = self.server_hub.uploads.answer(self.command, parts, body, self.headers, self.server_hub.endpoint)
+            if uploaded is not None:
+                return self._send(uploaded, HTTPStatus.OK, {"Content-Type": "application/json"})
             if parts[0] == "api":
                 query = parse_qs(body.decode() if body else address.query)
                 content = json.dumps(self._api(parts[1:], query)).encode()
@@ -206,7 +156,18 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {"X-Error-Message": refusal.message}
             headers |= {"X-Error-Code": refusal.code} if refusal.code else {}
             headers |= {"X-Repo-Commit": commit} if commit else {}
-            return self._send(json.dumps({"error": refusal.message}).encode(), refusal.status, headers)
+            error = json.dumps({"error": refusal.message, **refused.more}).encode()
+            return self._send(error, refusal.status, headers)
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
 
     def _repository(self, kind: str, name: list[str]) -> Repository:
         repository = self.server_hub.repositories.get((kind, "/".join(name)))
@@ -252,9 +213,9 @@ class _Handler(BaseHTTPRequestHandler):
         content = repository.files.get(path)
         if content is None:
             raise RefusedError(NO_ENTRY, repository.commit)
-        etag = _git_hash(content)
+        etag = git_hash(content)
         headers = {"X-Repo-Commit": repository.commit, "Accept-Ranges": "bytes"}
-        if path.endswith(_LFS_SUFFIXES):
+        if path.endswith(LFS_SUFFIXES):
             etag = hashlib.sha256(content).hexdigest()
             headers |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(content))}
         headers |= {"ETag": f'"{etag}"', "Content-Type": "application/octet-stream"}
@@ -276,5 +237,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
 
-def _git_hash(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+def _files(folder: Path) -> dict[str, bytes]:
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}

@@ -26,7 +26,8 @@ from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hub import hub_is_reachable
 from tests.conftest import CLASS_NAMES
 from tests.hub_client import Job, Outcome
-from tests.hub_server import BAD_TOKEN, GATED, HubServer, Request
+from tests.hub_repository import BAD_TOKEN, GATED
+from tests.hub_server import HubServer, Request
 
 CLIENT = Path(__file__).parent / "hub_client.py"
 TEXTS = ("the old dog", "rain and snow near the bank", "profit 🎉")

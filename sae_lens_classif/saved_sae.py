@@ -1,0 +1,100 @@
+"""What is noted in the ``cfg.json`` of a saved ClassifSAE so that loading can tell what is wrong with it."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from sae_lens.saes.sae import SAEMetadata
+from safetensors import SafetensorError
+
+import sae_lens_classif
+from sae_lens_classif.errors import UserError
+
+FORMAT = 1  # of the files; one that this version cannot read has a higher number
+NOTED = ("sae_lens_classif_version", "classifsae_format", "weights_sha256", "weights_dtype")
+_AGAIN = "save, copy or download it again"
+
+
+def note_weights(metadata: SAEMetadata, state_dict: Mapping[str, torch.Tensor]) -> None:
+    """Note this package's version, the format and the checksum of the weights.
+
+    Args:
+        metadata: Goes into ``cfg.json``.
+        state_dict: The weights that are about to be written.
+    """
+    noted = (sae_lens_classif.__version__, FORMAT, _sha256_of_tensors(state_dict), _dtype_of(state_dict))
+    for name, value in zip(NOTED, noted, strict=True):
+        metadata[name] = value
+
+
+def check_weights(
+    metadata: SAEMetadata, state_dict: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+) -> None:
+    """Refuse weights that are not those that were written.
+
+    Args:
+        metadata: From ``cfg.json``; where it has no checksum, or the weights were brought to another precision while
+            they were read, none is compared.
+        state_dict: The weights.
+        expected: Weights of an SAE of that configuration; only their names and shapes count.
+
+    Raises:
+        UserError: If the format is newer than this version's, names or shapes do not fit the configuration, values
+            are not finite or not those that were written.
+    """
+    version, format_, noted, dtype = (metadata[name] for name in NOTED)
+    if isinstance(format_, int) and format_ > FORMAT:
+        raise UserError(
+            f"the SAE was saved in format {format_} by sae-lens-classif {version}; this is "
+            f"{sae_lens_classif.__version__} and reads up to {FORMAT}: pip install --upgrade sae-lens-classif"
+        )
+    for name in sorted(expected.keys() | state_dict.keys()):
+        found, wanted = (_shape(tensors, name) for tensors in (state_dict, expected))
+        if found != wanted:
+            raise UserError(
+                f"the SAE's weights hold {name} {found}, its cfg.json asks for {wanted}: one of the files was "
+                f"changed or belongs to another SAE; {_AGAIN}"
+            )
+    for name, tensor in state_dict.items():
+        if not tensor.isfinite().all():
+            raise UserError(f"the SAE's {name} is not finite (NaN or infinity); {_AGAIN}")
+    if noted and dtype == _dtype_of(state_dict) and noted != _sha256_of_tensors(state_dict):
+        raise UserError(
+            f"the SAE's weights are not those that its cfg.json was written with (SHA-256): the file was changed; "
+            f"{_AGAIN}"
+        )
+
+
+@contextlib.contextmanager
+def explain_loading(folder: Path) -> Iterator[None]:
+    """Say what is wrong with a folder where SAELens, safetensors or Python's own errors do not."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        missing = Path(error.filename or str(error)).name
+        raise UserError(
+            f"{folder} holds no {missing}; expected a folder with cfg.json and sae_weights.safetensors"
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{folder / 'cfg.json'} is not valid JSON ({error}); {_AGAIN}") from error
+    except SafetensorError as error:
+        raise UserError(f"{folder / 'sae_weights.safetensors'} cannot be read ({error}); {_AGAIN}") from error
+
+
+def _shape(tensors: Mapping[str, torch.Tensor], name: str) -> str:
+    return f"of shape {tuple(tensors[name].shape)}" if name in tensors else "missing"
+
+
+def _dtype_of(state_dict: Mapping[str, torch.Tensor]) -> str:
+    return ", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in state_dict.values()}))
+
+
+def _sha256_of_tensors(state_dict: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state_dict.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,96 @@
+"""Bring a folder with SAEs to the Hugging Face Hub, through SAELens' uploader and ``huggingface_hub``."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from huggingface_hub import HfApi, get_token
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+from sae_lens import SAE
+from sae_lens.training.upload_saes_to_huggingface import upload_saes_to_huggingface
+
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.hub import hub_is_reachable
+
+_OURS = "classifsae/cfg.json"
+
+
+def upload(folder: Path, repo_id: str, *, private: bool = False) -> str:
+    """Upload a folder whose subfolders with a ``cfg.json`` are SAEs; its model card comes last.
+
+    Args:
+        folder: What is uploaded, ``README.md`` included.
+        repo_id: ``owner/name``; made if it does not exist.
+        private: Whether only its owners may see a repository; one that is public already is refused then.
+
+    Returns:
+        Address of the repository.
+
+    Raises:
+        UserError: If nobody is logged in, the Hub cannot be reached or refuses, or the repository holds something else.
+    """
+    if not hub_is_reachable():
+        raise UserError(
+            f"the Hub cannot be reached from here; what is to be published is in {folder}: connect and try again"
+        )
+    if get_token() is None:
+        raise UserError(
+            "nobody is logged in to the Hub; run `hf auth login`, or set HF_TOKEN to a token that may write"
+        )
+    api = HfApi()
+    with _explain_refusal(repo_id):
+        _check_repository(api, repo_id, private)
+        address = api.create_repo(repo_id, private=private, exist_ok=True)
+        saes: dict[str, SAE[Any] | Path | str] = {
+            file.parent.name: file.parent for file in sorted(folder.glob("*/cfg.json"))
+        }
+        upload_saes_to_huggingface(saes, repo_id, show_progress=False, add_default_readme=False)
+        api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            ignore_patterns=[f"{name}/*" for name in saes],
+            commit_message="Evaluations, figures and model card",
+        )
+    return str(address)
+
+
+def _check_repository(api: HfApi, repo_id: str, private: bool) -> None:
+    try:
+        info = api.model_info(repo_id)
+    except RepositoryNotFoundError:
+        return
+    names = {sibling.rfilename for sibling in info.siblings or ()}
+    if "README.md" in names and _OURS not in names:
+        raise UserError(
+            f"{repo_id} is there already and holds something else (no {_OURS}); its README.md would be replaced: "
+            "give another name"
+        )
+    if private and not info.private:
+        raise UserError(f"{repo_id} is public already; make it private on the Hub first, or give another name")
+
+
+@contextlib.contextmanager
+def _explain_refusal(repo_id: str) -> Iterator[None]:
+    try:
+        yield
+    except (HfHubHTTPError, httpx2.HTTPError, RuntimeError) as error:
+        # huggingface_hub wraps what goes wrong while a large file is sent.
+        cause = error.__cause__ if isinstance(error, RuntimeError) else error
+        if isinstance(cause, HfHubHTTPError):
+            raise UserError(f"the Hub refused {repo_id}: {_reason(cause)}") from error
+        if isinstance(cause, httpx2.HTTPError):
+            raise UserError(
+                f"the connection to the Hub broke off ({type(cause).__name__}); run the same command again"
+            ) from error
+        raise
+
+
+def _reason(error: HfHubHTTPError) -> str:
+    status = error.response.status_code
+    advice = {
+        401: "log in again with `hf auth login`",
+        403: "use a token that may write there, or give a repository of your own",
+    }.get(status, "try again later")
+    return f"{error.server_message or f'status {status}'}; {advice}"
