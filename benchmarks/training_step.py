@@ -1,5 +1,9 @@
-"""One training step against SAELens' own and one dense product: ``python benchmarks/training_step.py``."""
+"""One training step against SAELens' own and one dense product: ``python benchmarks/training_step.py [profile]``.
 
+With ``profile`` it shows where the time of our step goes instead.
+"""
+
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -45,16 +49,19 @@ def _step_of(trainer: SAETrainer[Any, Any]) -> Callable[[], None]:
     return step
 
 
-def _row(d_in: int, d_sae: int) -> str:
-    saelens = TopKTrainingSAE(TopKTrainingSAEConfig(d_in=d_in, d_sae=d_sae, k=_K))
+def _ours(d_in: int, d_sae: int) -> Callable[[], None]:
     cfg = ClassifTrainingSAEConfig(
         d_in=d_in, d_sae=d_sae, k=_K, n_classes=_CLASSES, total_training_steps=_STEPS, dead_latent_loss="ghost"
     )
-    ours = ClassifSAETrainer(_trainer_config(), ClassifTrainingSAE(cfg), _batches(d_in, True))
+    return _step_of(ClassifSAETrainer(_trainer_config(), ClassifTrainingSAE(cfg), _batches(d_in, True)))
+
+
+def _row(d_in: int, d_sae: int) -> str:
+    saelens = TopKTrainingSAE(TopKTrainingSAEConfig(d_in=d_in, d_sae=d_sae, k=_K))
     x, W = torch.randn(_BATCH, d_in), torch.randn(d_in, d_sae)
     seconds = medians_in_turn(
         {
-            "ours": _step_of(ours),
+            "ours": _ours(d_in, d_sae),
             "SAELens": _step_of(SAETrainer(_trainer_config(), saelens, _batches(d_in, False))),
             "product": lambda: x @ W,
         },
@@ -66,7 +73,27 @@ def _row(d_in: int, d_sae: int) -> str:
     return f"| {d_in} × {d_sae} | {times} | {ratios} |"
 
 
+def _profile(d_in: int, d_sae: int, n_steps: int = 50) -> str:
+    """The operations that take longest, in ms a step, and how many there are."""
+    step = _ours(d_in, d_sae)
+    for _ in range(10):
+        step()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        for _ in range(n_steps):
+            step()
+    operations = sorted(profiler.key_averages(), key=lambda own: -own.self_cpu_time_total)
+    total = sum(own.self_cpu_time_total for own in operations)
+    calls = sum(own.count for own in operations)
+    rows = [f"| {own.key} | {own.self_cpu_time_total / n_steps / 1e3:.2f} |" for own in operations[:16]]
+    title = f"{d_in} × {d_sae}: {total / n_steps / 1e3:.1f} ms in {calls / n_steps:.0f} operations"
+    return "\n".join([f"| {title} | ms |", "|---|---:|", *rows, ""])
+
+
 start()
+if sys.argv[1:] == ["profile"]:
+    for sizes in ((1024, 2048), (128, 256)):
+        print(_profile(*sizes), flush=True)
+    sys.exit()
 print("| d_in × d_sae | ClassifSAE | SAELens TopK | one product | times as fast as SAELens | in products |")
 print("|---|---:|---:|---:|---:|---:|")
 for sizes in ((1024, 2048), (128, 256), (512, 2048), (1024, 8192)):

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from sae_lens_classif.paper_checkpoints import paper_disk_loader, paper_huggingface_loader
     from sae_lens_classif.publishing import publish
     from sae_lens_classif.sae import ClassifSAE, ClassifSAEConfig
+    from sae_lens_classif.saebench import SAEBenchAdapter
     from sae_lens_classif.store import ActivationStore
     from sae_lens_classif.trainer import ClassifSAETrainer
     from sae_lens_classif.training import train_classifsae
@@ -71,6 +72,7 @@ _HOME = {
     "PromptConfig": "config",
     "RandomDirections": "methods.random_directions",
     "RunConfig": "config",
+    "SAEBenchAdapter": "saebench",
     "SAEProbeConcepts": "methods.sae_probe",
     "SAESettings": "config",
     "TextClassifier": "hooks.classifier",
@@ -115,6 +117,7 @@ __all__ = [
     "PromptConfig",
     "RandomDirections",
     "RunConfig",
+    "SAEBenchAdapter",
     "SAEProbeConcepts",
     "SAESettings",
     "TextClassifier",

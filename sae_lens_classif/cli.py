@@ -148,8 +148,8 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def parse(arguments: Sequence[str]) -> _Request | _Publication:
-    """Parse a command line.
+def parse(arguments: Sequence[str]) -> _Request:
+    """Parse the command line of a step.
 
     Settings come, each over the ones before, from the defaults, the run folder's own ``config.yaml``, the presets,
     the ``--config`` files and the options.
@@ -159,8 +159,6 @@ def parse(arguments: Sequence[str]) -> _Request | _Publication:
         SystemExit: With code 2 for a wrong option, 0 for ``--help``.
     """
     step, rest = (arguments[0], list(arguments[1:])) if arguments else ("", [])
-    if step == "publish":
-        return _parse_publication(rest)
     asked = value_of("--preset", rest)
     preset = ",".join(name for name in ("demo" if step == "demo" else None, asked) if name)
     folder = Path(value_of("--run", rest) or f"runs/{preset.replace(',', '-') or 'run'}")
@@ -202,12 +200,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     try:
-        asked = parse(arguments)
-        _prepare()
-        if isinstance(asked, _Publication):
-            _publish(asked)
+        if arguments[:1] == ["publish"]:
+            _publish(_parse_publication(arguments[1:]))
         else:
-            _execute(asked)
+            _execute(parse(arguments))
     except UserError as error:
         if debug:
             traceback.print_exc()
@@ -239,6 +235,7 @@ def _prepare() -> None:
 
 
 def _publish(asked: _Publication) -> None:
+    _prepare()
     from sae_lens_classif.commands import publish
 
     publish(
@@ -252,6 +249,7 @@ def _publish(asked: _Publication) -> None:
 
 
 def _execute(request: _Request) -> None:
+    _prepare()
     from sae_lens_classif.commands import COMMANDS, transfer
     from sae_lens_classif.run_folder import RunFolder
 

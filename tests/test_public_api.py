@@ -37,6 +37,7 @@ _PUBLIC = [
     "PromptConfig",
     "RandomDirections",
     "RunConfig",
+    "SAEBenchAdapter",
     "SAEProbeConcepts",
     "SAESettings",
     "TextClassifier",
@@ -50,6 +51,9 @@ _PUBLIC = [
     "load_config",
     "load_method",
     "load_text_data",
+    "paper_disk_loader",
+    "paper_huggingface_loader",
+    "publish",
     "train_classifsae",
 ]
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import pytest
@@ -15,11 +16,12 @@ from huggingface_hub import constants
 from sae_lens import SAE, TopKSAE
 
 import sae_lens_classif as slc
-from sae_lens_classif.data import TextData, load_text_data
+from sae_lens_classif.data import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hub import hub_is_reachable
 from sae_lens_classif.publishing import publish
 from sae_lens_classif.store import ActivationStore
+from tests.conftest import CLASS_NAMES
 from tests.hub_repository import Repository
 from tests.hub_server import HubServer
 from tests.tiny_run import Tiny, assert_refused_at_once, cli, contents, make_tiny, snapshot
@@ -85,11 +87,24 @@ def test_a_published_sae_loads_by_its_name_with_the_same_latents_and_head(tiny: 
     own = slc.ClassifSAE.load_from_disk(tiny.run("run") / "saes" / "classifsae")
     hidden = ActivationStore(tiny.run("run") / "activations" / "test").read("hidden").float()
     z = own.encode(hidden)
-    sae = SAE.from_pretrained(REPO, "classifsae")
+    sae: SAE[Any] = SAE.from_pretrained(REPO, "classifsae")
     assert isinstance(sae, slc.ClassifSAE)
     assert torch.equal(sae.encode(hidden), z) and torch.equal(sae.classify(z), own.classify(z))
-    topk = SAE.from_pretrained(REPO, "topk")
+    topk: SAE[Any] = SAE.from_pretrained(REPO, "topk")
     assert type(topk) is TopKSAE and torch.equal(topk.encode(hidden), z)
+
+
+def test_a_published_sae_is_a_guest_of_every_evaluation_with_its_own_concepts(tiny: Tiny, hub: HubServer) -> None:
+    publish(tiny.run("run"), REPO)
+    guests = f"classifsae,sae:{REPO}:classifsae,sae:{REPO}:topk"
+    options = ("--compare.methods", guests, "--compare.seeds", "0", "--baselines.probe_max_iter", "20")
+    ended = cli("compare", "--run", tiny.run("run"), *options)
+    assert ended.code == 0, ended.stderr
+    rows = json.loads((tiny.run("run") / "comparison.json").read_text(encoding="utf-8"))["methods"]
+    own, guest = rows["classifsae"], rows["sae_someone_concepts_classifsae"]
+    assert guest["title"] == f"ClassifSAE {REPO}:classifsae" and guest["estimates"] == own["estimates"]
+    assert rows["sae_someone_concepts_topk"]["title"] == f"topk SAE {REPO}:topk + probe"
+    assert rows["sae_someone_concepts_topk"]["estimates"]["recovery_accuracy"]["mean"] is not None
 
 
 def test_publishing_again_replaces_what_is_there(tiny: Tiny, hub: HubServer) -> None:
@@ -153,12 +168,13 @@ def test_the_card_of_a_whole_run_tells_what_a_stranger_needs(demo_folder: Path) 
     assert missing == []
 
 
-def test_the_snippet_of_the_card_runs_in_a_process_of_its_own_and_topk_without_this_package(
+def test_the_example_publishes_the_card_s_snippet_loads_and_topk_does_without_this_package(
     tiny: Tiny, tmp_path: Path
 ) -> None:
     hidden = ActivationStore(tiny.run("run") / "activations" / "test").read("hidden").float()
     torch.save(hidden, tmp_path / "hidden.pt")
     own = slc.ClassifSAE.load_from_disk(tiny.run("run") / "saes" / "classifsae")
+    example = Path(__file__).parents[1] / "examples" / "publish.py"
     with HubServer(tmp_path / "hub", token=TOKEN) as server:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         environment |= {**server.environment(tmp_path / "home"), "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_XET": "1"}
@@ -172,7 +188,9 @@ def test_the_snippet_of_the_card_runs_in_a_process_of_its_own_and_topk_without_t
             assert done.returncode == 0, done.stderr
             return done.stdout
 
-        python("-m", "sae_lens_classif", "publish", str(tiny.run("run")), REPO, token=True)
+        (tmp_path / "runs").mkdir()
+        (tmp_path / "runs" / "demo").symlink_to(tiny.run("run"))
+        shown = python(str(example), REPO, token=True)
         snippet = card_of(files_of(server)["README.md"])[1].split("```python\n")[1].split("```")[0]
         before = "import torch; hidden_states = torch.load('hidden.pt')"
         python("-c", f"{before}\n{snippet}\ntorch.save((concepts, logits), 'out.pt')")
@@ -186,6 +204,8 @@ def test_the_snippet_of_the_card_runs_in_a_process_of_its_own_and_topk_without_t
     assert torch.equal(concepts, z[:, : own.cfg.n_concepts]) and torch.equal(logits, own.classify(z))
     assert torch.equal(torch.load(tmp_path / "topk.pt"), z)
     assert server.refused == [], "nobody else is asked"
+    classes = [CLASS_NAMES[number] for number in own.classify(z)[:5].argmax(dim=1).tolist()]
+    assert shown.splitlines() == [f"published: {server.endpoint}/{REPO}", *classes]
 
 
 def test_a_connection_that_breaks_off_is_told_and_the_next_attempt_ends_it(
@@ -273,4 +293,3 @@ def test_words_and_names_cannot_change_the_card(tiny: Tiny, tmp_path: Path) -> N
 
 def test_an_unknown_option_is_answered_with_the_nearest(tiny: Tiny) -> None:
     assert_refused_at_once(cli("publish", tiny.run("run"), REPO, "--lisense", "mit"), "did you mean 'license'")
-    assert load_text_data  # the texts are read only where they are published

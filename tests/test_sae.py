@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from sae_lens import SAE, HookedSAETransformer, TopKSAE, TrainingSAE
+from sae_lens.analysis.sae_transformer_bridge import SAETransformerBridge
 from transformer_lens import HookedTransformerConfig
 
 from sae_lens_classif import (
@@ -166,6 +167,20 @@ def test_it_can_be_hung_into_a_hooked_sae_transformer(folder: Path) -> None:
     torch.testing.assert_close(z, sae.encode(plain[hook]))
     expected = model.run_with_hooks(tokens, fwd_hooks=[(hook, lambda state, hook: sae(state))])
     torch.testing.assert_close(logits, expected)
+
+
+# transformer_lens' bridge is made of deprecated parts of its own.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_it_can_be_hung_into_an_sae_transformer_bridge(classifier_folder: Path) -> None:
+    model = SAETransformerBridge.boot_transformers(str(classifier_folder), device="cpu")
+    torch.manual_seed(0)
+    sae = ClassifSAE(ClassifSAEConfig(d_in=32, d_sae=40, k=5, n_classes=3, n_concepts=8))
+    sae.cfg.metadata.hook_name = "blocks.2.hook_resid_pre"
+    tokens = torch.tensor([[1, 2, 3, 4]])
+    _, plain = model.run_with_cache(tokens)
+    _, cache = model.run_with_cache_with_saes(tokens, saes=[sae])
+    name = model.get_sae_hook_name(sae)  # the bridge has names of its own for the hooks
+    torch.testing.assert_close(cache[name], sae.encode(plain[name.removesuffix(".hook_sae_acts_post")]))
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from sae_lens_classif.methods.sae_probe import (
     fit_rate_only,
     load_sae,
 )
+from sae_lens_classif.sae import ClassifSAE
 from sae_lens_classif.training import settings_that_matter
 
 Check = Callable[[int, int], None]
@@ -117,6 +118,16 @@ def _guest(source: str) -> MethodSpec:
     checksum = "".join(sha256_of_file(path) for path in files if path.is_file()) or source
     label = f"{folder.resolve().parent.name}-{folder.resolve().name}" if folder.is_dir() else source
     name = "sae_" + re.sub(r"[^\w.-]+", "_", label)
+    if isinstance(sae, ClassifSAE):  # it says itself which of its latents are the concepts
+        own = ClassifSAEConcepts(sae)
+        return MethodSpec(
+            name,
+            f"ClassifSAE {label}",
+            lambda _: own,
+            baselines=(),
+            source=checksum,
+            check=lambda d_in, _: check_fits(sae, d_in, sae.cfg.n_concepts),
+        )
     return MethodSpec(
         name,
         f"{sae.cfg.architecture()} SAE {label} + probe",
