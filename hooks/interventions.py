@@ -83,7 +83,7 @@ def run_interventions(
     grouped = torch.empty(len(groups), n_texts, n_classes)
     pairs_of = _pairs_of_texts(pair_text, n_texts)
     prompts = classifier.prompts(texts) if texts is not None else None
-    progress = tqdm(total=n_texts, desc="Ablating concepts", unit=" texts")
+    progress = tqdm(total=n_texts, desc="Ablating concepts", unit=" texts", delay=1)  # not for a single text
     for rows in _text_batches(prompts, n_texts, batch_size):
         run = _Runner(classifier, decode, hidden, rows, prompts, batch_size)
         own = torch.cat([pairs_of[row] for row in rows.tolist()])

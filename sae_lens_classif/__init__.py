@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sae_lens_classif.data import TextData, load_text_data
     from sae_lens_classif.errors import UserError
     from sae_lens_classif.evaluating import Concept, Evaluation, evaluate
+    from sae_lens_classif.explaining import Explanation, explain
     from sae_lens_classif.export import export_topk
     from sae_lens_classif.hooks.classifier import TextClassifier
     from sae_lens_classif.hooks.open_classifier import load_classifier
@@ -65,6 +66,7 @@ _HOME = {
     "DataConfig": "config",
     "EvaluateConfig": "config",
     "Evaluation": "evaluating",
+    "Explanation": "explaining",
     "FinetuneConfig": "config",
     "FitTask": "methods.base",
     "HIConcept": "methods.hi_concept",
@@ -81,6 +83,7 @@ _HOME = {
     "UserError": "errors",
     "cache_states": "caching",
     "evaluate": "evaluating",
+    "explain": "explaining",
     "export_topk": "export",
     "load_classifier": "hooks.open_classifier",
     "load_config": "config_file",
@@ -110,6 +113,7 @@ __all__ = [
     "DataConfig",
     "EvaluateConfig",
     "Evaluation",
+    "Explanation",
     "FinetuneConfig",
     "FitTask",
     "HIConcept",
@@ -126,6 +130,7 @@ __all__ = [
     "UserError",
     "cache_states",
     "evaluate",
+    "explain",
     "export_topk",
     "load_classifier",
     "load_config",

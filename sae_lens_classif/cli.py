@@ -1,4 +1,4 @@
-"""The command line: ``sae-lens-classif {finetune,cache,train,evaluate,run,compare,sweep,publish,demo}``."""
+"""The command line: ``sae-lens-classif {finetune,cache,train,evaluate,run,compare,sweep,explain,publish,demo}``."""
 
 import difflib
 import json
@@ -31,6 +31,7 @@ _STEPS = {
     "run": "The four steps above; what is done is reused.",
     "compare": "Fit and measure other concept methods beside the ClassifSAE: RUN/comparison.{json,md,tex}.",
     "sweep": "Train and evaluate over a grid of settings: RUN/sweep/sweep.{json,md,png,svg}.",
+    "explain": "Why one text gets its class: the concepts active on it, what each does, which words drive it.",
     "publish": "Put the ClassifSAE of a run on the Hugging Face Hub, with its evaluations, figures and a model card.",
     "demo": "Everything on BBC news with a small model of its own, in a few minutes.",
 }
@@ -45,18 +46,6 @@ class _Request:
     overwrite: bool
     cfg: RunConfig
     other_data: str | None
-
-
-@dataclass(frozen=True)
-class _Publication:
-    """What is to be published."""
-
-    folder: Path
-    repo_id: str
-    license: str | None
-    private: bool
-    with_texts: bool
-    dry_run: bool
 
 
 class _Parser(ArgumentParser):
@@ -111,12 +100,17 @@ def _build_parser(asked: str) -> ArgumentParser:
     return parser
 
 
-def _parse_publication(arguments: Sequence[str]) -> _Publication:
-    parser = _Parser(
-        print_config=None, allow_abbrev=False, prog="sae-lens-classif publish", description=_STEPS["publish"]
-    )
-    parser.step = "publish"
+def _own_parser(step: str) -> _Parser:
+    """Parser of a command that takes a finished run and no settings."""
+    parser = _Parser(print_config=None, allow_abbrev=False, prog=f"sae-lens-classif {step}", description=_STEPS[step])
+    parser.step = step
     parser.add_argument("run", metavar="RUN", type=str, help="The run folder, trained and evaluated.")
+    parser.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
+    return parser
+
+
+def _parse_publication(arguments: Sequence[str]) -> Namespace:
+    parser = _own_parser("publish")
     parser.add_argument("repo", metavar="REPO", type=str, help="owner/name on the Hub; made if it does not exist.")
     parser.add_argument("--dry-run", action="store_true", help="Only write RUN/hub: what would be uploaded.")
     parser.add_argument("--license", metavar="ID", type=str, help="Licence of what is published, such as apache-2.0.")
@@ -124,9 +118,14 @@ def _parse_publication(arguments: Sequence[str]) -> _Publication:
     parser.add_argument(
         "--with-texts", action="store_true", help="Publish the texts that activate each concept most, too."
     )
-    parser.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
-    given = parser.parse_args(list(arguments))
-    return _Publication(Path(given.run), given.repo, given.license, given.private, given.with_texts, given.dry_run)
+    return parser.parse_args(list(arguments))
+
+
+def _parse_explanation(arguments: Sequence[str]) -> Namespace:
+    parser = _own_parser("explain")
+    parser.add_argument("text", metavar="TEXT", type=str, help="The text, in quotes.")
+    parser.add_argument("--html", metavar="FILE", type=str, help="Write the explanation as a page, too.")
+    return parser.parse_args(list(arguments))
 
 
 def preset_names() -> list[str]:
@@ -200,10 +199,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     try:
-        if arguments[:1] == ["publish"]:
-            _publish(_parse_publication(arguments[1:]))
-        else:
-            _execute(parse(arguments))
+        match arguments[:1]:
+            case ["publish"]:
+                _publish(_parse_publication(arguments[1:]))
+            case ["explain"]:
+                _explain(_parse_explanation(arguments[1:]))
+            case _:
+                _execute(parse(arguments))
     except UserError as error:
         if debug:
             traceback.print_exc()
@@ -234,18 +236,25 @@ def _prepare() -> None:
     logging.getLogger("sae_lens_classif").setLevel(logging.INFO)
 
 
-def _publish(asked: _Publication) -> None:
+def _publish(asked: Namespace) -> None:
     _prepare()
     from sae_lens_classif.commands import publish
 
     publish(
-        asked.folder,
-        asked.repo_id,
+        Path(asked.run),
+        asked.repo,
         license=asked.license,
         private=asked.private,
         with_texts=asked.with_texts,
         dry_run=asked.dry_run,
     )
+
+
+def _explain(asked: Namespace) -> None:
+    _prepare()
+    from sae_lens_classif.commands import explain
+
+    explain(Path(asked.run), asked.text, Path(asked.html) if asked.html else None)
 
 
 def _execute(request: _Request) -> None:

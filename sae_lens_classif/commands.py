@@ -5,18 +5,23 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from sae_lens_classif import pipeline, publishing
 from sae_lens_classif.compare_step import compare_step
 from sae_lens_classif.data import load_text_data
 from sae_lens_classif.display import (
     show_comparison,
+    show_explanation,
     show_folder,
     show_publication,
     show_summary,
     show_sweep,
     show_transfer,
 )
+from sae_lens_classif.explain_step import explain_by_run
+from sae_lens_classif.explanation_html import to_page
+from sae_lens_classif.files import write_text
 from sae_lens_classif.run_folder import METHOD, RunFolder
 from sae_lens_classif.sweep_step import sweep_step
 from sae_lens_classif.transfer_step import transfer_step
@@ -69,6 +74,15 @@ def publish(folder: Path, repo_id: str, *, dry_run: bool, **choices: Any) -> Non
     """Publish a run's ClassifSAE, and show what was published and how it is loaded."""
     address = publishing.publish(folder, repo_id, dry_run=dry_run, **choices)
     show_publication(Console(), publishing.sizes(folder / "hub"), address, repo_id, dry_run)
+
+
+def explain(folder: Path, text: str, page: Path | None) -> None:
+    """Explain one text by a run's ClassifSAE, and write that as a page where one is asked for."""
+    explanation = explain_by_run(RunFolder.open(folder), text)
+    show_explanation(Console(), explanation)
+    if page is not None:
+        write_text(page, to_page(explanation))
+        Console().print(f"As a page: {escape(str(page))}", soft_wrap=True, highlight=False)
 
 
 def _demo(run: RunFolder) -> None:

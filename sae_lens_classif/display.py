@@ -10,17 +10,19 @@ from rich.padding import Padding
 from rich.table import Table
 
 from sae_lens_classif.comparing import ComparedMethod
+from sae_lens_classif.explaining import ActiveConcept, Explanation
 from sae_lens_classif.headlines import FLOOR, HEADLINES
 from sae_lens_classif.model_card import SAE_ID
 from sae_lens_classif.sweep_step import varied
 from sae_lens_classif.tables import COLUMNS, Cell, best_methods, cell_of, marks
 from sae_lens_classif.transfer_step import ROWS as TRANSFER_ROWS
 from sae_lens_classif.transfer_step import Transfer, change
-from sae_lens_classif.wording import bare_number, number
+from sae_lens_classif.wording import bare_number, number, points
 
 _N_CONCEPTS = 5
 _N_TEXTS = 2
 _TEXT_WIDTH = 200
+_N_WORDS = 6
 # What a terminal has room for.
 _COMPARED = (
     "recovery_accuracy",
@@ -116,6 +118,38 @@ def show_transfer(console: Console, transfer: Transfer) -> None:
         numbers = (transfer.here.get(measure), transfer.there.get(measure), change(transfer, measure))
         table.add_row(heading, *(number(value, in_percent) for value in numbers))
     console.print(table)
+
+
+def show_explanation(console: Console, explanation: Explanation) -> None:
+    """Print why one text got its class.
+
+    Args:
+        console: Where to print.
+        explanation: What is shown.
+    """
+    table = Table(title="Probability of each class, %", title_justify="left")
+    for heading in ("Class", "by the model", "through the concepts alone"):
+        table.add_column(heading, justify="left" if heading == "Class" else "right")
+    both = zip(explanation.class_names, explanation.probabilities, explanation.through_concepts, strict=True)
+    for number_, (name, by_model, through) in enumerate(both):
+        style = "bold" if number_ == explanation.predicted else None
+        table.add_row(escape(name), bare_number(by_model, True), bare_number(through, True), style=style)
+    console.print(table)
+    if not explanation.concepts:
+        console.print("No concept is active on this text: the concepts say nothing about its class.")
+    for concept in explanation.concepts:
+        console.print(_active_concept(concept, explanation), highlight=False)
+
+
+def _active_concept(concept: ActiveConcept, explanation: Explanation) -> Group:
+    name = f"Concept {concept.index}" + (f", {escape(concept.class_name)}" if concept.class_name else "")
+    predicted = escape(explanation.class_names[explanation.predicted])
+    without = explanation.class_names[explanation.class_without(concept)]
+    effect = f"{predicted} {points(concept.effect)} with it; without it the class is {escape(without)}"
+    driven = ", ".join(escape(_shorten(word)) for word in explanation.driving_words(concept)[:_N_WORDS])
+    lines = [f"[bold]{escape(', '.join(concept.key_words))}[/]"] if concept.key_words else []
+    lines += [f"driven by: {driven}"] if driven else []
+    return Group(f"\n[bold cyan]{name}[/]: {effect}", *(Padding(line, (0, 0, 0, 4)) for line in lines))
 
 
 def show_publication(

@@ -7,7 +7,6 @@ from typing import Any
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils._validators import validate_repo_id
 
-from sae_lens_classif.config_file import load_config
 from sae_lens_classif.data import load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.export import export_topk
@@ -52,11 +51,8 @@ def publish(
             else, or the Hub cannot be reached or refuses.
     """
     _check_name(repo_id)
-    folder = Path(run)
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"{folder} is no run folder (it has no config.yaml); give one that `run` made")
-    files = RunFolder(folder, load_config(folder / "config.yaml"))
-    published = folder / "hub"
+    files = RunFolder.open(run)
+    published = files.folder / "hub"
     with new_folder(published) as temporary:
         write_repository(temporary, files, repo_id, license=license, with_texts=with_texts)
     if dry_run:

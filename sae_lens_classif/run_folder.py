@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sae_lens_classif.config import FREE, RunConfig
-from sae_lens_classif.config_file import read_settings, write_settings
+from sae_lens_classif.config_file import load_config, read_settings, write_settings
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import folder_is_writable, sha256_of_json, write_text
 
@@ -52,6 +52,17 @@ class RunFolder:
         self.cfg = cfg
         self.overwrite = overwrite
         self._base = base
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "RunFolder":
+        """A run that was made before, with its own settings.
+
+        Raises:
+            UserError: If the folder holds no run.
+        """
+        if not (Path(folder) / "config.yaml").is_file():
+            raise UserError(f"{folder} is no run folder (it has no config.yaml); give one that `run` made")
+        return cls(folder, load_config(Path(folder) / "config.yaml"))
 
     def _shared(self, result: str) -> Path:
         """Where a result lies that cells of a sweep have in common: all those with the same settings for it."""

@@ -20,6 +20,11 @@ def number(value: float | None, in_percent: bool) -> str:
     return bare_number(value, in_percent) + unit
 
 
+def points(share: float) -> str:
+    """A difference of two shares, with its sign."""
+    return f"{round(100 * share, 1) + 0.0:+.1f} points"  # 0.0 is added to -0.0
+
+
 def markdown_row(cells: Sequence[str]) -> str:
     """A row of a Markdown table."""
     return "| " + " | ".join(text.replace("|", r"\|") for text in cells) + " |"

@@ -1,0 +1,166 @@
+"""One text explained: its class, the concepts active on it, what each does to the decision, which words drive it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.hooks.caching import states_of_texts
+from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.hooks.interventions import InterventionLogits, run_interventions
+from sae_lens_classif.methods.base import ConceptMethod
+from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
+from sae_lens_classif.sae import ClassifSAE
+
+_WORD = re.compile(r"\S+")
+_BATCH_TOKENS = 8192
+
+
+@dataclass(frozen=True)
+class ActiveConcept:
+    """A concept that is active on a text.
+
+    Attributes:
+        index: Its number, 0..n-1.
+        class_name: Class on whose texts it is most active; None where that is not known.
+        key_words: Words that set its texts apart; empty where they are not known.
+        activation: How strongly it is active.
+        effect: What it adds to the probability of the text's class: that through all concepts less that without it,
+            -1..1.
+        probabilities_without: Probability of each class without it.
+        words: What each word of the text adds to the activation: that of the whole text less that without the word.
+    """
+
+    index: int
+    class_name: str | None
+    key_words: tuple[str, ...]
+    activation: float
+    effect: float
+    probabilities_without: tuple[float, ...]
+    words: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a text got its class.
+
+    Attributes:
+        text: The text.
+        class_names: Names of the C classes.
+        probabilities: Of each class, as the model gives it.
+        through_concepts: The same where the model sees nothing but the concepts.
+        words: The words of the text, in their order: what lies between white space.
+        concepts: The active ones, the largest effect first.
+    """
+
+    text: str
+    class_names: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    through_concepts: tuple[float, ...]
+    words: tuple[str, ...]
+    concepts: tuple[ActiveConcept, ...]
+
+    @property
+    def predicted(self) -> int:
+        """Number of the class that the model predicts."""
+        return max(range(len(self.probabilities)), key=self.probabilities.__getitem__)
+
+    def driving_words(self, concept: ActiveConcept) -> tuple[str, ...]:
+        """Words that add to a concept's activation at least a twelfth of what the strongest adds, strongest first."""
+        shares = sorted(zip(concept.words, self.words, strict=True), key=lambda entry: -entry[0])
+        least = max(shares[0][0] / 12, 0)
+        return tuple(dict.fromkeys(word for share, word in shares if share > least))
+
+    def class_without(self, concept: ActiveConcept) -> int:
+        """Number of the class that is predicted through the other concepts."""
+        return max(range(len(self.class_names)), key=concept.probabilities_without.__getitem__)
+
+    def _repr_html_(self) -> str:
+        from sae_lens_classif.explanation_html import to_html
+
+        return to_html(self)
+
+
+def explain(
+    method: ConceptMethod | ClassifSAE,
+    classifier: TextClassifier,
+    text: str,
+    descriptions: Sequence[Mapping[str, Any]] = (),
+    context: str = "alone",
+) -> Explanation:
+    """Explain the class of one text by its concepts.
+
+    A concept's effect is measured as the evaluation of causality does: the hidden state is replaced by what all
+    concepts stand for, then by what the others do. What drives a concept is found by leaving out one word at a time.
+
+    Args:
+        method: A fitted concept method, or a trained ClassifSAE.
+        classifier: The model it explains.
+        text: Any text with at least one word.
+        descriptions: Concepts as ``summary.json`` lists them, for their class and key words.
+        context: ``alone``: the changed hidden state is a sequence of one token (the paper). ``in_context``: the
+            earlier tokens are kept.
+
+    Raises:
+        UserError: If the text has no word, or ``context`` is none of the two.
+    """
+    if context not in ("alone", "in_context"):
+        raise UserError(f"context is {context!r}; valid: alone, in_context")
+    spans = [match.span() for match in _WORD.finditer(text)]
+    if not spans:
+        raise UserError("the text to be explained has no word; give one with at least one")
+    if isinstance(method, ClassifSAE):
+        method = ClassifSAEConcepts(method)
+    states = states_of_texts(classifier, [text, *_without_each(text, spans)], _BATCH_TOKENS)
+    with torch.no_grad():
+        concepts = method.encode(states.hidden).float()
+    logits = run_interventions(
+        classifier,
+        method.decode,
+        states.hidden[:1],
+        concepts[:1],
+        texts=[text] if context == "in_context" else None,
+    )
+    probabilities = states.logits[0].softmax(dim=0)
+    through = logits.bottleneck[0].softmax(dim=0)
+    return Explanation(
+        text=text,
+        class_names=classifier.class_names,
+        probabilities=tuple(probabilities.tolist()),
+        through_concepts=tuple(through.tolist()),
+        words=tuple(text[start:end] for start, end in spans),
+        concepts=_active_concepts(concepts, logits, through, int(probabilities.argmax()), descriptions),
+    )
+
+
+def _without_each(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:
+    """The text without its first, second ... word, and without the white space before it."""
+    return [f"{text[:start].rstrip()}{text[end:]}".lstrip() for start, end in spans]
+
+
+def _active_concepts(
+    concepts: torch.Tensor,
+    logits: InterventionLogits,
+    through: torch.Tensor,
+    predicted: int,
+    descriptions: Sequence[Mapping[str, Any]],
+) -> tuple[ActiveConcept, ...]:
+    described = {int(own["index"]): own for own in descriptions}
+    found = []
+    for index, without in zip(logits.pair_concept.tolist(), logits.pair.softmax(dim=1), strict=True):
+        own = described.get(index, {})
+        found.append(
+            ActiveConcept(
+                index=index,
+                class_name=own.get("class_name"),
+                key_words=tuple(own.get("key_words", ())),
+                activation=float(concepts[0, index]),
+                effect=float(through[predicted] - without[predicted]),
+                probabilities_without=tuple(without.tolist()),
+                words=tuple((concepts[0, index] - concepts[1:, index]).tolist()),
+            )
+        )
+    return tuple(sorted(found, key=lambda concept: -abs(concept.effect)))
