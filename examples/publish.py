@@ -5,7 +5,7 @@ import sys
 import sae_lens_classif as slc
 
 repo = sys.argv[1]
-print("published:", slc.publish("runs/demo", repo, license="apache-2.0"))
+print("published:", slc.publish("runs/demo", repo))
 sae = slc.ClassifSAE.from_pretrained(repo, "classifsae")  # as anyone else would; SAE.from_pretrained does the same
 states = slc.ActivationStore("runs/demo/activations/test")
 for number in sae.classify(sae.encode(states.read("hidden")[:5].float())).argmax(dim=-1).tolist():

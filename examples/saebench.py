@@ -49,6 +49,7 @@ print("sparse probing", json.dumps(next(iter(result.values()))["eval_result_metr
 
 result = core.multiple_evals(
     saes, n_eval_reconstruction_batches=10, n_eval_sparsity_variance_batches=50, eval_batch_size_prompts=16,
+    compute_featurewise_density_statistics=True, compute_featurewise_weight_based_metrics=True,  # it fails without
     dataset=texts, context_size=96, output_folder="saebench/core", dtype="float32", device="cpu", force_rerun=True,
 )  # fmt: skip
 print("core", json.dumps(result[0]["metrics"], indent=1))

@@ -57,8 +57,12 @@ class _Parser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         unknown = re.search(r"(?:unrecognized arguments: --|does not accept option ['\"])([\w.-]+)", message)
         if unknown:
-            settings = [name for name, _ in settings_of(RunConfig)] if self.step == "run" else []
-            valid = [*settings, *(option.removeprefix("--") for option in self._option_string_actions), *_OPTIONS]
+            if self.step == "run":
+                valid = [*(name for name, _ in settings_of(RunConfig)), *_OPTIONS]
+            elif unknown.group(1) == "run":
+                self.error(f"`{self.step}` takes the run folder without --run: sae-lens-classif {self.step} RUN ...")
+            else:
+                valid = [option.removeprefix("--") for option in self._option_string_actions]
             close = difflib.get_close_matches(unknown.group(1), valid, n=1, cutoff=0.0)
             message = (
                 f"there is no setting {unknown.group(1)!r}; did you mean {close[0]!r}? "
@@ -74,6 +78,9 @@ def _build_parser(asked: str) -> ArgumentParser:
     parser = _Parser(allow_abbrev=False, prog="sae-lens-classif", description="Which concepts does a classifier use?")
     commands = parser.add_subcommands(dest="step", required=True)
     for step, purpose in _STEPS.items():
+        if step in ("explain", "publish"):  # these have parsers of their own
+            commands.add_subcommand(step, _own_parser(step), help=purpose)
+            continue
         command = _Parser(
             print_config=None, description=purpose, usage=f"sae-lens-classif {step} [--run FOLDER] [options]"
         )

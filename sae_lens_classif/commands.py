@@ -21,7 +21,7 @@ from sae_lens_classif.display import (
 )
 from sae_lens_classif.explain_step import explain_by_run
 from sae_lens_classif.explanation_html import to_page
-from sae_lens_classif.files import write_text
+from sae_lens_classif.files import sizes, write_text
 from sae_lens_classif.run_folder import METHOD, RunFolder
 from sae_lens_classif.sweep_step import sweep_step
 from sae_lens_classif.transfer_step import transfer_step
@@ -73,7 +73,7 @@ def transfer(run: RunFolder, other: str) -> None:
 def publish(folder: Path, repo_id: str, *, dry_run: bool, **choices: Any) -> None:
     """Publish a run's ClassifSAE, and show what was published and how it is loaded."""
     address = publishing.publish(folder, repo_id, dry_run=dry_run, **choices)
-    show_publication(Console(), publishing.sizes(folder / "hub"), address, repo_id, dry_run)
+    show_publication(Console(), sizes(folder / "hub"), address, repo_id, dry_run)
 
 
 def explain(folder: Path, text: str, page: Path | None) -> None:

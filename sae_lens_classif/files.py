@@ -134,3 +134,9 @@ def folder_is_writable(folder: Path) -> None:
         raise UserError(f"{folder} cannot be created: {error.strerror}; give another folder") from error
     if not os.access(folder, os.W_OK):
         raise UserError(f"{folder} is not writable; give another folder")
+
+
+def sizes(folder: Path) -> list[tuple[str, int]]:
+    """Every file of a folder with its size in bytes, in order of their names."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in files]

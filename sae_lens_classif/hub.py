@@ -3,9 +3,12 @@
 import contextlib
 import functools
 import os
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 _SECONDS = 5.0
+_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @functools.cache
@@ -44,3 +47,8 @@ def hub_unreachable_message(what: str) -> str:
         f"{what} is not a local folder, not in the local Hugging Face cache, and the Hub cannot be "
         "reached from here; give a local folder, or connect and try again"
     )
+
+
+def hub_name(name: str | None) -> str | None:
+    """A model or data set as the Hub calls it; None for a local folder, which is told by looking from where one is."""
+    return name if name is not None and _NAME.fullmatch(name) and not Path(name).exists() else None

@@ -1,20 +1,18 @@
 """The model card of a published ClassifSAE: what it explains, how to load it, what was measured, what it cannot do."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from sae_lens_classif.config import RunConfig
 from sae_lens_classif.headlines import FLOOR, HEADLINES
+from sae_lens_classif.published_results import LOCAL_MODEL, LOCAL_TEXTS
 from sae_lens_classif.wording import bare_number, markdown_row, markdown_text, number
 
 SAE_ID, TOPK_ID = "classifsae", "topk"
 _TAGS = ("saelens", "sparse-autoencoder", "classifsae", "sae-lens-classif", "mechanistic-interpretability")
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -25,8 +23,8 @@ class CardFacts:
         repo_id: ``owner/name`` on the Hub.
         cfg: Settings of the run.
         summary: Content of the run's ``summary.json``.
+        entry: The SAE's own measures in it.
         sae_cfg: Content of the SAE's ``cfg.json``.
-        method: The entry of ``summary`` that is told about.
         license: Identifier of the licence of what is published, or None.
         comparison: Content of ``comparison.md``, or None.
         figures: Paths of pictures in the repository, by title.
@@ -36,8 +34,8 @@ class CardFacts:
     repo_id: str
     cfg: RunConfig
     summary: Mapping[str, Any]
+    entry: Mapping[str, Any]
     sae_cfg: Mapping[str, Any]
-    method: str
     license: str | None
     comparison: str | None
     figures: Mapping[str, str]
@@ -46,18 +44,25 @@ class CardFacts:
     @property
     def model(self) -> str:
         """The classifier in a few words of Markdown."""
-        cfg = self.cfg
-        if cfg.classifier.model is not None:
-            return f"**{markdown_text(public_name(cfg.classifier.model))}**"
-        if cfg.finetune.base_model == "scratch":
-            return f"a GPT-NeoX of {cfg.finetune.n_layers} layers × {cfg.finetune.d_model}, trained on these texts"
-        return f"**{markdown_text(public_name(cfg.finetune.base_model))}**, fine-tuned on these texts"
+        if self.cfg.classifier.model is not None:
+            name = self.hub_name("model")
+            return f"**{markdown_text(name)}**" if name else "a fine-tuned one that is not published here"
+        finetune = self.cfg.finetune
+        if finetune.base_model == "scratch":
+            return f"a GPT-NeoX of {finetune.n_layers} layers × {finetune.d_model}, trained on these texts"
+        base = self.hub_name("base_model")
+        return f"{f'**{markdown_text(base)}**' if base else LOCAL_MODEL}, fine-tuned on these texts"
 
     @property
-    def entry(self) -> Mapping[str, Any]:
-        """The measures that are told about."""
-        entry: Mapping[str, Any] = self.summary["methods"][self.method]
-        return entry
+    def data(self) -> str:
+        """The texts in a few words of Markdown."""
+        name = self.hub_name("data") or (self.cfg.data.source if self.cfg.data.source == "bbc_news" else None)
+        return f"**{markdown_text(name)}**" if name else LOCAL_TEXTS
+
+    def hub_name(self, what: str) -> str | None:
+        """What strangers know the model, its base or the texts by; None for local ones."""
+        name: str | None = self.summary.get("hub_names", {}).get(what)
+        return name
 
 
 def model_card(facts: CardFacts) -> str:
@@ -66,31 +71,21 @@ def model_card(facts: CardFacts) -> str:
     return f"---\n{_metadata(facts).to_yaml()}\n---\n\n" + "\n\n".join(map("\n".join, parts)) + "\n"
 
 
-def public_name(name: str) -> str:
-    """A model or data set as strangers may read it: a name on the Hub as it is, of a local path the last part."""
-    return name if _is_on_hub(name) else Path(name).name
-
-
-def _is_on_hub(name: str | None) -> bool:
-    return name is not None and bool(_HUB_NAME.fullmatch(name)) and not Path(name).exists()
-
-
 def _metadata(facts: CardFacts) -> ModelCardData:
-    cfg = facts.cfg
-    bases = (cfg.classifier.model, cfg.finetune.base_model if cfg.classifier.model is None else None)
+    data = facts.hub_name("data")
     return ModelCardData(
         license=facts.license,
         library_name="saelens",
         tags=list(_TAGS),
-        base_model=next((name for name in bases if _is_on_hub(name)), None),
-        datasets=[cfg.data.source] if _is_on_hub(cfg.data.source) else None,
+        base_model=facts.hub_name("model") or facts.hub_name("base_model"),
+        datasets=[data] if data else None,
         model_name=facts.repo_id.split("/")[-1],
         eval_results=[
             EvalResult(
                 task_type="text-classification",
-                dataset_type=public_name(cfg.data.source),
-                dataset_name=public_name(cfg.data.source),
-                dataset_split=cfg.data.test,
+                dataset_type=data or LOCAL_TEXTS,
+                dataset_name=data or LOCAL_TEXTS,
+                dataset_split="test",
                 metric_type=name,
                 metric_name=heading,
                 metric_value=round(facts.entry[name], 6),
@@ -103,11 +98,10 @@ def _metadata(facts: CardFacts) -> ModelCardData:
 
 def _title(facts: CardFacts) -> Iterator[str]:
     classes = [markdown_text(name) for name in facts.summary["class_names"]]
-    data = markdown_text(public_name(facts.cfg.data.source))
     yield f"# {markdown_text(facts.repo_id.split('/')[-1])}"
     yield ""
     yield (
-        f"Which concepts does a language model ({facts.model}) use when it sorts texts of **{data}** into "
+        f"Which concepts does a language model ({facts.model}) use when it sorts texts ({facts.data}) into "
         f"{', '.join(classes[:-1])} and {classes[-1]}? This sparse autoencoder finds {facts.sae_cfg['n_concepts']}, "
         f"and the numbers below say how far they cause its decisions. It is a ClassifSAE "
         "([Le Bail et al., arXiv 2506.23951](https://arxiv.org/abs/2506.23951)) in the format of "
@@ -140,16 +134,18 @@ def _loading(facts: CardFacts) -> Iterator[str]:
 
 def _explained(facts: CardFacts) -> Iterator[str]:
     cfg, sae = facts.cfg, facts.sae_cfg
-    texts = f"{markdown_text(public_name(cfg.data.source))}, {facts.summary['n_test_texts']:,} test texts"
+    prompt = facts.summary.get("prompt", {})
+    answers = ", ".join(map(_code, prompt.get("label_words", ())))
     rows = {
-        "Classifier": facts.model + ("" if _is_on_hub(cfg.classifier.model) else "; not published here"),
-        "Prompt": f"`{cfg.prompt.template!r}`".replace("``", "`"),
+        "Classifier": facts.model,
+        "Prompt": _code(repr(prompt["template"])) if prompt else "not noted; evaluate the run again",
+        "Answers": f"{answers}; at most {prompt['max_tokens']} tokens a prompt" if prompt else "–",
         "Classes": ", ".join(map(markdown_text, facts.summary["class_names"])),
-        "Texts": texts if _is_on_hub(cfg.data.source) else f"{texts}; not published here",
+        "Texts": f"{facts.data}, {facts.summary['n_test_texts']:,} test texts",
         "Hook": f"`{facts.summary['hook']}`, last token of the prompt",
         "Size": f"{sae['d_in']} → {sae['d_sae']} latents, {sae['k']} active on a text; {sae['n_concepts']} concepts",
-        "Training": f"{cfg.train.total_samples:,} samples, seed {cfg.train.seed}; all settings in "
-        f"`{SAE_ID}/runner_cfg.json`",
+        "Training": f"{cfg.train.total_samples:,} samples, seed {cfg.train.seed}; settings of SAE "
+        f"and training in `{SAE_ID}/runner_cfg.json`",
         "Made with": f"sae-lens-classif {sae['metadata']['sae_lens_classif_version']}, "
         f"SAELens {sae['metadata']['sae_lens_version']}",
         "Licence": facts.license or "none was given: ask the publisher before you use it",
@@ -160,6 +156,14 @@ def _explained(facts: CardFacts) -> Iterator[str]:
     yield "|---|---|"
     for row in rows.items():
         yield markdown_row(row)
+
+
+def _code(text: str) -> str:
+    """A code span, whatever backticks are in it."""
+    fence = "`"
+    while fence in text:
+        fence += "`"
+    return f"{fence} {text} {fence}" if "`" in text else f"`{text}`"
 
 
 def _results(facts: CardFacts) -> Iterator[str]:
@@ -178,8 +182,8 @@ def _results(facts: CardFacts) -> Iterator[str]:
         yield markdown_row((heading.strip(), number(facts.summary[name], in_percent), ""))
     yield ""
     yield (
-        f"On {facts.summary['n_test_texts']:,} test texts that the training never saw; intervals are from a bootstrap "
-        "over these texts, for this one training. The files are in [`evals/`](evals), in SAEBench's shape."
+        f"On {facts.summary['n_test_texts']:,} test texts, none of which the SAE was trained on; intervals are from a "
+        "bootstrap over these texts, for this one training. The files are in [`evals/`](evals)."
     )
     for warning in entry["warnings"]:
         yield ""

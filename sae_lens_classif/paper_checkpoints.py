@@ -4,6 +4,7 @@
 ``SAE.from_pretrained(repo, folder, converter=paper_huggingface_loader)``.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from sae_lens.constants import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
 from sae_lens.loading.pretrained_sae_loaders import load_safetensors_weights
 
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import read_json
 from sae_lens_classif.sae import ARCHITECTURE
 from sae_lens_classif.saved_sae import explain_loading
 
@@ -39,7 +39,9 @@ def paper_disk_loader(
         UserError: If it is no ClassifSAE of the paper's code, or another kind than TopK.
     """
     folder = Path(path)
-    cfg = {**_converted(read_json(folder / SAE_CFG_FILENAME), str(folder)), "device": device, **(cfg_overrides or {})}
+    with explain_loading(folder):
+        content = json.loads((folder / SAE_CFG_FILENAME).read_text(encoding="utf-8"))
+    cfg = {**_converted(content, str(folder)), "device": device, **(cfg_overrides or {})}
     with explain_loading(folder):
         weights = load_safetensors_weights(folder / SAE_WEIGHTS_FILENAME, device, cfg["dtype"])
     return cfg, weights
@@ -56,7 +58,7 @@ def paper_huggingface_loader(
 
     Args:
         repo_id: ``owner/name``.
-        folder_name: Folder in the repository.
+        folder_name: Folder in the repository; empty for its root.
         device: Where the weights go.
         force_download: Whether to download what is in the cache already.
         cfg_overrides: Settings that replace those of the file.
@@ -68,7 +70,7 @@ def paper_huggingface_loader(
         UserError: As ``paper_disk_loader``.
     """
     for name in (SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME):
-        file = hf_hub_download(repo_id, f"{folder_name}/{name}", force_download=force_download)
+        file = hf_hub_download(repo_id, name, subfolder=folder_name.strip("/") or None, force_download=force_download)
     return *paper_disk_loader(Path(file).parent, device, cfg_overrides), None
 
 

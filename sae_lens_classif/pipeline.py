@@ -32,6 +32,7 @@ from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.finetune import finetune
 from sae_lens_classif.hooks.loading import pick_device
 from sae_lens_classif.hooks.open_classifier import CLASSIFIER_FILE, load_classifier, save_classifier
+from sae_lens_classif.hub import hub_name
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.run_folder import METHOD, RunFolder
@@ -237,11 +238,13 @@ def evaluate_method(
     sae = method.autoencoder()
     files.write(evaluation, cfg, name, run.folder.resolve().name, sae.cfg.to_dict() if sae is not None else {})
     if in_summary:
-        update_summary(run.summary, name, evaluation, _about(run, split.store), settings, cfg.context)
+        update_summary(run.summary, name, evaluation, _about(run, split), settings, cfg.context)
     return evaluation.measures
 
 
-def _about(run: RunFolder, store: ActivationStore) -> dict[str, Any]:
+def _about(run: RunFolder, split: TestSplit) -> dict[str, Any]:
+    store, prompts = split.store, split.classifier.prompts
+    classifier, own = run.cfg.classifier.model, run.cfg.classifier.model is None
     return {
         "run": run.folder.resolve().name,
         "model": store.model_name,
@@ -249,4 +252,11 @@ def _about(run: RunFolder, store: ActivationStore) -> dict[str, Any]:
         "data": run.cfg.data.source,
         "class_names": list(store.class_names),
         "n_test_texts": len(store),
+        "prompt": {**asdict(prompts.cfg), "label_words": list(prompts.label_words), "max_tokens": prompts.max_tokens},
+        # What strangers know them by, found out while the local folders are where the settings say.
+        "hub_names": {
+            "model": hub_name(classifier),
+            "base_model": hub_name(run.cfg.finetune.base_model) if own else None,
+            "data": hub_name(run.cfg.data.source),
+        },
     }

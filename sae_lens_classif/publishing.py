@@ -1,24 +1,30 @@
 """Publish a run's ClassifSAE on the Hugging Face Hub, or write what would be published into a folder."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils._validators import validate_repo_id
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # re-exported, but not by that name
 
-from sae_lens_classif.data import load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.export import export_topk
-from sae_lens_classif.files import new_folder, read_json, write_json, write_text
-from sae_lens_classif.model_card import SAE_ID, TOPK_ID, CardFacts, model_card, public_name
+from sae_lens_classif.files import folder_is_writable, new_folder, read_json, write_json, write_text
+from sae_lens_classif.model_card import SAE_ID, TOPK_ID, CardFacts, model_card
+from sae_lens_classif.published_results import (
+    LOCAL_MODEL,
+    TEXTS_FILE,
+    copy_figures,
+    write_evaluations,
+    write_own_comparison,
+    write_top_texts,
+)
 from sae_lens_classif.run_folder import METHOD, RunFolder
 from sae_lens_classif.sae import ClassifSAE
 from sae_lens_classif.uploading import upload
 
-TEXTS_FILE = "top_texts.json"
-_COMPARISON = ("comparison.json", "comparison.md")
-# Picture, how it is called; those that the run has go into the card.
+# Picture, how the card calls it.
 _ON_CARD = {"concept_map": "Hidden states and the directions of the concepts", "word_clouds": "Words of each concept"}
 
 
@@ -33,13 +39,14 @@ def publish(
 ) -> str:
     """Publish the ClassifSAE of a run, its evaluations, figures and a model card.
 
-    The login is that of ``hf auth login`` or ``HF_TOKEN``. What was published stays in ``RUN/hub``.
+    The login is that of ``hf auth login`` or ``HF_TOKEN``. What was published stays in ``RUN/hub``. Publishing again
+    replaces what is there; the Hub keeps what was there before in the repository's history, texts included.
 
     Args:
         run: The run folder, trained and evaluated.
         repo_id: ``owner/name`` on the Hub; made if it does not exist.
-        license: Identifier of the licence of what is published, such as ``apache-2.0``.
-        private: Whether only its owners see the repository.
+        license: The Hub's identifier of the licence of what is published, such as ``apache-2.0``.
+        private: Whether only its owners see the repository. Default: as the owner's account has it.
         with_texts: Whether the texts that activate each concept most are published too.
         dry_run: Only write ``RUN/hub``.
 
@@ -50,9 +57,12 @@ def publish(
         UserError: If the run is not trained and evaluated, ``repo_id`` is no name, the repository holds something
             else, or the Hub cannot be reached or refuses.
     """
-    _check_name(repo_id)
+    _check(repo_id, license)
     files = RunFolder.open(run)
+    folder_is_writable(files.folder)
     published = files.folder / "hub"
+    if published.is_file():
+        raise UserError(f"{published} is a file; what is published is written there: move it away")
     with new_folder(published) as temporary:
         write_repository(temporary, files, repo_id, license=license, with_texts=with_texts)
     if dry_run:
@@ -71,30 +81,29 @@ def write_repository(folder: Path, run: RunFolder, repo_id: str, *, license: str
         with_texts: Whether the texts that activate each concept most are written too.
 
     Raises:
-        UserError: If the run is not trained and evaluated.
+        UserError: If the run is not trained and evaluated, or its texts are others by now.
     """
-    if not (run.sae / "cfg.json").is_file():
+    if not all((run.sae / name).is_file() for name in ("cfg.json", "runner_cfg.json")):
         raise UserError(f"{run.sae} holds no trained SAE; run the steps `train` and `evaluate` first")
-    summary = read_json(run.summary) if run.summary.is_file() else {"methods": {}}
-    if METHOD not in summary["methods"]:
+    summary = read_json(run.summary) if run.summary.is_file() else {}
+    entry: Mapping[str, Any] | None = summary.get("methods", {}).get(METHOD)
+    if entry is None:
         raise UserError(f"{run.folder} holds no evaluation of {METHOD}; run the step `evaluate` first")
-    _write_saes(folder, run)
-    _write_evaluations(folder / "evals", run, summary["methods"][METHOD]["concepts"])
+    model = summary.get("hub_names", {}).get("model") or LOCAL_MODEL
+    _write_saes(folder, run, model)
+    write_evaluations(folder / "evals" / METHOD, run, entry, repo_id, model)
     if with_texts:
-        _write_texts(folder / "evals" / TEXTS_FILE, run, summary["methods"][METHOD]["concepts"])
-    for picture in sorted(run.figures.glob("*.png")) + sorted((run.figures / METHOD).glob("*.png")):
-        target = folder / "figures" / picture.relative_to(run.figures)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(picture, target)
-    comparison = run.folder / "comparison.md"
+        write_top_texts(folder / "evals" / TEXTS_FILE, run, entry)
+    is_compared = write_own_comparison(folder / "evals", run, entry)
+    copy_figures(folder / "figures", run, entry, is_compared)
     facts = CardFacts(
         repo_id=repo_id,
         cfg=run.cfg,
         summary=summary,
+        entry=entry,
         sae_cfg=read_json(folder / SAE_ID / "cfg.json"),
-        method=METHOD,
         license=license,
-        comparison=comparison.read_text(encoding="utf-8") if comparison.is_file() else None,
+        comparison=(folder / "evals" / "comparison.md").read_text(encoding="utf-8") if is_compared else None,
         figures={
             title: f"figures/{METHOD}/{name}.png"
             for name, title in _ON_CARD.items()
@@ -105,47 +114,24 @@ def write_repository(folder: Path, run: RunFolder, repo_id: str, *, license: str
     write_text(folder / "README.md", model_card(facts))
 
 
-def _check_name(repo_id: str) -> None:
+def _check(repo_id: str, license: str | None) -> None:
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise UserError(f"{repo_id!r} is no name of a repository: {error}") from error
     if "/" not in repo_id:
         raise UserError(f"{repo_id!r} has no owner; give owner/name, such as your-name/{repo_id}")
+    if license is not None and not license.replace("-", "").replace(".", "").isalnum():
+        raise UserError(
+            f"{license!r} is no identifier of a licence; the Hub knows apache-2.0, mit, cc-by-4.0, other ..."
+        )
 
 
-def _write_saes(folder: Path, run: RunFolder) -> None:
+def _write_saes(folder: Path, run: RunFolder, model: str) -> None:
     """Both architectures, without this machine's paths."""
     sae = ClassifSAE.load_from_disk(run.sae)
-    metadata = sae.cfg.metadata
-    metadata["model_name"] = public_name(metadata["model_name"] or "")
+    sae.cfg.metadata["model_name"] = model
     export_topk(sae, folder / TOPK_ID)
-    own = folder / SAE_ID
-    sae.save_model(own)
-    write_json(own / "cfg.json", dict(sorted(sae.cfg.to_dict().items())))  # SAELens' order is another every time
-    shutil.copyfile(run.sae / "runner_cfg.json", own / "runner_cfg.json")
-
-
-def _write_evaluations(folder: Path, run: RunFolder, concepts: list[dict[str, Any]]) -> None:
-    for file in sorted(run.evaluations(METHOD).glob("*.json")):
-        result = read_json(file)
-        metadata = result["sae_cfg_dict"].get("metadata", {})
-        metadata["model_name"] = public_name(metadata.get("model_name") or "")
-        encoder = result["eval_config"]["sentence_encoder"]
-        result["eval_config"]["sentence_encoder"] = public_name(encoder)
-        write_json(folder / METHOD / file.name, result)
-    write_json(folder / METHOD / "concepts.json", concepts)
-    for name in _COMPARISON:
-        if (run.folder / name).is_file():
-            shutil.copyfile(run.folder / name, folder / name)
-
-
-def _write_texts(file: Path, run: RunFolder, concepts: list[dict[str, Any]]) -> None:
-    texts = load_text_data(run.cfg.data, "test").texts
-    write_json(file, {str(own["index"]): [texts[row] for row in own["top_texts"]] for own in concepts})
-
-
-def sizes(folder: Path) -> list[tuple[str, int]]:
-    """Every file of a folder with its size in bytes, in order of their names."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in files]
+    sae.save_model(folder / SAE_ID)
+    write_json(folder / SAE_ID / "cfg.json", dict(sorted(sae.cfg.to_dict().items())))  # SAELens' order varies
+    shutil.copyfile(run.sae / "runner_cfg.json", folder / SAE_ID / "runner_cfg.json")

@@ -174,6 +174,9 @@ class RunFolder:
             shutil.rmtree(self.folder / path, ignore_errors=True)
         if built_on:
             self.summary.unlink(missing_ok=True)
+            shutil.rmtree(self.figures, ignore_errors=True)
+            for comparison in self.folder.glob("comparison.*"):
+                comparison.unlink()
         if built_on and result != "activations/test":
             shutil.rmtree(self.training, ignore_errors=True)
 

@@ -34,7 +34,7 @@ class SAEBenchConfig:
         prepend_bos: Whether texts begin with a special token.
         context_size: Tokens of a text.
         hook_head_index: None: the whole state.
-        normalize_activations: ``none``: the adapter does it.
+        normalize_activations: ``none``: nothing is left for them to do.
         model_from_pretrained_kwargs: Nothing special.
     """
 
@@ -75,7 +75,7 @@ class SAEBenchAdapter(nn.Module):
     def __init__(self, sae: SAE[Any], model_name: str | None = None) -> None:
         """
         Args:
-            sae: Any SAE of the residual stream.
+            sae: A ClassifSAE, or any SAE of one layer.
             model_name: Name of the language model. Default: the one in the SAE's metadata.
 
         Raises:

@@ -80,6 +80,8 @@ def explain_loading(folder: Path) -> Iterator[None]:
         ) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{folder / 'cfg.json'} is not valid JSON ({error}); {_AGAIN}") from error
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder / 'cfg.json'} is not that of an SAE ({type(error).__name__}: {error})") from error
     except SafetensorError as error:
         raise UserError(f"{folder / 'sae_weights.safetensors'} cannot be read ({error}); {_AGAIN}") from error
 

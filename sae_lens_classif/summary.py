@@ -48,5 +48,6 @@ def is_up_to_date(path: Path, method: str, settings: str) -> bool:
     """Whether a summary holds a method's numbers for these settings."""
     if not path.is_file():
         return False
-    entry = read_json(path)["methods"].get(method, {})
-    return bool(entry.get("settings_sha256") == settings)
+    summary = read_json(path)
+    entry = summary.get("methods", {}).get(method, {})
+    return bool(entry.get("settings_sha256") == settings) and "hub_names" in summary  # earlier versions noted none

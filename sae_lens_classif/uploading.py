@@ -42,7 +42,7 @@ def upload(folder: Path, repo_id: str, *, private: bool = False) -> str:
     api = HfApi()
     with _explain_refusal(repo_id):
         _check_repository(api, repo_id, private)
-        address = api.create_repo(repo_id, private=private, exist_ok=True)
+        address = api.create_repo(repo_id, private=private or None, exist_ok=True)
         saes: dict[str, SAE[Any] | Path | str] = {
             file.parent.name: file.parent for file in sorted(folder.glob("*/cfg.json"))
         }
@@ -51,6 +51,7 @@ def upload(folder: Path, repo_id: str, *, private: bool = False) -> str:
             repo_id=repo_id,
             folder_path=folder,
             ignore_patterns=[f"{name}/*" for name in saes],
+            delete_patterns=["evals/*", "figures/*"],  # what an earlier one had and this has not
             commit_message="Evaluations, figures and model card",
         )
     return str(address)
@@ -76,15 +77,17 @@ def _explain_refusal(repo_id: str) -> Iterator[None]:
     try:
         yield
     except (HfHubHTTPError, httpx2.HTTPError, RuntimeError) as error:
-        # huggingface_hub wraps what goes wrong while a large file is sent.
-        cause = error.__cause__ if isinstance(error, RuntimeError) else error
+        # huggingface_hub wraps what goes wrong while a large file is sent; over Xet it is a RuntimeError alone.
+        cause = error.__cause__ or error if type(error) is RuntimeError else error
         if isinstance(cause, HfHubHTTPError):
             raise UserError(f"the Hub refused {repo_id}: {_reason(cause)}") from error
-        if isinstance(cause, httpx2.HTTPError):
-            raise UserError(
-                f"the connection to the Hub broke off ({type(cause).__name__}); run the same command again"
-            ) from error
-        raise
+        raise UserError(
+            f"the upload broke off ({type(cause).__name__}: {cause}); run the same command again"
+        ) from error
+    except ValueError as error:
+        if "Invalid metadata" not in str(error):
+            raise
+        raise UserError(f"the Hub refuses the model card: {error}; is --license one that it knows?") from error
 
 
 def _reason(error: HfHubHTTPError) -> str:

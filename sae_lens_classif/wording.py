@@ -4,7 +4,7 @@ import html
 import re
 from collections.abc import Sequence
 
-_MARKS = re.compile(r"([\\`*_{}\[\]#])")
+_MARKS = re.compile(r"([\\`*_{}\[\]#~])")
 
 
 def bare_number(value: float | None, in_percent: bool) -> str:

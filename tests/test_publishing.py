@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from sae_lens_classif.store import ActivationStore
 from tests.conftest import CLASS_NAMES
 from tests.hub_repository import Repository
 from tests.hub_server import HubServer
-from tests.tiny_run import Tiny, assert_refused_at_once, cli, contents, make_tiny, snapshot
+from tests.tiny_run import Tiny, assert_refused_at_once, cli, contents, make_tiny, snapshot, write_csv
 
 # huggingface_hub sends large files so.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning")
@@ -62,6 +63,11 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
 
 def files_of(server: HubServer, name: str = REPO) -> dict[str, bytes]:
     return server.repositories["models", name].files
+
+
+def copied(run: Path, to: Path) -> Path:
+    shutil.copytree(run, to)
+    return to
 
 
 def card_of(readme: bytes) -> tuple[dict[str, object], str]:
@@ -108,10 +114,74 @@ def test_a_published_sae_is_a_guest_of_every_evaluation_with_its_own_concepts(ti
 
 
 def test_publishing_again_replaces_what_is_there(tiny: Tiny, hub: HubServer) -> None:
-    publish(tiny.run("run"), REPO)
+    publish(tiny.run("run"), REPO, with_texts=True)
+    files_of(hub)["figures/old.png"] = b"of an earlier version"
+    files_of(hub)["own/notes.md"] = b"of the owner"
     publish(tiny.run("run"), REPO, license="mit")
     metadata, _ = card_of(files_of(hub)["README.md"])
     assert metadata["license"] == "mit"
+    expected = {**contents(snapshot(tiny.run("run") / "hub")), "own/notes.md": b"of the owner"}
+    assert files_of(hub) == expected, "no texts are left, and nothing that the owner put there is gone"
+
+
+def test_texts_that_are_not_those_evaluated_are_not_published(tiny: Tiny, tmp_path: Path, test_data: TextData) -> None:
+    run = copied(tiny.run("run"), tmp_path / "run")
+    others = write_csv(tmp_path / "texts" / "test.csv", test_data.texts[::-1], test_data.labels.tolist()[::-1])
+    shutil.copy(tiny.folder / "texts" / "train.parquet", others)
+    settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    settings["data"]["source"] = str(others)
+    (run / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    publish(run, REPO, dry_run=True)
+    with pytest.raises(UserError, match="not those that were evaluated any more; publish without texts"):
+        publish(run, REPO, with_texts=True, dry_run=True)
+
+
+def test_results_of_another_training_are_not_published_as_this_one_s(demo_folder: Path, tmp_path: Path) -> None:
+    run = copied(demo_folder / "runs" / "demo", tmp_path / "run")
+    own = run / "evals" / "classifsae" / "causality.json"
+    result = json.loads(own.read_text(encoding="utf-8"))
+    result["eval_result_unstructured"]["settings_sha256"] = "of another training"
+    own.write_text(json.dumps(result), encoding="utf-8")
+    compared = json.loads((run / "comparison.json").read_text(encoding="utf-8"))
+    compared["methods"]["classifsae"]["estimates"]["recovery_accuracy"]["by_seed"] = [0.123]
+    (run / "comparison.json").write_text(json.dumps(compared), encoding="utf-8")
+    drawn = run / "figures" / "classifsae" / "made_from.json"
+    drawn.write_text(json.dumps({**json.loads(drawn.read_text()), "settings_sha256": "other"}), encoding="utf-8")
+    folder = Path(publish(run, REPO, dry_run=True))
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert "evals/classifsae/completeness.json" in names
+    assert not [name for name in names if "causality" in name or "comparison" in name or name.startswith("figures")]
+    _, text = card_of((folder / "README.md").read_bytes())
+    assert "other concept methods" not in text and "![" not in text
+
+
+def test_the_prompt_on_the_card_is_the_one_that_the_classifier_was_opened_with(tiny: Tiny) -> None:
+    """Its folder knows its own; the settings have the paper's, which was not asked for."""
+    _, text = card_of((Path(publish(tiny.run("run"), REPO, dry_run=True)) / "README.md").read_bytes())
+    assert r"| Prompt | `'{text}\n\nTopic:'` |" in text and "OPTIONS" not in text
+    assert "`<|0|>`".replace("|", r"\|") in text
+
+
+@pytest.mark.parametrize("license", ["", "Apache 2.0", "mit\nlicense: x"])
+def test_a_licence_that_the_hub_cannot_know_is_refused(tiny: Tiny, license: str) -> None:
+    with pytest.raises(UserError, match=r"no identifier of a licence; the Hub knows apache-2\.0"):
+        publish(tiny.run("run"), REPO, license=license, dry_run=True)
+
+
+def test_names_of_the_hub_are_linked_and_local_ones_are_not_told(tiny: Tiny, tmp_path: Path) -> None:
+    run = copied(tiny.run("run"), tmp_path / "run")
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    assert summary["hub_names"] == {"model": None, "base_model": None, "data": None}
+    metadata, text = card_of((Path(publish(run, REPO, dry_run=True)) / "README.md").read_bytes())
+    assert "base_model" not in metadata and "datasets" not in metadata and "local texts" in text
+    summary["hub_names"] = {"model": "bank/classifier", "base_model": None, "data": "bank/letters"}
+    (run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    folder = Path(publish(run, REPO, dry_run=True))
+    metadata, text = card_of((folder / "README.md").read_bytes())
+    assert metadata["base_model"] == "bank/classifier" and metadata["datasets"] == ["bank/letters"]
+    assert "**bank/classifier**" in text and "**bank/letters**" in text
+    for name in ("classifsae", "topk"):
+        assert json.loads((folder / name / "cfg.json").read_text())["metadata"]["model_name"] == "bank/classifier"
 
 
 @pytest.mark.parametrize("with_texts", [False, True])
@@ -132,14 +202,28 @@ def test_texts_are_published_only_when_asked_and_the_card_says_so(
         assert top[str(concept["index"])] == [test_data.texts[row] for row in concept["top_texts"]]
 
 
-def test_nothing_published_names_this_machine_or_the_token(tiny: Tiny, hub: HubServer, tmp_path: Path) -> None:
-    ended = cli("publish", tiny.run("run"), REPO)
+@pytest.mark.parametrize("which", ["tiny", "demo"])
+def test_nothing_published_names_this_machine_or_the_token(
+    which: str, tiny: Tiny, demo_folder: Path, hub: HubServer, classifier_folder: Path, tmp_path: Path
+) -> None:
+    run = copied(tiny.run("run") if which == "tiny" else demo_folder / "runs" / "demo", tmp_path / "alice" / "secret")
+    compared = json.loads((run / "comparison.json").read_text(encoding="utf-8")) if which == "demo" else None
+    if compared is not None:  # a method that failed, and a guest
+        failed = f"seed 0: failed: FileNotFoundError: {tmp_path}/alice/model.bin"
+        compared["methods"]["ica"]["notes"].append(failed)
+        guest = {**compared["methods"]["topk_sae"], "name": "sae_alice-sae", "title": "topk SAE alice-sae + probe"}
+        compared["methods"]["sae_alice-sae"] = guest
+        (run / "comparison.json").write_text(json.dumps(compared), encoding="utf-8")
+        (run / "comparison.md").write_text(failed, encoding="utf-8")
+    ended = cli("publish", run, REPO)
     assert ended.code == 0, ended.stderr
     everything = b"\n".join(files_of(hub).values())
-    for secret in (str(tiny.folder), str(tiny.folder.parent), str(Path.home()) + "/", TOKEN):
-        assert secret.encode() not in everything
+    secrets = (tiny.folder, classifier_folder, tmp_path, classifier_folder.parents[1], Path.home())
+    for secret in (*map(str, secrets), classifier_folder.parent.name, "alice", "secret", TOKEN):
+        assert secret.encode() not in everything, secret
     assert TOKEN not in ended.stdout + ended.stderr
     assert REPO in ended.stdout and "from_pretrained" in ended.stdout
+    assert (b"ICA: seed 0: failed\n" in files_of(hub)["README.md"]) == (which == "demo")
 
 
 def test_the_card_of_a_whole_run_tells_what_a_stranger_needs(demo_folder: Path) -> None:
@@ -276,13 +360,24 @@ def test_a_run_without_sae_or_evaluation_is_refused(tiny: Tiny, tmp_path: Path) 
     assert not (tiny.run("begun") / "hub").exists()
 
 
+def test_a_file_in_the_place_of_the_folder_is_named(tiny: Tiny, tmp_path: Path) -> None:
+    run = copied(tiny.run("run"), tmp_path / "run")
+    shutil.rmtree(run / "hub", ignore_errors=True)
+    (run / "hub").write_text("mine", encoding="utf-8")
+    assert_refused_at_once(cli("publish", run, REPO, "--dry-run"), str(run / "hub"), "is a file")
+    assert (run / "hub").read_text(encoding="utf-8") == "mine"
+
+
+def test_who_writes_run_as_an_option_is_told_how_it_is_written(tiny: Tiny) -> None:
+    assert_refused_at_once(cli("publish", "--run", tiny.run("run"), REPO), "without --run", "publish RUN")
+
+
 def test_words_and_names_cannot_change_the_card(tiny: Tiny, tmp_path: Path) -> None:
     run = tiny.run("run")
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     summary["class_names"][0] = "<script>alert(1)</script>"
     summary["methods"]["classifsae"]["concepts"][0]["key_words"] = ["a|b", "**bold**", "<img src=x>", "[x](y)"]
-    changed = tmp_path / "changed"
-    subprocess.run(["cp", "-r", str(run), str(changed)], check=True)
+    changed = copied(run, tmp_path / "changed")
     (changed / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     folder = Path(publish(changed, REPO, dry_run=True))
     _, text = card_of((folder / "README.md").read_bytes())
