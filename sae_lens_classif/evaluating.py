@@ -22,7 +22,7 @@ from sae_lens_classif.evals.topic_coherence import topic_coherence
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.interventions import InterventionLogits, run_interventions
 from sae_lens_classif.methods.base import ConceptMethod
-from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
+from sae_lens_classif.methods.classif_sae import as_concept_method
 from sae_lens_classif.sae import ClassifSAE
 from sae_lens_classif.store import ActivationStore
 
@@ -102,8 +102,7 @@ def evaluate(
         UserError: If store, texts, model and SAE do not belong together.
     """
     cfg = cfg or EvaluateConfig()
-    if isinstance(method, ClassifSAE):
-        method = ClassifSAEConcepts(method)
+    method = as_concept_method(method)
     check_belong_together(method.autoencoder(), classifier, store, data)
     hidden = store.read("hidden").float()
     measured = _Measured(method, hidden, store, data, cfg, dict(known or {}))

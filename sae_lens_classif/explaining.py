@@ -12,7 +12,7 @@ from sae_lens_classif.hooks.caching import states_of_texts
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.interventions import InterventionLogits, run_interventions
 from sae_lens_classif.methods.base import ConceptMethod
-from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
+from sae_lens_classif.methods.classif_sae import as_concept_method
 from sae_lens_classif.sae import ClassifSAE
 
 _WORD = re.compile(r"\S+")
@@ -112,8 +112,7 @@ def explain(
     spans = [match.span() for match in _WORD.finditer(text)]
     if not spans:
         raise UserError("the text to be explained has no word; give one with at least one")
-    if isinstance(method, ClassifSAE):
-        method = ClassifSAEConcepts(method)
+    method = as_concept_method(method)
     states = states_of_texts(classifier, [text, *_without_each(text, spans)], _BATCH_TOKENS)
     with torch.no_grad():
         concepts = method.encode(states.hidden).float()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _SECONDS = 5.0
-_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 @functools.cache

@@ -23,7 +23,7 @@ from sae_lens_classif.data import TextData, load_text_data
 from sae_lens_classif.evals.embeddings import embed_texts
 from sae_lens_classif.hooks.caching import states_of_texts
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.hub import hub_is_reachable
+from sae_lens_classif.hub import hub_is_reachable, hub_name
 from tests.conftest import CLASS_NAMES
 from tests.hub_client import Job, Outcome
 from tests.hub_repository import BAD_TOKEN, GATED
@@ -281,6 +281,21 @@ def test_without_the_hub_a_cached_data_set_is_not_called_missing_where_the_split
 def test_loading_by_name_asks_no_other_machine_but_what_the_library_datasets_asks(online: Process) -> None:
     hosts = {urlsplit(f"//{request.target.split('//')[-1]}").hostname for request in online.refused}
     assert hosts <= {"datasets-server.127.0.0.1", "s3.amazonaws.com"}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("someone/model", "someone/model"), ("some.one/a-model_2", "some.one/a-model_2"), ("models/mine", None),
+        ("../b", None), ("gpt2", None), ("a/b/c", None), ("/a/b", None), ("./b", None), ("", None), (None, None),
+    ],
+)  # fmt: skip
+def test_a_name_is_the_hub_s_where_no_local_folder_has_it(
+    name: str | None, expected: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert hub_name(name) == expected
 
 
 @pytest.fixture

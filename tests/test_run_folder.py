@@ -116,6 +116,28 @@ def test_overwrite_drops_what_the_changed_setting_concerns_and_what_builds_on_it
     assert not run.summary.exists()
 
 
+def test_overwrite_drops_what_shows_the_results_that_go(tmp_path: Path) -> None:
+    run = made(tmp_path, RunConfig())
+    shown = [
+        run.summary,
+        run.figures / "ablation.png",
+        *(tmp_path / f"comparison.{end}" for end in ("json", "md", "tex")),
+    ]
+    for file in shown:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("of the first settings", encoding="utf-8")
+    RunFolder(tmp_path, replace(RunConfig(), train=TrainConfig(seed=1)), overwrite=True).claim()
+    assert [file for file in shown if file.exists()] == []
+
+
+def test_a_run_is_opened_with_its_own_settings(tmp_path: Path) -> None:
+    cfg = replace(RunConfig(), train=TrainConfig(seed=7))
+    made(tmp_path / "run", cfg, ())
+    assert RunFolder.open(tmp_path / "run").cfg == cfg
+    with pytest.raises(UserError, match=r"nothing is no run folder \(it has no config\.yaml\)"):
+        RunFolder.open(tmp_path / "nothing")
+
+
 def test_overwrite_also_drops_a_training_that_was_killed(tmp_path: Path) -> None:
     run = made(tmp_path, RunConfig(), ["classifier", *STATES])
     run.training.mkdir(parents=True)

@@ -51,6 +51,11 @@ class ClassifSAEConcepts(ConceptMethod, name="classifsae"):
         return self.classif_sae.cfg.n_concepts
 
 
+def as_concept_method(method: ConceptMethod | ClassifSAE) -> ConceptMethod:
+    """A concept method as it is, a ClassifSAE as the method of its own concepts."""
+    return ClassifSAEConcepts(method) if isinstance(method, ClassifSAE) else method
+
+
 def train_sae(task: FitTask) -> ClassifSAE:
     """Train a ClassifSAE with a task's settings and give its inference form."""
     settings = replace(task.sae, n_concepts=task.n_concepts)
