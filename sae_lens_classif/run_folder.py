@@ -175,8 +175,8 @@ class RunFolder:
         if built_on:
             self.summary.unlink(missing_ok=True)
             shutil.rmtree(self.figures, ignore_errors=True)
-            for comparison in self.folder.glob("comparison.*"):
-                comparison.unlink()
+            for shown in (*self.folder.glob("comparison.*"), *self.folder.glob("transfer/*/transfer.*")):
+                shown.unlink()
         if built_on and result != "activations/test":
             shutil.rmtree(self.training, ignore_errors=True)
 

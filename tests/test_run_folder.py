@@ -124,7 +124,7 @@ def test_overwrite_drops_what_shows_the_results_that_go(tmp_path: Path) -> None:
         *(tmp_path / f"comparison.{end}" for end in ("json", "md", "tex")),
     ]
     for file in shown:
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("of the first settings", encoding="utf-8")
     RunFolder(tmp_path, replace(RunConfig(), train=TrainConfig(seed=1)), overwrite=True).claim()
     assert [file for file in shown if file.exists()] == []
