@@ -1,0 +1,89 @@
+"""What each concept does to the decisions, class by class, and which mistakes it leads the model to."""
+
+from dataclasses import dataclass
+
+import torch
+
+from sae_lens_classif.evals.completeness import FIRES
+from sae_lens_classif.hooks.interventions import InterventionLogits
+
+
+@dataclass(frozen=True)
+class MisledText:
+    """A wrong decision and a concept behind it.
+
+    Attributes:
+        row: Number of the text.
+        concept: The concept whose removal takes most from the wrong class in favour of the right one.
+        push: Probability of the wrong class less that of the right one, with the concept less without it; -2..2.
+        is_righted: Whether the class would be the right one without the concept.
+    """
+
+    row: int
+    concept: int
+    push: float
+    is_righted: bool
+
+
+@dataclass(frozen=True)
+class ConceptEffects:
+    """Of n concepts on the decisions about N texts and C classes.
+
+    Attributes:
+        by_class: float32 (n, C), mean change of each class's probability that a concept brings about where it is
+            active; 0 for one that is active nowhere.
+        rate_on_wrong: float32 (n,), share of the wrongly decided texts on which it fires.
+        rate_on_right: float32 (n,), share of the rightly decided texts on which it fires.
+        misled: Wrong decisions with the concept that pushes most towards them, the strongest push first; only those
+            where removing it takes something from the wrong class.
+    """
+
+    by_class: torch.Tensor
+    rate_on_wrong: torch.Tensor
+    rate_on_right: torch.Tensor
+    misled: tuple[MisledText, ...]
+
+
+def concept_effects(
+    concepts: torch.Tensor, logits: InterventionLogits, predicted: torch.Tensor, labels: torch.Tensor
+) -> ConceptEffects:
+    """Effects of each concept, from the interventions that the evaluation of causality makes.
+
+    Args:
+        concepts: float32 (N, n), activations.
+        logits: Of the bottleneck and without each active concept, for the same texts.
+        predicted: int64 (N,), classes that the model predicts.
+        labels: int64 (N,), gold labels.
+    """
+    change = logits.bottleneck.softmax(dim=1)[logits.pair_text] - logits.pair.softmax(dim=1)
+    n_concepts, n_classes = concepts.shape[1], change.shape[1]
+    total = torch.zeros(n_concepts, n_classes).index_add_(0, logits.pair_concept, change)
+    counts = torch.bincount(logits.pair_concept, minlength=n_concepts)
+    is_wrong, fires = predicted != labels, (concepts.abs() > FIRES).float()
+    return ConceptEffects(
+        by_class=total / counts.clamp(min=1)[:, None],
+        rate_on_wrong=_mean(fires[is_wrong]),
+        rate_on_right=_mean(fires[~is_wrong]),
+        misled=_misled(change, logits, predicted, labels),
+    )
+
+
+def _mean(fires: torch.Tensor) -> torch.Tensor:
+    return fires.sum(dim=0) / max(len(fires), 1)
+
+
+def _misled(
+    change: torch.Tensor, logits: InterventionLogits, predicted: torch.Tensor, labels: torch.Tensor
+) -> tuple[MisledText, ...]:
+    text = logits.pair_text
+    pair = torch.arange(len(text))
+    push = change[pair, predicted[text]] - change[pair, labels[text]]
+    righted = logits.pair.argmax(dim=1) == labels[text]
+    wrong = (predicted[text] != labels[text]) & (push > 0)
+    strongest: dict[int, MisledText] = {}
+    for number in wrong.nonzero()[:, 0][push[wrong].argsort(descending=True, stable=True)].tolist():
+        row = int(text[number])
+        if row not in strongest:
+            concept = int(logits.pair_concept[number])
+            strongest[row] = MisledText(row, concept, float(push[number]), bool(righted[number]))
+    return tuple(strongest.values())
