@@ -15,6 +15,7 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.hub import hub_is_reachable
 
 _OURS = "classifsae/cfg.json"
+_EMPTY = {".gitattributes", "README.md"}  # what the Hub's own page for a new repository puts there
 
 
 def upload(folder: Path, repo_id: str, *, private: bool = False) -> str:
@@ -63,7 +64,7 @@ def _check_repository(api: HfApi, repo_id: str, private: bool) -> None:
     except RepositoryNotFoundError:
         return
     names = {sibling.rfilename for sibling in info.siblings or ()}
-    if "README.md" in names and _OURS not in names:
+    if names - _EMPTY and _OURS not in names:
         raise UserError(
             f"{repo_id} is there already and holds something else (no {_OURS}); its README.md would be replaced: "
             "give another name"

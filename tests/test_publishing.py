@@ -316,10 +316,19 @@ def test_a_connection_that_breaks_off_is_told_and_the_next_attempt_ends_it(
 def test_what_the_hub_refuses_is_told_with_what_to_do(
     tiny: Tiny, hub: HubServer, monkeypatch: pytest.MonkeyPatch, repo: str, token: str, words: tuple[str, ...]
 ) -> None:
-    hub.repositories["models", "someone/taken"] = Repository("someone/taken", {"README.md": b"# Mine"})
+    taken = {"README.md": b"# Mine", "model.safetensors": b"mine"}
+    hub.repositories["models", "someone/taken"] = Repository("someone/taken", taken)
     monkeypatch.setenv("HF_TOKEN", token)
     assert_refused_at_once(cli("publish", tiny.run("run"), repo), *words)
-    assert files_of(hub, "someone/taken") == {"README.md": b"# Mine"}
+    assert files_of(hub, "someone/taken") == taken
+
+
+def test_a_repository_made_on_the_hub_s_own_page_is_filled(tiny: Tiny, hub: HubServer) -> None:
+    new = {".gitattributes": b"*.safetensors filter=lfs", "README.md": b"---\nlicense: mit\n---\n"}
+    hub.repositories["models", REPO] = Repository(REPO, new)
+    publish(tiny.run("run"), REPO)
+    expected = {**contents(snapshot(tiny.run("run") / "hub")), ".gitattributes": new[".gitattributes"]}
+    assert files_of(hub) == expected
 
 
 def test_a_public_repository_is_not_taken_for_a_private_one(tiny: Tiny, hub: HubServer) -> None:
