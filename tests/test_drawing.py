@@ -8,11 +8,10 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from sae_lens_classif.data import TextData
 from sae_lens_classif.methods.base import METHOD_CLASSES
-from tests.tiny_run import Snapshot, Tiny, cli, contents, make_tiny, snapshot
+from tests.tiny_run import Snapshot, Tiny, assert_refused_at_once, change_sae, cli, contents, make_tiny, snapshot
 
 _OF_ALL = ("activation_rates", "sentence_sim", "ablation")
 _OF_A_METHOD = ("concept_map", "word_clouds", *_OF_ALL)
@@ -112,10 +111,7 @@ def test_another_sae_is_drawn_anew(tiny: Tiny, drawn: Path) -> None:
 def test_weights_that_were_changed_by_hand_are_drawn_anew(tiny: Tiny, drawn: Path) -> None:
     run = _copy(tiny, drawn, "by_hand")
     before = snapshot(run, *_FIGURES)
-    path = run / "saes" / "classifsae" / "sae_weights.safetensors"
-    weights = load_file(path)
-    weights["W_enc"][:, 0] *= -1
-    save_file(weights, path)
+    change_sae(run, lambda sae: sae.W_enc[:, 0].neg_())
     tiny.command("evaluate", "by_hand", *_DRAWN, *_ALL)
     changed = _changed(before, snapshot(run, *_FIGURES))
     assert {"classifsae/concept_map", "classifsae/activation_rates"} <= changed
@@ -162,22 +158,15 @@ def test_no_figure_of_an_sae_that_is_gone_is_left(tiny: Tiny, drawn: Path) -> No
 
 def test_concepts_that_never_fire_are_drawn_too(tiny: Tiny) -> None:
     run = _copy(tiny, tiny.run("plain"), "silent")
-    path = run / "saes" / "classifsae" / "sae_weights.safetensors"
-    weights = load_file(path)
-    weights["b_enc"][:6] = -1e6
-    save_file(weights, path)
+    change_sae(run, lambda sae: sae.b_enc[:6].fill_(-1e6))
     tiny.command("evaluate", "silent", *_DRAWN, *_ALL)
     assert _names(run) == _expected("classifsae")
 
 
-def test_an_sae_of_nan_is_told_and_draws_nothing(tiny: Tiny) -> None:
+def test_an_sae_of_nan_is_refused_and_draws_nothing(tiny: Tiny) -> None:
     run = _copy(tiny, tiny.run("plain"), "nan")
-    path = run / "saes" / "classifsae" / "sae_weights.safetensors"
-    weights = load_file(path)
-    weights["b_enc"][0] = torch.nan
-    save_file(weights, path)
-    shown = tiny.command("evaluate", "nan", *_DRAWN, *_ALL)
-    assert "not all finite" in " ".join(shown.split())
+    change_sae(run, lambda sae: sae.b_enc[0].fill_(torch.nan))
+    assert_refused_at_once(tiny.ended("evaluate", "nan", *_DRAWN, *_ALL), "b_enc is not finite")
     assert _names(run) == set()
 
 

@@ -22,7 +22,7 @@ import pytest
 import torch
 import yaml
 from matplotlib.figure import Figure
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from sae_lens_classif import caching
 from sae_lens_classif.cli import parse
@@ -36,7 +36,17 @@ from sae_lens_classif.run_folder import RunFolder
 from sae_lens_classif.store import ActivationStore, RowSplit
 from sae_lens_classif.store_writer import StoreWriter
 from sae_lens_classif.sweep_step import cell_config, sweep_step
-from tests.tiny_run import Snapshot, Tiny, assert_refused_at_once, cli, contents, make_tiny, snapshot, write_csv
+from tests.tiny_run import (
+    Snapshot,
+    Tiny,
+    assert_refused_at_once,
+    change_sae,
+    cli,
+    contents,
+    make_tiny,
+    snapshot,
+    write_csv,
+)
 
 _KILLS = int(os.environ.get("KILLS", "3"))
 _PATIENCE = 180.0  # seconds that a process may take on a busy machine
@@ -479,10 +489,7 @@ def test_a_cell_in_which_no_concept_ever_fires_is_a_row_without_effects(tiny: Ti
     run = tiny.run("silent")
     shutil.copytree(swept.run, run)
     silenced = run / "sweep" / _rows(run)[0]["folders"][0]
-    path = silenced / "saes" / "classifsae" / "sae_weights.safetensors"
-    weights = load_file(path)
-    weights["b_enc"][:6] = -1e6
-    save_file(weights, path)
+    change_sae(silenced, lambda sae: sae.b_enc[:6].fill_(-1e6))
     tiny.command("sweep", "silent", *_GAMMA_AND_SEED)
     row, other = _rows(run)
     assert row["max_activation_rate"]["by_seed"][0] == 0.0

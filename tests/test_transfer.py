@@ -19,7 +19,7 @@ from sae_lens_classif.evals.embeddings import embed_texts
 from sae_lens_classif.hooks.caching import states_of_texts
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hub import hub_is_reachable
-from tests.tiny_run import Ended, Snapshot, Tiny, cli, contents, make_tiny, snapshot, write_csv
+from tests.tiny_run import Ended, Snapshot, Tiny, change_sae, cli, contents, make_tiny, snapshot, write_csv
 
 _K, _N = 4, 6  # of the tiny SAE
 _ALL = ("--evaluate.evals", "[completeness, causality, interpretability]")
@@ -337,10 +337,7 @@ def test_a_folder_s_name_may_hold_any_character(trained: Trained, moved: Moved, 
 def test_concepts_that_never_fire_there_have_no_effect_there(trained: Trained, moved: Moved) -> None:
     run = trained.tiny.run("silent")
     shutil.copytree(trained.run, run, ignore=shutil.ignore_patterns("transfer"))
-    path = run / "saes" / "classifsae" / "sae_weights.safetensors"
-    weights = load_file(path)
-    weights["b_enc"][:_N] = -1e6
-    save_file(weights, path)
+    change_sae(run, lambda sae: sae.b_enc[:_N].fill_(-1e6))
     found = _transfer(run, trained.other / "set")
     assert found.result["rates_there"] == [0.0] * _N
     assert found.result["there"]["conditional_tvd"] is None

@@ -3,16 +3,18 @@
 import contextlib
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import datasets
+import torch
 import yaml
 
 from sae_lens_classif.cli import main
 from sae_lens_classif.data import TextData
+from sae_lens_classif.sae import ClassifSAE
 
 
 class Ended(NamedTuple):
@@ -103,6 +105,15 @@ def write_csv(
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([columns, *zip(texts, labels, strict=True)])
     return path.parent
+
+
+def change_sae(run: Path, change: Callable[[ClassifSAE], object]) -> None:
+    """Change a run's trained SAE by hand, and save it as its owner would: with its new checksum."""
+    folder = run / "saes" / "classifsae"
+    sae = ClassifSAE.load_from_disk(folder)
+    with torch.no_grad():
+        change(sae)
+    sae.save_model(folder)
 
 
 def snapshot(folder: Path, *patterns: str) -> Snapshot:
