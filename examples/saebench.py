@@ -33,7 +33,7 @@ lm = load_causal_lm(own, torch.float32)
 model = to_hooked_transformer(lm, model_context(lm), torch.device("cpu"))
 tokenizer = load_tokenizer(own)
 tokenizer.bos_token = tokenizer.pad_token = tokenizer.eos_token  # SAEBench asks for all three
-model.set_tokenizer(tokenizer)  # type: ignore[no-untyped-call]
+model.set_tokenizer(tokenizer)  # type: ignore[no-untyped-call]  # it has no annotations
 HookedTransformer.from_pretrained_no_processing = lambda *_, **__: model  # type: ignore[method-assign]  # it knows names
 
 name = "my_classifier"

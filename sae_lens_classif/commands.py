@@ -73,7 +73,7 @@ def transfer(run: RunFolder, other: str) -> None:
 def publish(folder: Path, repo_id: str, *, dry_run: bool, **choices: Any) -> None:
     """Publish a run's ClassifSAE, and show what was published and how it is loaded."""
     address = publishing.publish(folder, repo_id, dry_run=dry_run, **choices)
-    show_publication(Console(), sizes(folder / "hub"), address, repo_id, dry_run)
+    show_publication(Console(), sizes(RunFolder.open(folder).hub), address, repo_id, dry_run)
 
 
 def explain(folder: Path, text: str, page: Path | None) -> None:

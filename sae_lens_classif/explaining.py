@@ -66,7 +66,12 @@ class Explanation:
     @property
     def predicted(self) -> int:
         """Number of the class that the model predicts."""
-        return max(range(len(self.probabilities)), key=self.probabilities.__getitem__)
+        return _most_probable(self.probabilities)
+
+    @property
+    def class_through_concepts(self) -> int:
+        """Number of the class that is predicted through the concepts alone."""
+        return _most_probable(self.through_concepts)
 
     def driving_words(self, concept: ActiveConcept) -> tuple[str, ...]:
         """Words that add to a concept's activation at least a twelfth of what the strongest adds, strongest first."""
@@ -76,12 +81,16 @@ class Explanation:
 
     def class_without(self, concept: ActiveConcept) -> int:
         """Number of the class that is predicted through the other concepts."""
-        return max(range(len(self.class_names)), key=concept.probabilities_without.__getitem__)
+        return _most_probable(concept.probabilities_without)
 
     def _repr_html_(self) -> str:
         from sae_lens_classif.explanation_html import to_html
 
         return to_html(self)
+
+
+def _most_probable(probabilities: Sequence[float]) -> int:
+    return max(range(len(probabilities)), key=probabilities.__getitem__)
 
 
 def explain(

@@ -19,11 +19,9 @@ def to_html(explanation: Explanation) -> str:
     Args:
         explanation: What is shown.
     """
-    through = explanation.through_concepts
     return _template("explanation.html").render(
         explanation=explanation,
         predicted=explanation.class_names[explanation.predicted],
-        through=max(range(len(through)), key=through.__getitem__),
         percent=lambda value: number(value, True),
         points=points,
         shades=_shades,

@@ -8,7 +8,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from sae_lens_classif.config import RunConfig
 from sae_lens_classif.headlines import FLOOR, HEADLINES
-from sae_lens_classif.published_results import LOCAL_MODEL, LOCAL_TEXTS
+from sae_lens_classif.published_results import LOCAL_MODEL, LOCAL_TEXTS, TEXTS_FILE
 from sae_lens_classif.wording import bare_number, markdown_row, markdown_text, number
 
 SAE_ID, TOPK_ID = "classifsae", "topk"
@@ -230,6 +230,6 @@ def _limits(facts: CardFacts) -> Iterator[str]:
     yield "- Another seed finds other concepts; the intervals above do not hold that spread."
     yield "- This is an explanation to be checked, not a proof that the classifier is fair, safe or right."
     if facts.with_texts:
-        yield "- The texts that activate each concept most are in `evals/top_texts.json`, published on purpose."
+        yield f"- The texts that activate each concept most are in `evals/{TEXTS_FILE}`, published on purpose."
     else:
         yield "- No texts are published here; the key words are single words of them."

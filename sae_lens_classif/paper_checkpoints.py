@@ -41,8 +41,7 @@ def paper_disk_loader(
     folder = Path(path)
     with explain_loading(folder):
         content = json.loads((folder / SAE_CFG_FILENAME).read_text(encoding="utf-8"))
-    cfg = {**_converted(content, str(folder)), "device": device, **(cfg_overrides or {})}
-    with explain_loading(folder):
+        cfg = {**_converted(content, str(folder)), "device": device, **(cfg_overrides or {})}
         weights = load_safetensors_weights(folder / SAE_WEIGHTS_FILENAME, device, cfg["dtype"])
     return cfg, weights
 

@@ -60,14 +60,13 @@ def publish(
     _check(repo_id, license)
     files = RunFolder.open(run)
     folder_is_writable(files.folder)
-    published = files.folder / "hub"
-    if published.is_file():
-        raise UserError(f"{published} is a file; what is published is written there: move it away")
-    with new_folder(published) as temporary:
+    if files.hub.is_file():
+        raise UserError(f"{files.hub} is a file; what is published is written there: move it away")
+    with new_folder(files.hub) as temporary:
         write_repository(temporary, files, repo_id, license=license, with_texts=with_texts)
     if dry_run:
-        return str(published)
-    return upload(published, repo_id, private=private)
+        return str(files.hub)
+    return upload(files.hub, repo_id, private=private)
 
 
 def write_repository(folder: Path, run: RunFolder, repo_id: str, *, license: str | None, with_texts: bool) -> None:

@@ -117,6 +117,11 @@ class RunFolder:
         return self.folder / "figures"
 
     @property
+    def hub(self) -> Path:
+        """What is put on the Hugging Face Hub."""
+        return self.folder / "hub"
+
+    @property
     def summary(self) -> Path:
         """Headline numbers of every method."""
         return self.folder / "summary.json"

@@ -121,7 +121,7 @@ class SAEBenchAdapter(nn.Module):
     @property
     def b_enc(self) -> torch.Tensor:
         """Float (d_sae,)."""
-        bias: torch.Tensor = self.sae.b_enc  # type: ignore[assignment]
+        bias: torch.Tensor = self.sae.b_enc  # type: ignore[assignment]  # SAELens declares it in subclasses alone
         return bias
 
     @property

@@ -18,6 +18,9 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import pytest
+from huggingface_hub import constants
+
 from tests.hub_repository import (
     LFS_SUFFIXES,
     NO_ENTRY,
@@ -88,6 +91,17 @@ class HubServer:
             **proxies, **{name.lower(): value for name, value in proxies.items()},
             "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "HF_ENDPOINT": self.endpoint, "HF_HOME": str(home),
         }  # fmt: skip
+
+    def stand_in(self, patch: pytest.MonkeyPatch, cache: Path) -> None:
+        """Put this server in the Hub's place in this process, with a cache of its own."""
+        patch.setattr(constants, "ENDPOINT", self.endpoint)
+        patch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", self.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        patch.setattr(constants, "HF_HUB_OFFLINE", False)
+        patch.setenv("HF_ENDPOINT", self.endpoint)
 
     def __enter__(self) -> Self:
         self._thread.start()

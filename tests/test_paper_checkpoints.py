@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from huggingface_hub import constants
 from sae_lens import SAE
 from safetensors.torch import save_file
 
@@ -79,11 +78,7 @@ def test_a_checkpoint_on_the_hub_loads_by_its_name(tmp_path: Path, monkeypatch: 
     with HubServer(tmp_path / "hub") as server:
         files = {f"final/{path.name}": path.read_bytes() for path in folder.iterdir()}
         server.repositories["models", "someone/paper"] = Repository("someone/paper", files)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        )
-        monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        server.stand_in(monkeypatch, tmp_path / "cache")
         sae: SAE[Any] = SAE.from_pretrained("someone/paper", "final", converter=paper_huggingface_loader)
     assert torch.equal(sae.W_dec, weights()["W_dec"])
 
