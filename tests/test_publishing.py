@@ -271,11 +271,14 @@ def test_the_example_publishes_the_card_s_snippet_loads_and_topk_does_without_th
         snippet = card_of(files_of(server)["README.md"])[1].split("```python\n")[1].split("```")[0]
         before = "import torch; hidden_states = torch.load('hidden.pt')"
         python("-c", f"{before}\n{snippet}\ntorch.save((concepts, logits), 'out.pt')")
-        python(
+        missing = python(
             "-c",
             "import sys, torch; sys.modules['sae_lens_classif'] = None\nfrom sae_lens import SAE\n"
-            f"torch.save(SAE.from_pretrained('{REPO}', 'topk').encode(torch.load('hidden.pt')), 'topk.pt')",
+            f"torch.save(SAE.from_pretrained('{REPO}', 'topk').encode(torch.load('hidden.pt')), 'topk.pt')\n"
+            f"try: SAE.from_pretrained('{REPO}', 'classifsae')\n"
+            "except KeyError as error: print(error)",
         )
+    assert missing == "'classifsae'\n", "SAELens' own words, of which the card and the README warn"
     concepts, logits = torch.load(tmp_path / "out.pt")
     z = own.encode(hidden)
     assert torch.equal(concepts, z[:, : own.cfg.n_concepts]) and torch.equal(logits, own.classify(z))

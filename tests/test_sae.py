@@ -167,6 +167,10 @@ def test_it_can_be_hung_into_a_hooked_sae_transformer(folder: Path) -> None:
     torch.testing.assert_close(z, sae.encode(plain[hook]))
     expected = model.run_with_hooks(tokens, fwd_hooks=[(hook, lambda state, hook: sae(state))])
     torch.testing.assert_close(logits, expected)
+    model.add_sae(sae)
+    torch.testing.assert_close(model(tokens), expected)
+    model.reset_saes()
+    assert torch.equal(model(tokens), model.run_with_hooks(tokens))
 
 
 # transformer_lens' bridge is made of deprecated parts of its own.
