@@ -7,7 +7,7 @@ SMOKE := --finetune.epochs 3 --finetune.lr 2e-3 --data.max_train_texts 1500 --da
 
 .PHONY: demo test lint smoke check bench clean
 
-demo: $(VENV)/.demo  ## The whole job on BBC news: about five minutes on two cores.
+demo: $(VENV)/.demo  ## The whole job on BBC news: five to ten minutes on two cores.
 	$(BIN)/sae-lens-classif demo
 
 test: $(VENV)/.dev  ## The test suite.
