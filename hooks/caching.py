@@ -27,9 +27,28 @@ def states_of_texts(
     Returns:
         hidden float32 (n, d_model) and logits float32 (n, C), in the order of the texts.
     """
-    prompts = classifier.prompts(texts)
-    hidden = torch.empty(len(texts), classifier.d_model)
-    logits = torch.empty(len(texts), len(classifier.class_names))
+    return states_of_prompts(classifier, classifier.prompts(texts), max_batch_tokens, progress)
+
+
+def states_of_prompts(
+    classifier: TextClassifier,
+    prompts: list[list[int]],
+    max_batch_tokens: int,
+    progress: "tqdm[Any] | None" = None,
+) -> StatesAndLogits:
+    """The same for token ids.
+
+    Args:
+        classifier: The model.
+        prompts: Token ids of n prompts, without padding.
+        max_batch_tokens: Tokens, padding included, of one forward pass.
+        progress: Advanced by one a prompt.
+
+    Returns:
+        hidden float32 (n, d_model) and logits float32 (n, C), in the order of the prompts.
+    """
+    hidden = torch.empty(len(prompts), classifier.d_model)
+    logits = torch.empty(len(prompts), len(classifier.class_names))
     for rows in batches_by_length([len(ids) for ids in prompts], max_batch_tokens):
         hidden[rows], logits[rows] = classifier.states_and_logits([prompts[row] for row in rows])
         if progress is not None:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from sae_lens_classif.methods.sae_probe import SAEProbeConcepts
     from sae_lens_classif.paper_checkpoints import paper_disk_loader, paper_huggingface_loader
     from sae_lens_classif.publishing import publish
+    from sae_lens_classif.report.writing import write_report
     from sae_lens_classif.sae import ClassifSAE, ClassifSAEConfig
     from sae_lens_classif.saebench import SAEBenchAdapter
     from sae_lens_classif.store import ActivationStore
@@ -93,6 +94,7 @@ _HOME = {
     "paper_huggingface_loader": "paper_checkpoints",
     "publish": "publishing",
     "train_classifsae": "training",
+    "write_report": "report.writing",
 }
 
 __version__ = "0.1.0"
@@ -140,6 +142,7 @@ __all__ = [
     "paper_huggingface_loader",
     "publish",
     "train_classifsae",
+    "write_report",
 ]
 
 

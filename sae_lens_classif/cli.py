@@ -1,4 +1,4 @@
-"""The command line: ``sae-lens-classif {finetune,cache,train,evaluate,run,compare,sweep,explain,publish,demo}``."""
+"""The command line, ``sae-lens-classif STEP``: reads what is asked for and calls the step."""
 
 import difflib
 import json
@@ -32,6 +32,7 @@ _STEPS = {
     "compare": "Fit and measure other concept methods beside the ClassifSAE: RUN/comparison.{json,md,tex}.",
     "sweep": "Train and evaluate over a grid of settings: RUN/sweep/sweep.{json,md,png,svg}.",
     "explain": "Why one text gets its class: the concepts active on it, what each does, which words drive it.",
+    "report": "One page about a run, for a browser: its concepts, how far to trust them, its mistakes.",
     "publish": "Put the ClassifSAE of a run on the Hugging Face Hub, with its evaluations, figures and a model card.",
     "demo": "Everything on BBC news with a small model of its own, in a few minutes.",
 }
@@ -78,7 +79,7 @@ def _build_parser(asked: str) -> ArgumentParser:
     parser = _Parser(allow_abbrev=False, prog="sae-lens-classif", description="Which concepts does a classifier use?")
     commands = parser.add_subcommands(dest="step", required=True)
     for step, purpose in _STEPS.items():
-        if step in ("explain", "publish"):  # these have parsers of their own
+        if step in ("explain", "report", "publish"):  # these have parsers of their own
             commands.add_subcommand(step, _own_parser(step), help=purpose)
             continue
         command = _Parser(
@@ -132,6 +133,15 @@ def _parse_explanation(arguments: Sequence[str]) -> Namespace:
     parser = _own_parser("explain")
     parser.add_argument("text", metavar="TEXT", type=str, help="The text, in quotes.")
     parser.add_argument("--html", metavar="FILE", type=str, help="Write the explanation as a page, too.")
+    return parser.parse_args(list(arguments))
+
+
+def _parse_report(arguments: Sequence[str]) -> Namespace:
+    parser = _own_parser("report")
+    parser.add_argument("--out", metavar="FILE", type=str, help="Where to write it. Default: RUN/report.html.")
+    parser.add_argument(
+        "--explained", metavar="N", type=int, default=100, help="Texts whose class is explained word by word."
+    )
     return parser.parse_args(list(arguments))
 
 
@@ -211,6 +221,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 _publish(_parse_publication(arguments[1:]))
             case ["explain"]:
                 _explain(_parse_explanation(arguments[1:]))
+            case ["report"]:
+                _report(_parse_report(arguments[1:]))
             case _:
                 _execute(parse(arguments))
     except UserError as error:
@@ -262,6 +274,13 @@ def _explain(asked: Namespace) -> None:
     from sae_lens_classif.commands import explain
 
     explain(Path(asked.run), asked.text, Path(asked.html) if asked.html else None)
+
+
+def _report(asked: Namespace) -> None:
+    _prepare()
+    from sae_lens_classif.commands import report
+
+    report(Path(asked.run), Path(asked.out) if asked.out else None, asked.explained)
 
 
 def _execute(request: _Request) -> None:

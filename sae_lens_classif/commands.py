@@ -22,6 +22,7 @@ from sae_lens_classif.display import (
 from sae_lens_classif.explain_step import explain_by_run
 from sae_lens_classif.explanation_html import to_page
 from sae_lens_classif.files import sizes, write_text
+from sae_lens_classif.report.writing import write_report
 from sae_lens_classif.run_folder import METHOD, RunFolder
 from sae_lens_classif.sweep_step import sweep_step
 from sae_lens_classif.transfer_step import transfer_step
@@ -85,6 +86,17 @@ def explain(folder: Path, text: str, page: Path | None) -> None:
         Console().print(f"As a page: {escape(str(page))}", soft_wrap=True, highlight=False)
 
 
+def report(folder: Path, path: Path | None, explained: int) -> None:
+    """Write one page about a run."""
+    _show_report(write_report(folder, path, explained))
+
+
+def _show_report(page: Path) -> None:
+    Console().print(
+        f"Open {escape(str(page))} in a browser. It holds some of the test texts.", soft_wrap=True, highlight=False
+    )
+
+
 def _demo(run: RunFolder) -> None:
     _steps(*_MAKING)(run)
     summary = _steps(pipeline.evaluate_step)(run)
@@ -92,6 +104,7 @@ def _demo(run: RunFolder) -> None:
     show_summary(Console(), summary, METHOD, load_text_data(run.cfg.data, "test").texts)
     show_comparison(Console(), compared)
     show_folder(Console(), run.folder)
+    _show_report(write_report(run))
 
 
 COMMANDS: dict[str, Step] = {

@@ -60,7 +60,7 @@ def draw_method(
     if _is_drawn(folder, made_from):
         return
     shutil.rmtree(folder, ignore_errors=True)  # it may hold a figure of what is not measured any more
-    save_figure(_concept_map(method, store), folder / "concept_map")
+    save_figure(map_of_concepts(method, store), folder / "concept_map")
     if "interpretability" in measures:
         words = measures["interpretability"].details["key_words"]
         class_of = {concept["index"]: concept["class_name"] for concept in entry["concepts"]}
@@ -80,7 +80,14 @@ def _is_drawn(folder: Path, made_from: dict[str, Any]) -> bool:
     return bool(noted == made_from) and all((folder / name).is_file() for name in files)
 
 
-def _concept_map(method: ConceptMethod, store: ActivationStore) -> "Figure":
+def map_of_concepts(method: ConceptMethod, store: ActivationStore, **choices: Any) -> "Figure":
+    """Draw where a method's concepts lie among the texts.
+
+    Args:
+        method: The fitted method.
+        store: Hidden states of the texts.
+        **choices: ``max_texts`` and ``link`` of ``figures.pca.concept_map``.
+    """
     hidden = store.read("hidden").float()
     concepts, labels = method.encode(hidden), store.read("label")
     own = segments(concepts, labels, store.n_classes)
@@ -93,6 +100,7 @@ def _concept_map(method: ConceptMethod, store: ActivationStore) -> "Figure":
         own.class_shares.numpy(),
         own.mean_activation.numpy(),
         torch.tensor([own.class_of(index) is not None for index in range(concepts.shape[1])]).numpy(),
+        **choices,
     )
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.hooks.caching import states_of_texts
-from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.hooks.caching import states_of_prompts
+from sae_lens_classif.hooks.classifier import StatesAndLogits, TextClassifier
 from sae_lens_classif.hooks.interventions import InterventionLogits, run_interventions
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.methods.classif_sae import as_concept_method
@@ -122,7 +122,7 @@ def explain(
     if not spans:
         raise UserError("the text to be explained has no word; give one with at least one")
     method = as_concept_method(method)
-    states = states_of_texts(classifier, [text, *_without_each(text, spans)], _BATCH_TOKENS)
+    states = _states(classifier, [text, *_without_each(text, spans)])
     with torch.no_grad():
         concepts = method.encode(states.hidden).float()
     logits = run_interventions(
@@ -142,6 +142,15 @@ def explain(
         words=tuple(text[start:end] for start, end in spans),
         concepts=_active_concepts(concepts, logits, through, int(probabilities.argmax()), descriptions),
     )
+
+
+def _states(classifier: TextClassifier, texts: Sequence[str]) -> StatesAndLogits:
+    """Hidden states and logits of texts; those whose prompts are cut to the same are run once."""
+    prompts = classifier.prompts(texts)
+    places = {prompt: place for place, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
+    states = states_of_prompts(classifier, [list(prompt) for prompt in places], _BATCH_TOKENS)
+    rows = [places[tuple(prompt)] for prompt in prompts]
+    return StatesAndLogits(states.hidden[rows], states.logits[rows])
 
 
 def _without_each(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:

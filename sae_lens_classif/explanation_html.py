@@ -1,16 +1,16 @@
-"""One text explained, as HTML: for notebooks and for the report. Everything from texts is escaped."""
+"""One text explained, as HTML: for notebooks and for the report."""
 
 from collections.abc import Iterator
-from functools import cache
+from itertools import groupby
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from sae_lens_classif.explaining import ActiveConcept, Explanation
-from sae_lens_classif.wording import number, points
+from sae_lens_classif.templating import template
 
 _PALEST = 0.08  # a word that drives less is left white
 _STRONGEST = 0.6  # opacity of the strongest, on which black and white letters can both be read
+_MOST_CLASSES = 6
 
 
 def to_html(explanation: Explanation) -> str:
@@ -19,13 +19,7 @@ def to_html(explanation: Explanation) -> str:
     Args:
         explanation: What is shown.
     """
-    return _template("explanation.html").render(
-        explanation=explanation,
-        predicted=explanation.class_names[explanation.predicted],
-        percent=lambda value: number(value, True),
-        points=points,
-        shades=_shades,
-    )
+    return template("explanation.html").render(explanation=explanation, body=explanation_body(explanation))
 
 
 def to_page(explanation: Explanation) -> str:
@@ -35,19 +29,51 @@ def to_page(explanation: Explanation) -> str:
         explanation: What is shown.
     """
     fragment = Markup(to_html(explanation))  # escaped already
-    return _template("explanation_page.html").render(fragment=fragment)
+    return template("explanation_page.html").render(fragment=fragment)
 
 
-@cache
-def _template(name: str) -> Template:
-    loader = PackageLoader("sae_lens_classif")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.get_template(name)
+def explanation_body(explanation: Explanation) -> Markup:
+    """All but the text itself, without styles: for a page that has those of ``explanation_style.html``.
+
+    Args:
+        explanation: What is shown.
+    """
+    rendered = template("explanation_body.html").render(
+        explanation=explanation,
+        predicted=explanation.class_names[explanation.predicted],
+        classes=_most_probable(explanation),
+        shaded=shaded_words,
+    )
+    return Markup(rendered)  # escaped by the template
 
 
-def _shades(explanation: Explanation, concept: ActiveConcept) -> Iterator[tuple[str, float]]:
-    """Each word and how strongly it is shaded, -0.6..0.6; 0 for hardly any effect."""
+def shaded_words(explanation: Explanation, concept: ActiveConcept) -> Iterator[tuple[str, float, float]]:
+    """The text in pieces: words that are shaded alike, how strongly (-0.6..0.6, 0 for hardly any effect), and what the
+    first of them adds to the concept's activation.
+
+    Args:
+        explanation: Whose text.
+        concept: One of its concepts.
+    """
     largest = max(map(abs, concept.words), default=0.0) or 1.0
-    for word, driven in zip(explanation.words, concept.words, strict=True):
-        share = _STRONGEST * driven / largest
-        yield word, share if abs(share) >= _PALEST else 0.0
+    shares = [_STRONGEST * driven / largest for driven in concept.words]
+    rounded = [round(share, 2) if abs(share) >= _PALEST else 0.0 for share in shares]
+    words = zip(explanation.words, rounded, concept.words, strict=True)
+    for share, alike in groupby(words, key=lambda word: word[1]):
+        pieces = list(alike)
+        if share:
+            yield from ((word, share, driven) for word, _, driven in pieces)
+        else:
+            yield " ".join(word for word, _, _ in pieces), 0.0, 0.0
+
+
+def _most_probable(explanation: Explanation) -> list[int]:
+    """Classes that are listed: all of them, or where there are many those with some probability."""
+    numbers = range(len(explanation.class_names))
+    if len(numbers) <= _MOST_CLASSES:
+        return list(numbers)
+
+    def rank(number: int) -> float:
+        return -max(explanation.probabilities[number], explanation.through_concepts[number])
+
+    return sorted(sorted(numbers, key=rank)[: _MOST_CLASSES - 1])

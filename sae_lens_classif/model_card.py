@@ -9,6 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from sae_lens_classif.config import RunConfig
 from sae_lens_classif.headlines import FLOOR, HEADLINES
 from sae_lens_classif.published_results import LOCAL_MODEL, LOCAL_TEXTS, TEXTS_FILE
+from sae_lens_classif.run_in_words import model_in_words
 from sae_lens_classif.wording import bare_number, markdown_row, markdown_text, number
 
 SAE_ID, TOPK_ID = "classifsae", "topk"
@@ -44,14 +45,12 @@ class CardFacts:
     @property
     def model(self) -> str:
         """The classifier in a few words of Markdown."""
-        if self.cfg.classifier.model is not None:
-            name = self.hub_name("model")
-            return f"**{markdown_text(name)}**" if name else "a fine-tuned one that is not published here"
-        finetune = self.cfg.finetune
-        if finetune.base_model == "scratch":
-            return f"a GPT-NeoX of {finetune.n_layers} layers × {finetune.d_model}, trained on these texts"
-        base = self.hub_name("base_model")
-        return f"{f'**{markdown_text(base)}**' if base else LOCAL_MODEL}, fine-tuned on these texts"
+        return model_in_words(self.cfg, self._named)
+
+    def _named(self, what: str) -> str:
+        local = "a fine-tuned one that is not published here" if what == "model" else LOCAL_MODEL
+        name = self.hub_name(what)
+        return f"**{markdown_text(name)}**" if name else local
 
     @property
     def data(self) -> str:

@@ -219,14 +219,7 @@ def evaluate_method(
         One ``Measures`` for each evaluation; none where the method gave NaN.
     """
     cfg = run.cfg.evaluate
-    settings = sha256_of_json(
-        {
-            "format": _FORMAT,
-            "evaluate": {**asdict(cfg), "device": None, "evals": None, "batch_size": None, "figures": None},
-            "sae": weights,
-            "store": split.store.fingerprint(),
-        }
-    )
+    settings = evaluation_settings(run, weights, split.store)
     files = EvaluationFiles(folder, settings)
     known = files.known()
     is_noted = not in_summary or is_up_to_date(run.summary, name, settings)
@@ -240,6 +233,19 @@ def evaluate_method(
     if in_summary:
         update_summary(run.summary, name, evaluation, _about(run, split), settings, cfg.context)
     return evaluation.measures
+
+
+def evaluation_settings(run: RunFolder, weights: str, store: ActivationStore) -> str:
+    """Fingerprint of everything that the measures of a method depend on.
+
+    Args:
+        run: The run folder.
+        weights: SHA-256 of what the method learned.
+        store: Hidden states of the test texts.
+    """
+    free = dict.fromkeys(("device", "evals", "batch_size", "figures"))
+    evaluate = {**asdict(run.cfg.evaluate), **free}
+    return sha256_of_json({"format": _FORMAT, "evaluate": evaluate, "sae": weights, "store": store.fingerprint()})
 
 
 def _about(run: RunFolder, split: TestSplit) -> dict[str, Any]:

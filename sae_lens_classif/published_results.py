@@ -2,14 +2,16 @@
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sae_lens_classif.comparing import ComparedMethod, Difference, Estimate
+from sae_lens_classif.comparing import ComparedMethod
 from sae_lens_classif.data import load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import read_json, write_json
 from sae_lens_classif.methods.registry import BUILT_IN
+from sae_lens_classif.own_comparison import read_own_comparison
 from sae_lens_classif.run_folder import METHOD, RunFolder
 from sae_lens_classif.store import ActivationStore
 from sae_lens_classif.tables import write_comparison
@@ -55,7 +57,7 @@ def write_top_texts(file: Path, run: RunFolder, entry: Mapping[str, Any]) -> Non
     write_json(file, {str(own["index"]): [data.texts[row] for row in own["top_texts"]] for own in entry["concepts"]})
 
 
-def write_own_comparison(folder: Path, run: RunFolder, entry: Mapping[str, Any]) -> bool:
+def write_own_comparison(folder: Path, run: RunFolder, entry: Mapping[str, Any], n_test_texts: int) -> bool:
     """Write the run's comparison of the built-in methods, if it is of this SAE.
 
     Guests and methods of the user's own are left out, and so is why a method failed: both may name local paths.
@@ -63,29 +65,16 @@ def write_own_comparison(folder: Path, run: RunFolder, entry: Mapping[str, Any])
     Returns:
         Whether there is one.
     """
-    file = run.folder / "comparison.json"
-    content = read_json(file) if file.is_file() else {"methods": {}}
-    methods = [_method(own) for name, own in content["methods"].items() if name in BUILT_IN]
-    own = next((method for method in methods if method.name == METHOD), None)
-    seed = run.cfg.train.seed
-    if own is None or seed not in own.seeds or len(methods) < 2:
+    methods = [_without_paths(own) for own in read_own_comparison(run, entry) if own.name in BUILT_IN]
+    if len(methods) < 2:
         return False
-    if own.estimates["recovery_accuracy"].by_seed[own.seeds.index(seed)] != entry.get("recovery_accuracy"):
-        return False
-    write_comparison(folder, methods, content["n_test_texts"])
+    write_comparison(folder, methods, n_test_texts)
     return True
 
 
-def _method(content: Mapping[str, Any]) -> ComparedMethod:
-    return ComparedMethod(
-        name=content["name"],
-        title=content["title"],
-        seeds=tuple(content["seeds"]),
-        estimates={name: Estimate(**own) for name, own in content["estimates"].items()},
-        differences={name: Difference(**own) for name, own in content["differences"].items()},
-        notes=tuple(note.split("failed:")[0] + "failed" if "failed:" in note else note for note in content["notes"]),
-        fit_seconds=content["fit_seconds"],
-    )
+def _without_paths(method: ComparedMethod) -> ComparedMethod:
+    notes = (note.split("failed:")[0] + "failed" if "failed:" in note else note for note in method.notes)
+    return replace(method, notes=tuple(notes))
 
 
 def copy_figures(folder: Path, run: RunFolder, entry: Mapping[str, Any], with_comparison: bool) -> None:

@@ -93,7 +93,7 @@ def write_repository(folder: Path, run: RunFolder, repo_id: str, *, license: str
     write_evaluations(folder / "evals" / METHOD, run, entry, repo_id, model)
     if with_texts:
         write_top_texts(folder / "evals" / TEXTS_FILE, run, entry)
-    is_compared = write_own_comparison(folder / "evals", run, entry)
+    is_compared = write_own_comparison(folder / "evals", run, entry, summary["n_test_texts"])
     copy_figures(folder / "figures", run, entry, is_compared)
     facts = CardFacts(
         repo_id=repo_id,

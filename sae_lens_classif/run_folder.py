@@ -122,6 +122,11 @@ class RunFolder:
         return self.folder / "hub"
 
     @property
+    def report(self) -> Path:
+        """One page about the run."""
+        return self.folder / "report.html"
+
+    @property
     def summary(self) -> Path:
         """Headline numbers of every method."""
         return self.folder / "summary.json"
@@ -179,6 +184,7 @@ class RunFolder:
             shutil.rmtree(self.folder / path, ignore_errors=True)
         if built_on:
             self.summary.unlink(missing_ok=True)
+            self.report.unlink(missing_ok=True)
             shutil.rmtree(self.figures, ignore_errors=True)
             for shown in (*self.folder.glob("comparison.*"), *self.folder.glob("transfer/*/transfer.*")):
                 shown.unlink()

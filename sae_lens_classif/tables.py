@@ -23,7 +23,7 @@ COLUMNS: tuple[Column, ...] = (
     ("c_npmi", "C_NPMI", False),
 )
 _COMPLETE = 0.9
-_CONTROLS = ("random_directions", "permuted_labels")
+CONTROLS = ("random_directions", "permuted_labels")
 _DIRECTIONS = {**MEASURES, **PLAIN_MEASURES}
 _LATEX = str.maketrans(
     {char: f"\\{char}" for char in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}", "…": r"\dots{}"}
@@ -82,7 +82,7 @@ def best_methods(methods: Sequence[ComparedMethod]) -> dict[str, str]:
     Controls cannot win, nor methods that recover less than 90 % of the decisions while others do more: concepts that
     are never active have the lowest activation rate.
     """
-    rivals = [method for method in methods if method.name not in _CONTROLS]
+    rivals = [method for method in methods if method.name not in CONTROLS]
     complete = [method for method in rivals if (method.estimates["recovery_accuracy"].mean or 0) >= _COMPLETE]
     best = {}
     for measure, _, _ in COLUMNS:

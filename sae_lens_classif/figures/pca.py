@@ -21,7 +21,6 @@ from sae_lens_classif.figures.style import (
     say_nothing_to_show,
 )
 
-_MAX_TEXTS = 5000
 _FURTHEST = 0.3  # how far outside the texts a concept may stand, in widths and heights of their cloud
 
 
@@ -34,11 +33,13 @@ def concept_map(
     class_shares: Floats,
     mean_activation: Floats,
     alive: NDArray[np.bool_],
+    max_texts: int = 5000,
+    link: str | None = None,
 ) -> Figure:
     """Draw texts, concepts and classes in the plane in which the texts' hidden states differ most.
 
     Hidden states are brought to unit norm and standardised; the first two principal components of all of them make
-    the map, on which at most 5,000 texts are drawn. Concept directions go the same way. Pies that would cover each
+    the map, on which some of the texts are drawn. Concept directions go the same way. Pies that would cover each
     other are moved apart and tied to their place by a line; those far outside stand at the edge with an arrow.
 
     Args:
@@ -50,6 +51,8 @@ def concept_map(
         mean_activation: float (n,), mean |activation|; the area of a pie is proportional to it (its radius is
             1.5 points at least).
         alive: bool (n,), whether a concept is ever active; the others are not drawn.
+        max_texts: So many texts are drawn at most.
+        link: Where a pie leads in an SVG, with ``{}`` for the concept's number; None for nowhere.
     """
     figure = Figure(figsize=(10, 7), layout="constrained")
     axes = figure.subplots()
@@ -62,8 +65,8 @@ def concept_map(
     places = np.full((len(alive), 2), np.nan) if directions is None else plane.project(directions)
     drawn = np.flatnonzero(alive & np.isfinite(places).all(axis=1))
     places, beyond = _frame(axes, texts, places[drawn])
-    _draw_texts(axes, texts, labels, len(class_names))
-    note = _note(len(texts), len(drawn), len(alive), directions is not None, bool(beyond.any()))
+    _draw_texts(axes, texts, labels, len(class_names), max_texts)
+    note = _note(len(texts), max_texts, len(drawn), len(alive), directions is not None, bool(beyond.any()))
     _explain(figure, axes, plane, note)
     named = _most_frequent(labels, len(class_names))
     _draw_legend(figure, class_names, named)
@@ -72,7 +75,9 @@ def concept_map(
     classes = _class_means(texts, labels, len(class_names))
     obstacles = classes[np.isfinite(classes).all(axis=1)]
     shares, sizes = _not_negative(class_shares[drawn]), _not_negative(mean_activation[drawn])
-    taken = draw_pies(axes, drawn.tolist(), places, beyond, shares, sizes, obstacles)
+    numbers = drawn.tolist()
+    links = [None if link is None else link.format(number) for number in numbers]
+    taken = draw_pies(axes, numbers, places, beyond, shares, sizes, obstacles, links)
     names = [name if number in named else None for number, name in enumerate(class_names)]
     draw_classes(axes, classes, names, taken)
     return figure
@@ -118,8 +123,8 @@ def _frame(axes: Axes, texts: Places, places: Places) -> tuple[Places, Places]:
     return shown, np.where(outside[:, None] > 1 + 1e-9, places - shown, 0)
 
 
-def _draw_texts(axes: Axes, texts: Places, labels: NDArray[np.int64], n_classes: int) -> None:
-    order = np.random.default_rng(0).permutation(len(texts))[:_MAX_TEXTS]
+def _draw_texts(axes: Axes, texts: Places, labels: NDArray[np.int64], n_classes: int, max_texts: int) -> None:
+    order = np.random.default_rng(0).permutation(len(texts))[:max_texts]
     size = 9 if len(order) > 1000 else 16
     for number in range(n_classes):
         own = order[labels[order] == number]
@@ -136,8 +141,8 @@ def _explain(figure: Figure, axes: Axes, plane: Plane, note: str) -> None:
     figure.supxlabel(note, fontsize=8, color=GREY)
 
 
-def _note(n_texts: int, n_drawn: int, n_concepts: int, has_directions: bool, some_beyond: bool) -> str:
-    shown = f"{_MAX_TEXTS:,} of {n_texts:,} texts, drawn at random" if n_texts > _MAX_TEXTS else f"{n_texts:,} texts"
+def _note(n_texts: int, max_texts: int, n_drawn: int, n_concepts: int, has_directions: bool, some_beyond: bool) -> str:
+    shown = f"{max_texts:,} of {n_texts:,} texts, drawn at random" if n_texts > max_texts else f"{n_texts:,} texts"
     lines = [f"Pale marks: {shown}. Large marks with a name: the mean of a class's texts."]
     if not has_directions:
         return f"{lines[0]}\nThis method's concepts have no direction and are not drawn."

@@ -35,6 +35,7 @@ def draw_pies(
     shares: Places,
     sizes: Places,
     classes: Places,
+    links: Sequence[str | None],
 ) -> Places:
     """Draw one pie a concept. Pies that would cover each other or a class are moved apart.
 
@@ -46,6 +47,7 @@ def draw_pies(
         shares: float64 (n, C), slices, not negative.
         sizes: float64 (n,), what the areas are proportional to, not negative.
         classes: float64 (m, 2), the classes' places, in data coordinates.
+        links: Where each pie leads in an SVG; None for nowhere.
 
     Returns:
         float64 (n, 4): left, bottom, right and top of the pies, in points from the panel's lower left corner.
@@ -61,6 +63,8 @@ def draw_pies(
         _draw_tie(axes, home[pie], centres[pie], radii[pie], beyond[pie], frame)
         _draw_slices(axes, centres[pie], radii[pie], shares[pie], frame)
         _draw_number(axes, numbers[pie], centres[pie], radii[pie], frame)
+        if links[pie] is not None:
+            _draw_link(axes, centres[pie], radii[pie], frame, links[pie])
     return np.concatenate([centres - room[:, None], centres + room[:, None]], axis=1)
 
 
@@ -152,6 +156,13 @@ def _draw_number(axes: Axes, number: int, centre: Places, radius: float, frame: 
         ha="center", va="center", fontsize=8 if inside else 7,
         path_effects=[withStroke(linewidth=2.2, foreground="white")],
     )  # fmt: skip
+
+
+def _draw_link(axes: Axes, centre: Places, radius: float, frame: Transform, link: str | None) -> None:
+    """An unseen disc on top, which an SVG makes a link."""
+    disc = Wedge(tuple(centre), radius, 0, 360, transform=frame, zorder=8, fill=False, edgecolor="none")
+    disc.set_url(link)
+    axes.add_patch(disc)
 
 
 def _radii(sizes: Places, area: float) -> Places:

@@ -1,6 +1,7 @@
 """How figures look: colours for everyone, shapes for black-and-white print, the same bytes every time."""
 
 import contextlib
+import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -101,6 +102,20 @@ def darken(colour: str, contrast_with_white: float = 4.5) -> str:
     return colour
 
 
+def lighten(colour: str, background: str, contrast_with_it: float = 4.5) -> str:
+    """The same hue, light enough to be read on a dark background.
+
+    Args:
+        colour: ``#rrggbb``.
+        background: ``#rrggbb``.
+        contrast_with_it: As of ``contrast``.
+    """
+    while contrast(colour, background) < contrast_with_it:
+        red, green, blue = (1 - 0.96 * (1 - part) for part in to_rgb(colour))
+        colour = to_hex((red, green, blue))
+    return colour
+
+
 def _luminance(colour: str) -> float:
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
@@ -129,6 +144,16 @@ def save_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
     # The version of matplotlib and the date would change the bytes.
     png = _save(figure, path, "png", {"Software": None})
     return png, _save(figure, path, "svg", {"Creator": None, "Date": None})
+
+
+def svg_of(figure: Figure) -> str:
+    """A figure as the ``svg`` element of a page, without the head of a file; its links stay in the page."""
+    written = io.StringIO()
+    with figure_style():
+        fix_layout(figure)
+        figure.savefig(written, format="svg", metadata={"Creator": None, "Date": None})
+    svg = written.getvalue()
+    return svg[svg.index("<svg") :].replace(' target="_blank"', ' role="link"')
 
 
 def fix_layout(figure: Figure) -> None:

@@ -1,0 +1,197 @@
+"""What the numbers of a report say, in words."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sae_lens_classif.comparing import ComparedMethod
+from sae_lens_classif.concept_effects import MisledText
+from sae_lens_classif.report.content import Report, ShownConcept
+from sae_lens_classif.run_folder import METHOD
+from sae_lens_classif.tables import CONTROLS
+from sae_lens_classif.wording import number
+
+Verdict = Literal["yes", "partly", "no", "unknown"]
+_LEAST = 0.005  # of a class's probability, over all texts
+_LONG_TEXT = 300  # characters; shorter ones are better examples
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An answer to what a reader must know before trusting the concepts.
+
+    Attributes:
+        question: The question.
+        verdict: Its answer in one word.
+        answer: The same in a few words.
+        evidence: The numbers behind it, in sentences.
+    """
+
+    question: str
+    verdict: Verdict
+    answer: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Reliance:
+    """The concept that a class hangs on most.
+
+    Attributes:
+        class_number: The class.
+        concept: The concept that adds most to its probability, over all texts; None where none adds anything.
+    """
+
+    class_number: int
+    concept: ShownConcept | None
+
+
+def reliances(report: Report) -> tuple[Reliance, ...]:
+    """Find for every class the concept that speaks for it most."""
+    n_texts: int = report.summary["n_test_texts"]
+
+    def adds(concept: ShownConcept, class_number: int) -> float:
+        return concept.effects[class_number] * concept.n_texts / n_texts
+
+    found = []
+    for class_number in range(len(report.class_names)):
+        best = max(report.concepts, key=lambda own: adds(own, class_number), default=None)
+        speaks = best is not None and adds(best, class_number) > _LEAST
+        found.append(Reliance(class_number, best if speaks else None))
+    return tuple(found)
+
+
+def telling_mistake(report: Report) -> MisledText | None:
+    """The wrong decision that shows best how a concept misleads: right without it, and a short text if there is one."""
+    righted = [own for own in report.mistakes.shown if own.is_righted]
+    short = [own for own in righted if len(report.texts[own.row].text) <= _LONG_TEXT]
+    return next(iter([*short, *righted, *report.mistakes.shown]), None)
+
+
+def findings(report: Report) -> Iterator[Finding]:
+    """Answer the questions that decide whether the concepts can be trusted."""
+    entry = report.entry
+    if entry.get("recovery_accuracy") is not None:
+        yield _suffice(report)
+    if entry.get("conditional_tvd") is not None:
+        yield _cause(report)
+    if entry.get("max_activation_rate") is not None:
+        yield _specific(report)
+    if entry.get("concept_sim") is not None:
+        yield _belong_together(report)
+    yield _better_than_chance(report)
+    yield _found_again(report)
+
+
+def _interval(report: Report, name: str, in_percent: bool = True) -> str:
+    limits = report.entry.get(f"{name}_ci95")
+    if not limits or None in limits:
+        return ""
+    return f" (95 % interval {' to '.join(number(limit, in_percent) for limit in limits)})"
+
+
+def _suffice(report: Report) -> Finding:
+    share = report.entry["recovery_accuracy"]
+    verdict: Verdict = "yes" if share >= 0.95 else "partly" if share >= 0.9 else "no"
+    answer = {
+        "yes": "Yes: they carry nearly everything the model uses",
+        "partly": "Mostly: they miss a little of what the model uses",
+        "no": "No: they miss part of what the model uses",
+    }[verdict]
+    evidence = (
+        f"When the model sees nothing but the {report.n_concepts} concepts, it decides {number(share, True)} of the "
+        f"texts as before{_interval(report, 'recovery_accuracy')}. Its accuracy is then "
+        f"{number(report.entry['bottleneck_accuracy'], True)}, before it was "
+        f"{number(report.entry['original_accuracy'], True)}."
+    )
+    return Finding("Do the concepts suffice?", verdict, answer, evidence)
+
+
+def _cause(report: Report) -> Finding:
+    shift = report.entry["conditional_tvd"]
+    evidence = (
+        "With one concept taken away in the model, on the texts where it is active, the class probabilities move by "
+        f"{number(shift, True)} on average{_interval(report, 'conditional_tvd')}, and "
+        f"{number(report.entry['conditional_label_flip_rate'], True)} of the decisions change."
+    )
+    if shift < 0.005:
+        return Finding("Do they cause the decisions?", "no", "Hardly: without one, nearly nothing changes", evidence)
+    return Finding("Do they cause the decisions?", "yes", "Yes: without one, decisions change", evidence)
+
+
+def _specific(report: Report) -> Finding:
+    largest, mean = report.entry["max_activation_rate"], report.entry["mean_activation_rate"]
+    evidence = (
+        f"A concept is active on {number(mean, True)} of the texts on average, the most frequent one on "
+        f"{number(largest, True)}{_interval(report, 'max_activation_rate')}."
+    )
+    dead = report.n_concepts - len(report.concepts)
+    if dead:
+        evidence += f" {dead} of the {report.n_concepts} are active on no test text and are not shown."
+    question = "Does each say something of its own?"
+    if largest > 0.5:
+        return Finding(question, "no", "Not each: one is active on more than half of the texts", evidence)
+    if largest == 0:
+        return Finding(question, "no", "No: none is active on any text", evidence)
+    return Finding(question, "yes", "Yes: each is active on a part of the texts only", evidence)
+
+
+def _belong_together(report: Report) -> Finding:
+    likeness, floor = report.entry["concept_sim"], report.summary["dataset_mean_cosine"]
+    low, _ = report.entry.get("concept_sim_ci95") or (None, None)
+    evidence = (
+        f"Likeness of two texts of the same concept (cosine of sentence embeddings): {likeness:.3f}"
+        f"{_interval(report, 'concept_sim', False)}; of any two texts: {floor:.3f}."
+    )
+    question = "Do a concept's texts have something in common?"
+    if low is not None and low > floor:
+        return Finding(question, "yes", "Yes: more than any two texts have", evidence)
+    return Finding(question, "no", "Not more than any two texts have", evidence)
+
+
+def _better_than_chance(report: Report) -> Finding:
+    question = "Is it more than chance?"
+    controls = {own.title: own for own in report.comparison if own.name in CONTROLS}
+    if not controls:
+        command = f"sae-lens-classif compare --run RUN --compare.methods {','.join((METHOD, *CONTROLS))}"
+        return Finding(question, "unknown", "Not checked", f"No control was run beside it: {command} does it.")
+    recovered = {title: own.estimates["recovery_accuracy"].mean for title, own in controls.items()}
+    beaten = [title for title, own in controls.items() if _is_beaten(own)]
+    evidence = "The same numbers for controls that cannot have learned anything: decisions recovered "
+    evidence += ", ".join(f"{number(share, True)} ({title})" for title, share in recovered.items())
+    evidence += f"; ClassifSAE {number(report.entry.get('recovery_accuracy'), True)}."
+    if len(beaten) == len(controls):
+        return Finding(question, "yes", "Yes: the controls recover fewer decisions", evidence)
+    others = ", ".join(title for title in controls if title not in beaten)
+    return Finding(question, "no", f"Not clearly: {others} recovers as many decisions", evidence)
+
+
+def _is_beaten(control: ComparedMethod) -> bool:
+    difference = control.differences.get("recovery_accuracy")
+    return difference is not None and difference.is_real and difference.mean < 0
+
+
+def _found_again(report: Report) -> Finding:
+    question = "Do other trainings give the same numbers?"
+    own = next((method for method in report.comparison if method.name == METHOD), None)
+    if own is None or len(own.seeds) < 2:
+        command = "sae-lens-classif compare --run RUN --compare.seeds 0,1,2"
+        return Finding(question, "unknown", "Not checked", f"There was one training: {command} makes more.")
+    spread = "; ".join(
+        f"{heading} {_range(own.estimates[measure].by_seed)}"
+        for measure, heading in _OVER_SEEDS.items()
+        if None not in own.estimates[measure].by_seed
+    )
+    return Finding(question, "partly", "Look at the spread", f"Over {len(own.seeds)} trainings: {spread}.")
+
+
+_OVER_SEEDS: Mapping[str, str] = {
+    "recovery_accuracy": "decisions recovered",
+    "mean_activation_rate": "activation rate",
+    "conditional_tvd": "shift of the probabilities without a concept",
+}
+
+
+def _range(values: tuple[float | None, ...]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{number(min(known), True)} to {number(max(known), True)}"

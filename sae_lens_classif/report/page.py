@@ -1,0 +1,98 @@
+"""A report as one HTML file that asks no other machine for anything."""
+
+import base64
+import hashlib
+import math
+
+from markupsafe import Markup
+
+from sae_lens_classif.explaining import ActiveConcept, Explanation
+from sae_lens_classif.explanation_html import explanation_body, shaded_words
+from sae_lens_classif.figures.style import class_colour, darken, lighten
+from sae_lens_classif.headlines import FLOOR, HEADLINES
+from sae_lens_classif.report.content import Report, ShownConcept
+from sae_lens_classif.report.findings import findings, reliances, telling_mistake
+from sae_lens_classif.tables import COLUMNS, best_methods, cell_of, fit_time, intervals, marks
+from sae_lens_classif.templating import template
+
+_DARK = "#24282f"  # the background of a card on the dark page, as in report_style.html
+_CONTRAST = 5.0  # with white; with a card on the light page a little less
+_N_BARS = 5
+_N_CLOUD_WORDS = 24
+_N_FIRST_TEXTS = 3  # that are shown before the others are asked for
+_LONGEST = 600  # characters of a text that is not explained in full
+
+
+def report_page(report: Report) -> str:
+    """The whole page.
+
+    Args:
+        report: What it shows.
+    """
+    script = template("report_script.html").render()
+    best = best_methods(report.comparison)
+    return template("report.html").render(
+        report=report,
+        colours=[_colours(number, len(report.class_names)) for number in range(len(report.class_names))],
+        script=Markup(script),  # ours alone
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        findings=list(findings(report)),
+        reliances=reliances(report),
+        example=telling_mistake(report),
+        headlines=[*HEADLINES, FLOOR],
+        bars=_bars,
+        first_texts=_N_FIRST_TEXTS,
+        cloud=_cloud,
+        cut=_cut,
+        more_on_wrong=_more_on_wrong(report),
+        explained=explanation_body,
+        shaded=_shaded,
+        concept_map=Markup(report.concept_map) if report.concept_map else None,  # matplotlib escapes what it writes
+        columns=COLUMNS,
+        cells={own.name: [cell_of(own, column, best) for column in COLUMNS] for own in report.comparison},
+        fit_time=fit_time,
+        how_to_read=_how_to_read(report),
+    )
+
+
+def _colours(number: int, n_classes: int) -> tuple[str, str]:
+    """Of a class, on a light and on a dark page."""
+    colour = class_colour(number, n_classes)
+    return darken(colour, _CONTRAST), lighten(colour, _DARK)
+
+
+def _bars(concept: ShownConcept) -> list[tuple[int, float]]:
+    """The classes whose probability a concept changes most, and by how much."""
+    order = sorted(range(len(concept.effects)), key=lambda number: -abs(concept.effects[number]))
+    return [(number, concept.effects[number]) for number in order[:_N_BARS]]
+
+
+def _cloud(concept: ShownConcept) -> list[tuple[str, float]]:
+    """Key words with the size of their letters: the area goes with the weight."""
+    words = list(concept.weights.items())[:_N_CLOUD_WORDS]
+    largest = max((weight for _, weight in words), default=1.0)
+    return [(word, round(0.75 + 1.05 * math.sqrt(weight / largest), 2)) for word, weight in words]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[:_LONGEST].rstrip() + " …"
+
+
+def _shaded(explanation: Explanation | None, index: int) -> list[tuple[str, float, float]] | None:
+    """The text's words as they drive a concept; None where that is not known or the text is too long for a list."""
+    if explanation is None or len(explanation.text) > _LONGEST:
+        return None
+    own: ActiveConcept | None = next((own for own in explanation.concepts if own.index == index), None)
+    return list(shaded_words(explanation, own)) if own is not None else None
+
+
+def _more_on_wrong(report: Report) -> list[ShownConcept]:
+    """Concepts that fire more often on wrong decisions than on right ones, the largest difference first."""
+    more = [own for own in report.concepts if own.rate_on_wrong > own.rate_on_right]
+    return sorted(more, key=lambda own: own.rate_on_right - own.rate_on_wrong)
+
+
+def _how_to_read(report: Report) -> str:
+    if not report.comparison:
+        return ""
+    return f"{intervals(report.comparison, report.summary['n_test_texts'])} {marks(report.comparison)}"
