@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SMOKE := --finetune.epochs 3 --finetune.lr 2e-3 --data.max_train_texts 1500 --data.max_test_texts 300 --train.total_samples 100000
 
-.PHONY: demo test lint smoke check bench clean
+.PHONY: demo test lint smoke check bench docs clean
 
 demo: $(VENV)/.demo  ## The whole job on BBC news: five to ten minutes on two cores.
 	$(BIN)/sae-lens-classif demo
@@ -28,6 +28,9 @@ check: lint test smoke  ## Exactly what CI runs.
 bench: $(VENV)/.dev  ## Speed, memory and growth, as tables: an hour on two idle cores, 5 GB of disk.
 	for script in training_step caching evaluations training_memory scale; do \
 		$(BIN)/python benchmarks/$$script.py || exit 1; done
+
+docs: $(VENV)/.dev  ## The documentation with its reference, in build/docs/html.
+	$(BIN)/python -m sphinx -W --keep-going docs build/docs/html
 
 clean:  ## Remove what these commands made, but for runs/.
 	rm -rf $(VENV) build dist *.egg-info

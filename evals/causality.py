@@ -75,7 +75,7 @@ def conditional_causality(
         seed: Seed of the resampling.
 
     Returns:
-        Metrics ``conditional_tvd``, ``conditional_label_flip_rate``, ``conditional_accuracy_change``: means over
+        Metrics ``conditional_tvd``, ``conditional_label_flip_rate``, ``conditional_accuracy_change``, means over
         the concepts that are active somewhere (None where none is), with ``_ci95``; details ``concepts``.
     """
     effect = effects(bottleneck_logits[pair_text], pair_logits, labels[pair_text]).stacked()
@@ -126,7 +126,8 @@ def global_causality(
         segments: Concepts by class.
 
     Returns:
-        One entry an ablation: ``percent``, ``class``, ``concepts``, ``tvd``, ``label_flip_rate``, ``accuracy_change``.
+        One entry an ablation, with ``percent``, ``class``, ``concepts``, ``tvd``, ``label_flip_rate`` and
+        ``accuracy_change``.
     """
     entries = []
     for (percent, number, concepts), logits in zip(segment_heads(segments.by_class), group_logits, strict=True):

@@ -16,7 +16,7 @@ class Segments:
         by_class: For each class its concepts, those with the largest mean activation first. Dead ones are left out.
         class_shares: float (n, C): mean activation of each concept over the texts of each gold class, normalised
             over classes.
-        mean_activation: float (n,): mean |activation| of each concept.
+        mean_activation: float (n,): mean absolute activation of each concept.
     """
 
     by_class: tuple[tuple[int, ...], ...]

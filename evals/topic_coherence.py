@@ -35,7 +35,7 @@ def topic_coherence(words: Sequence[Sequence[str]], texts: Sequence[str]) -> Mea
         texts: N texts, the reference corpus; stop words are tokens of it.
 
     Returns:
-        Metrics ``c_v`` (mean cosine, -1..1), ``c_uci`` (nats) and ``c_npmi`` (-1..1): means over the concepts that
+        Metrics ``c_v`` (mean cosine, -1..1), ``c_uci`` (nats) and ``c_npmi`` (-1..1), means over the concepts that
         have a value, None if none has; details ``topic_coherence``, the three of each concept, None where fewer
         than two of its words occur.
     """

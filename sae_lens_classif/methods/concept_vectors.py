@@ -56,8 +56,8 @@ def concept_scores(hidden: torch.Tensor, concept: torch.Tensor) -> tuple[torch.T
         concept: float (d_in, n), of any norm.
 
     Returns:
-        Two float (B, n): ``hidden`` times the unit-norm vectors, and unit-norm ``hidden`` times them. A hidden state
-        of zeros has zeros.
+        Two tensors, float (B, n), ``hidden`` times the unit-norm vectors, and unit-norm ``hidden`` times them. A
+        hidden state of zeros has zeros.
     """
     directions = F.normalize(concept, dim=0)
     return hidden @ directions, F.normalize(hidden, dim=-1) @ directions

@@ -1,0 +1,45 @@
+"""Settings of the documentation: ``make docs`` builds it."""
+
+from sphinx.application import Sphinx
+
+import sae_lens_classif
+
+project = "sae_lens_classif"
+release = sae_lens_classif.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["schemas"]
+
+html_theme = "furo"
+html_title = f"{project} {release}"
+
+autoclass_content = "both"  # a class's own words, then the arguments of its constructor
+autodoc_default_options = {"members": True}
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+maximum_signature_line_length = 100
+napoleon_use_ivar = True
+
+
+def skip(_app: Sphinx, kind: str, name: str, value: object, skipped: bool, _options: object) -> bool:
+    """What the package exports is described under that name alone; a named tuple's fields say nothing of their own."""
+    is_exported = kind == "module" and name in sae_lens_classif.__all__
+    return skipped or is_exported or type(value).__name__ == "_tuplegetter"
+
+
+def shorten(_app: Sphinx, _kind: str, _name: str, _value: object, _options: object, lines: list[str]) -> None:
+    """Drop what Python says of a named tuple's constructor."""
+    lines[:] = [line for line in lines if not line.startswith("Create new instance of ")]
+
+
+def plain_defaults(
+    _app: Sphinx, _kind: str, _name: str, _value: object, _: object, *shown: str | None
+) -> tuple[str | None, ...]:
+    """Write a setting that is made anew each time as ``...``; Sphinx cannot read Python's own words for it."""
+    return tuple(part and part.replace("<factory>", "...") for part in shown)
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-skip-member", skip)
+    app.connect("autodoc-process-docstring", shorten)
+    app.connect("autodoc-process-signature", plain_defaults)
