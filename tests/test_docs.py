@@ -13,9 +13,9 @@ import sae_lens_classif
 
 _ROOT = Path(__file__).parents[1]
 _LOADS = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "object": "data"}
-_MARKDOWN = [
+_LINKING = [
     path.relative_to(_ROOT)
-    for pattern in ("*.md", "docs/**/*.md", "examples/*.md", "benchmarks/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "examples/*.md", "examples/*.ipynb", "benchmarks/*.md")
     for path in sorted(_ROOT.glob(pattern))
 ]
 
@@ -80,7 +80,7 @@ def test_no_page_loads_anything_from_another_machine(site: Path) -> None:
         assert [address for address in loaded if elsewhere.match(address)] == [], style.name
 
 
-@pytest.mark.parametrize("file", _MARKDOWN, ids=str)
+@pytest.mark.parametrize("file", _LINKING, ids=str)
 def test_every_link_leads_to_a_file_that_exists(file: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)", (_ROOT / file).read_text(encoding="utf-8"))
     inside = [link for link in links if not re.match(r"[a-z]+:", link)]
