@@ -11,6 +11,7 @@ exclude_patterns = ["schemas"]
 
 html_theme = "furo"
 html_title = f"{project} {release}"
+toc_object_entries_show_parents = "hide"
 
 autoclass_content = "both"  # a class's own words, then the arguments of its constructor
 autodoc_default_options = {"members": True}
