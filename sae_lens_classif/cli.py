@@ -1,7 +1,6 @@
 """The command line, ``sae-lens-classif STEP``: reads what is asked for and calls the step."""
 
 import difflib
-import json
 import logging
 import os
 import re
@@ -17,7 +16,7 @@ from typing_extensions import override
 
 from sae_lens_classif.arguments import parse_grid, settings_of, take, value_of, with_brackets
 from sae_lens_classif.config import RunConfig
-from sae_lens_classif.config_file import read_settings, section_of
+from sae_lens_classif.config_file import read_settings, section_of, write_settings_in_line
 from sae_lens_classif.errors import UserError, nearest
 
 PRESETS = Path(__file__).parent / "presets"
@@ -190,7 +189,7 @@ def parse(arguments: Sequence[str]) -> _Request:
     if step == "evaluate":
         others, rest = take("--data", rest)
         other = others[-1] if others else None
-    before = [f"--config={json.dumps(settings)}" for settings in given]
+    before = [f"--config={write_settings_in_line(settings)}" for settings in given]
     parser = _build_parser(step)
     parsed: Namespace = parser.parse_args([*arguments[:1], *before, *with_brackets(rest)])
     settings = parsed[step]

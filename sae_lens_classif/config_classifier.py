@@ -114,7 +114,7 @@ class FinetuneConfig:
         context: Longest sequence of the model from scratch, in tokens.
         dropout: Dropout of the model from scratch, a share.
         epochs: Passes over the training texts; ignored where ``max_steps`` is set.
-        max_steps: Optimiser steps. Default: as many as ``epochs`` takes.
+        max_steps: Optimiser steps; null for as many as ``epochs`` takes.
         batch_size: Texts a step.
         lr: Largest learning rate, of AdamW with a cosine decay.
         warmup_share: Share of the steps in which the learning rate rises.

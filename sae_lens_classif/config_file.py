@@ -1,6 +1,7 @@
 """Settings from a YAML file, without the command line."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,6 +62,11 @@ def section_of(kind: type, name: str, values: Mapping[str, Any]) -> Any:
 def write_settings(settings: dict[str, dict[str, Any]]) -> str:
     """YAML that ``read_settings`` reads as it was."""
     return yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def write_settings_in_line(settings: dict[str, dict[str, Any]]) -> str:
+    """The same as one line of ASCII, for a command line."""
+    return yaml.dump(settings, Dumper=_Dumper, default_flow_style=True, width=math.inf).strip()
 
 
 class _Dumper(yaml.SafeDumper):

@@ -11,6 +11,7 @@ from sae_lens_classif.templating import template
 _PALEST = 0.08  # a word that drives less is left white
 _STRONGEST = 0.6  # opacity of the strongest, on which black and white letters can both be read
 _MOST_CLASSES = 6
+_MOST_CONCEPTS = 8
 
 
 def to_html(explanation: Explanation) -> str:
@@ -42,6 +43,7 @@ def explanation_body(explanation: Explanation) -> Markup:
         explanation=explanation,
         predicted=explanation.class_names[explanation.predicted],
         classes=_most_probable(explanation),
+        most_concepts=_MOST_CONCEPTS,
         shaded=shaded_words,
     )
     return Markup(rendered)  # escaped by the template

@@ -18,6 +18,7 @@ def template(name: str) -> Template:
         loader=PackageLoader("sae_lens_classif"),
         autoescape=True,
         undefined=StrictUndefined,
+        extensions=["jinja2.ext.do"],
         trim_blocks=True,
         lstrip_blocks=True,
     )

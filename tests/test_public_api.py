@@ -57,6 +57,7 @@ _PUBLIC = [
     "paper_huggingface_loader",
     "publish",
     "train_classifsae",
+    "write_report",
 ]
 
 

@@ -28,6 +28,17 @@ class Ended(NamedTuple):
 Snapshot = dict[str, tuple[int, bytes]]
 
 
+# Texts and class names that a page may stumble over.
+STRANGE = (
+    "<script>document.title = 'taken over'</script>",
+    "أخبار الطقس والمال",
+    "🎉🐕‍🦺 party & <b>dogs</b>",
+    "--> </style></script><img src=x onerror=\"document.title='taken over'\">",
+    "{{ 7 * 7 }} 'quoted' \"twice\"",
+    "חדשות היום",
+)
+
+
 @dataclass(frozen=True)
 class Tiny:
     """A folder with ``texts/{train.parquet,test.csv}`` and ``settings.yaml``, in which runs are made.
@@ -95,6 +106,38 @@ def make_tiny(folder: Path, classifier_folder: Path, train: TextData, test: Text
     tiny = Tiny(folder)
     tiny.settings.write_text(yaml.safe_dump(settings), encoding="utf-8")
     return tiny
+
+
+def make_strange_run(folder: Path, n_classes: int, n_concepts: int) -> Path:
+    """A whole run on texts that a page may stumble over: markup, right-to-left scripts, emoji, one without an end.
+
+    Args:
+        folder: Where texts and run are made.
+        n_classes: Number of classes; each shows in a word of its own.
+        n_concepts: Number of concepts.
+
+    Returns:
+        The run folder.
+    """
+    names = [STRANGE[number] if number < len(STRANGE) else f"class {number}" for number in range(n_classes)]
+    for split, n_texts in (("train", 8 * n_classes + 100), ("test", 2 * n_classes + 30)):
+        labels = [number % n_classes for number in range(n_texts)]
+        texts = [f"{STRANGE[number % len(STRANGE)]} word{label}" for number, label in enumerate(labels)]
+        texts[0] = "endless " * 400 + "word0"
+        write_csv(folder / "texts" / f"{split}.csv", texts, labels)
+    settings = {
+        "data": {"source": str(folder / "texts"), "class_names": names},
+        "prompt": {"template": "{text}\n\nTopic:", "label_word": "<|{id}|>", "max_tokens": 48},
+        "finetune": {"base_model": "scratch", "n_layers": 2, "d_model": 32, "n_heads": 4, "vocab_size": 600,
+                     "context": 64, "epochs": 8, "max_steps": None, "batch_size": 16, "lr": 5e-3},
+        "sae": {"d_sae": max(256, n_concepts), "k": max(10, n_concepts // 4), "n_concepts": n_concepts},
+        "train": {"total_samples": 6400, "batch_size": 64, "lr": 1e-3, "n_checkpoints": 0},
+        "evaluate": {"evals": ["completeness", "causality"], "n_bootstrap": 20, "figures": False},
+    }  # fmt: skip
+    (folder / "settings.yaml").write_text(yaml.safe_dump(settings, allow_unicode=True), encoding="utf-8")
+    ended = cli("run", "--run", folder / "run", "--config", folder / "settings.yaml")
+    assert ended.code == 0, ended.stderr
+    return folder / "run"
 
 
 def write_csv(

@@ -35,19 +35,25 @@ class Finding:
 
 @dataclass(frozen=True)
 class Reliance:
-    """The concept that a class hangs on most.
+    """The concept that a class relies on most.
 
     Attributes:
         class_number: The class.
-        concept: The concept that adds most to its probability, over all texts; None where none adds anything.
+        concept: The concept that adds most to its probability, over all texts.
+        adds: How much, mean over all texts, 0..1.
     """
 
     class_number: int
-    concept: ShownConcept | None
+    concept: ShownConcept
+    adds: float
 
 
 def reliances(report: Report) -> tuple[Reliance, ...]:
-    """Find for every class the concept that speaks for it most."""
+    """Find for every class the concept that speaks for it most; none for a class that none adds half a point to.
+
+    Returns:
+        In the order of the classes.
+    """
     n_texts: int = report.summary["n_test_texts"]
 
     def adds(concept: ShownConcept, class_number: int) -> float:
@@ -56,8 +62,8 @@ def reliances(report: Report) -> tuple[Reliance, ...]:
     found = []
     for class_number in range(len(report.class_names)):
         best = max(report.concepts, key=lambda own: adds(own, class_number), default=None)
-        speaks = best is not None and adds(best, class_number) > _LEAST
-        found.append(Reliance(class_number, best if speaks else None))
+        if best is not None and adds(best, class_number) >= _LEAST:
+            found.append(Reliance(class_number, best, adds(best, class_number)))
     return tuple(found)
 
 

@@ -19,7 +19,7 @@ _DARK = "#24282f"  # the background of a card on the dark page, as in report_sty
 _CONTRAST = 5.0  # with white; with a card on the light page a little less
 _N_BARS = 5
 _N_CLOUD_WORDS = 24
-_N_FIRST_TEXTS = 3  # that are shown before the others are asked for
+_N_FIRST_CLASSES, _N_FIRST_TEXTS = 10, 3  # that are shown before the others are asked for
 _LONGEST = 600  # characters of a text that is not explained in full
 
 
@@ -31,13 +31,16 @@ def report_page(report: Report) -> str:
     """
     script = template("report_script.html").render()
     best = best_methods(report.comparison)
+    relied = reliances(report)
     return template("report.html").render(
         report=report,
         colours=[_colours(number, len(report.class_names)) for number in range(len(report.class_names))],
         script=Markup(script),  # ours alone
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         findings=list(findings(report)),
-        reliances=reliances(report),
+        reliances=relied,
+        unspoken=sorted(set(range(len(report.class_names))) - {own.class_number for own in relied}),
+        first_classes=_N_FIRST_CLASSES,
         example=telling_mistake(report),
         headlines=[*HEADLINES, FLOOR],
         bars=_bars,
@@ -46,6 +49,7 @@ def report_page(report: Report) -> str:
         cut=_cut,
         more_on_wrong=_more_on_wrong(report),
         explained=explanation_body,
+        explained_above=set(),  # of a text that is shown twice, the second leads to the first
         shaded=_shaded,
         concept_map=Markup(report.concept_map) if report.concept_map else None,  # matplotlib escapes what it writes
         columns=COLUMNS,
