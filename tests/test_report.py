@@ -1,0 +1,377 @@
+"""The report of a run: its numbers against their definitions, its words, its safety, and when it is refused."""
+
+import dataclasses
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sae_lens_classif import ActivationStore, ClassifSAE, explain, load_classifier, write_report
+from sae_lens_classif.comparing import ComparedMethod, Difference, Estimate
+from sae_lens_classif.concept_effects import MisledText
+from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
+from sae_lens_classif.report.content import Mistakes, Report, ShownConcept, ShownText
+from sae_lens_classif.report.findings import Finding, findings, reliances, telling_mistake
+from sae_lens_classif.report.gathering import gather_report
+from sae_lens_classif.report.page import report_page
+from sae_lens_classif.run_folder import RunFolder
+from tests.tiny_run import STRANGE, assert_refused_at_once, change_sae, cli, make_strange_run
+
+
+@pytest.fixture(scope="module")
+def run(demo_folder: Path) -> RunFolder:
+    return RunFolder.open(demo_folder / "runs" / "demo")
+
+
+@pytest.fixture(scope="module")
+def report(run: RunFolder) -> Report:
+    return gather_report(run, explained=20)
+
+
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_strange_run(tmp_path_factory.mktemp("strange"), n_classes=2, n_concepts=5)
+
+
+# --- the numbers ---
+
+
+def test_concepts_are_those_of_the_summary_with_the_effects_that_leaving_them_out_has(
+    report: Report, run: RunFolder
+) -> None:
+    entry = json.loads(run.summary.read_text(encoding="utf-8"))["methods"]["classifsae"]
+    assert [own.index for own in report.concepts] == [own["index"] for own in entry["concepts"]]
+    classifier = load_classifier(run.classifier, device="cpu")
+    method = ClassifSAEConcepts(ClassifSAE.load_from_disk(run.sae))
+    hidden = ActivationStore(run.activations("test")).read("hidden").float()
+    activations = method.encode(hidden)
+
+    def probabilities(concepts: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        decoded = method.decode(concepts)
+        states = decoded * (hidden[rows].norm(dim=1) / decoded.norm(dim=1))[:, None]
+        return classifier.logits_from(states).softmax(dim=1)
+
+    for own in report.concepts[:4]:
+        rows = activations[:, own.index].nonzero()[:, 0]
+        assert own.n_texts == len(rows)
+        without = activations[rows].clone()
+        without[:, own.index] = 0
+        change = probabilities(activations[rows], rows) - probabilities(without, rows)
+        assert own.effects == pytest.approx(change.mean(dim=0).tolist(), abs=1e-5)
+        assert own.tvd == pytest.approx(float(change.abs().sum(dim=1).mean() / 2), abs=1e-5)
+        assert list(own.top_texts) == activations[:, own.index].argsort(descending=True)[:10].tolist()
+
+
+def test_wrong_decisions_are_counted_and_a_misleading_concept_is_what_an_explanation_says(
+    report: Report, run: RunFolder
+) -> None:
+    store = ActivationStore(run.activations("test"))
+    predicted, labels = store.read("predicted"), store.read("label")
+    mistakes = report.mistakes
+    assert mistakes.n_wrong == int((predicted != labels).sum()) > 0
+    assert mistakes.n_wrong >= mistakes.n_misled >= mistakes.n_righted > 0
+    assert all(report.texts[own.row].is_wrong for own in mistakes.shown)
+    classifier, sae = load_classifier(run.classifier, device="cpu"), ClassifSAE.load_from_disk(run.sae)
+    for misled in mistakes.shown[:5]:
+        explanation = explain(sae, classifier, report.texts[misled.row].text)
+        (concept,) = [own for own in explanation.concepts if own.index == misled.concept]
+        assert (explanation.class_without(concept) == report.texts[misled.row].gold) == misled.is_righted
+        assert concept.effect > 0 or misled.push > 0
+
+
+def test_the_scores_of_a_class_are_counts(report: Report, run: RunFolder) -> None:
+    store = ActivationStore(run.activations("test"))
+    predicted, labels = store.read("predicted").tolist(), store.read("label").tolist()
+    for number, scores in enumerate(report.class_scores):
+        given = [other for other, label in zip(predicted, labels, strict=True) if label == number]
+        assert scores.n_texts == len(given)
+        assert scores.recall == pytest.approx(given.count(number) / len(given))
+        assert scores.precision == pytest.approx(given.count(number) / predicted.count(number))
+        wrong = [other for other in given if other != number]
+        if wrong:
+            assert scores.taken_for is not None and scores.taken_for[0] != number
+            assert scores.taken_for[1] == pytest.approx(max(map(wrong.count, wrong)) / len(given))
+        else:
+            assert scores.taken_for is None
+
+
+def test_so_many_texts_are_explained_as_is_asked_for_mistakes_and_every_concept_among_them(report: Report) -> None:
+    explained = {row for row, text in report.texts.items() if text.explanation is not None}
+    assert len(explained) == 20
+    assert report.mistakes.shown[0].row in explained
+    assert {own.top_texts[0] for own in report.concepts[:5]} <= explained
+
+
+# --- the words ---
+
+
+def _concept(index: int, effects: tuple[float, ...], n_texts: int = 100, **changes: Any) -> ShownConcept:
+    concept = ShownConcept(
+        index=index, class_number=0, weights={"some": 1.0, "words": 0.5}, activation_rate=0.1, n_texts=n_texts,
+        tvd=0.1, flips=0.1, concept_sim=0.2, effects=effects, rate_on_wrong=0.1, rate_on_right=0.2,
+        top_texts=(), wrong_texts=(),
+    )  # fmt: skip
+    return dataclasses.replace(concept, **changes)
+
+
+def _found(report: Report, **numbers: Any) -> dict[str, Finding]:
+    """Findings by their questions' first two words, with some headline numbers changed."""
+    changed = dataclasses.replace(report, entry={**report.entry, **numbers})
+    return {" ".join(own.question.split()[:2]): own for own in findings(changed)}
+
+
+def test_the_answers_turn_where_the_numbers_do(report: Report) -> None:
+    for share, verdict in ((0.95, "yes"), (0.94, "partly"), (0.9, "partly"), (0.89, "no")):
+        assert _found(report, recovery_accuracy=share)["Do the"].verdict == verdict
+    for shift, verdict in ((0.005, "yes"), (0.004, "no")):
+        assert _found(report, conditional_tvd=shift)["Do they"].verdict == verdict
+    for largest, verdict in ((0.5, "yes"), (0.51, "no"), (0.0, "no")):
+        assert _found(report, max_activation_rate=largest)["Does each"].verdict == verdict
+    floor = report.summary["dataset_mean_cosine"]
+    for low, verdict in ((floor + 0.01, "yes"), (floor - 0.01, "no")):
+        assert _found(report, concept_sim_ci95=[low, 1])["Do a"].verdict == verdict
+
+
+def test_the_evidence_is_the_measured_number_with_its_interval(report: Report) -> None:
+    low, high = (f"{100 * limit:.1f} %" for limit in report.entry["recovery_accuracy_ci95"])
+    assert f"{100 * report.entry['recovery_accuracy']:.1f} %" in _found(report)["Do the"].evidence
+    assert f"(95 % interval {low} to {high})" in _found(report)["Do the"].evidence
+
+
+def test_what_was_not_measured_is_not_answered(report: Report) -> None:
+    nothing = {name: None for name in report.entry if name not in ("warnings", "concepts")}
+    assert {own.verdict for own in _found(report, **nothing).values()} == {"unknown"}
+
+
+def _method(name: str, share: float, *, difference: Difference | None = None, n_seeds: int = 1) -> ComparedMethod:
+    estimates = {
+        measure: Estimate(share, None, (share,) * n_seeds)
+        for measure in ("recovery_accuracy", "mean_activation_rate", "conditional_tvd")
+    }
+    differences = {"recovery_accuracy": difference} if difference else {}
+    return ComparedMethod(name, name.title(), tuple(range(n_seeds)), estimates, differences, (), None)
+
+
+@pytest.mark.parametrize(
+    ("difference", "verdict"),
+    [
+        (Difference(-0.2, (-0.3, -0.1), True), "yes"),
+        (Difference(-0.2, (-0.5, 0.1), False), "no"),
+        (Difference(0.1, (0.05, 0.2), True), "no"),
+        (None, "no"),
+    ],
+)
+def test_a_control_that_is_not_clearly_worse_raises_doubts(
+    report: Report, difference: Difference | None, verdict: str
+) -> None:
+    control = _method("random_directions", 0.7, difference=difference)
+    compared = dataclasses.replace(report, comparison=(_method("classifsae", 0.9), control))
+    assert _found(compared)["Is it"].verdict == verdict
+    assert "70.0 % (Random_Directions)" in _found(compared)["Is it"].evidence
+
+
+def test_several_trainings_are_told_by_their_range(report: Report) -> None:
+    assert _found(report)["Do other"].verdict == "unknown", "the demo trains once"
+    own = _method("classifsae", 0.9, n_seeds=2)
+    estimate = Estimate(0.85, None, (0.8, 0.9))
+    own = dataclasses.replace(own, estimates={**own.estimates, "recovery_accuracy": estimate})
+    found = _found(dataclasses.replace(report, comparison=(own,)))["Do other"]
+    assert "Over 2 trainings: decisions recovered 80.0 % to 90.0 %" in found.evidence
+
+
+def test_a_class_relies_on_the_concept_that_adds_most_over_all_texts(report: Report) -> None:
+    n_texts = report.summary["n_test_texts"]
+    frequent, strong = _concept(0, (0.3, -0.3), n_texts), _concept(1, (0.9, -0.9), n_texts // 10)
+    weak = _concept(2, (0.0, 0.004), n_texts)
+    found = reliances(dataclasses.replace(report, class_names=("a", "b"), concepts=(strong, frequent, weak)))
+    assert [(own.class_number, own.concept.index) for own in found] == [(0, 0)]
+    assert found[0].adds == pytest.approx(0.3)
+
+
+def test_the_telling_mistake_is_one_that_a_concept_alone_explains_and_a_short_one(report: Report) -> None:
+    texts = {0: ShownText("short", 0, 1), 1: ShownText("long " * 100, 0, 1), 2: ShownText("short too", 0, 1)}
+
+    def chosen(*righted: bool) -> int:
+        shown = tuple(MisledText(row, 0, 1.0 - row / 10, own) for row, own in enumerate(righted))
+        found = telling_mistake(dataclasses.replace(report, texts=texts, mistakes=Mistakes(3, 3, 2, shown)))
+        assert found is not None
+        return found.row
+
+    assert chosen(False, True, True) == 2
+    assert chosen(False, True, False) == 1
+    assert chosen(False, False, False) == 0
+    assert telling_mistake(dataclasses.replace(report, mistakes=Mistakes(0, 0, 0, ()))) is None
+
+
+# --- the page ---
+
+
+class _Page(HTMLParser):
+    """Tags, attributes and visible words of a page, as a parser of HTML finds them."""
+
+    _EMPTY = frozenset({"meta", "input", "br"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.words = ""
+        self._open: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in self._EMPTY:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data: str) -> None:
+        if "script" not in self._open and "style" not in self._open:
+            self.words += data
+
+    def values(self, name: str) -> list[str]:
+        return [value for _, attribute, value in self.attributes if attribute == name]
+
+
+@pytest.fixture(scope="module")
+def page(report: Report) -> _Page:
+    return _Page(report_page(report))
+
+
+def test_the_page_leads_to_a_true_sentence_and_to_a_mistake_with_the_concept_behind_it(
+    page: _Page, report: Report
+) -> None:
+    words = " ".join(page.words.split())
+    relied = reliances(report)[0]
+    name, effect = report.class_names[relied.class_number], relied.concept.effects[relied.class_number]
+    assert re.search(rf"{name} relies most on concept {relied.concept.index} ", words)
+    assert f"raises the probability of {name} by {100 * effect:.1f} points on average" in words
+    example = telling_mistake(report)
+    assert example is not None
+    text = report.texts[example.row]
+    gold, predicted = report.class_names[text.gold], report.class_names[text.predicted]
+    assert f"This text is {gold}, the model says {predicted}. It was pushed there by concept {example.concept}" in words
+    assert words.index(" ".join(text.text.split())[:200]) < words.index("The classifier, and how good it is")
+
+
+def test_every_concept_has_a_card_with_its_texts_and_every_link_leads_somewhere(page: _Page, report: Report) -> None:
+    ids = page.values("id")
+    assert {f"concept-{own.index}" for own in report.concepts} <= set(ids)
+    ours = [name for name in ids if not re.match(r"[a-zA-Z]+_\d|p[0-9a-f]|m[0-9a-f]|DejaVu|Noto", name)]
+    assert len(ours) == len(set(ours))
+    links = [value for value in page.values("href") + page.values("xlink:href") if not value.startswith("data:")]
+    assert len(links) > 20 and {link[1:] for link in links} <= set(ids)
+    assert page.values("data-card").count("concept") == len(report.concepts)
+    n_listed = sum(len(own.top_texts) for own in report.concepts) + len(report.mistakes.shown)
+    assert len(page.values("data-text")) == n_listed
+
+
+def test_a_text_is_explained_once_and_led_to_from_elsewhere(page: _Page, report: Report) -> None:
+    explained = [f"why-{row}" for row, text in report.texts.items() if text.explanation is not None]
+    assert sorted(name for name in page.values("id") if name.startswith("why-")) == sorted(explained)
+
+
+def test_the_page_asks_no_other_machine_and_runs_no_script_but_its_own(page: _Page) -> None:
+    loaded = [value for name in ("src", "href", "xlink:href", "srcset", "action") for value in page.values(name)]
+    assert [value for value in loaded if not value.startswith(("#", "data:image/png;base64,"))] == []
+    assert page.tags.count("script") == 1 and "link" not in page.tags and "img" not in page.tags
+    assert not any(name.startswith("on") for _, name, _ in page.attributes)
+    (policy,) = [value for value in page.values("content") if value.startswith("default-src")]
+    assert re.fullmatch(
+        r"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-[\w+/=]{44}'", policy
+    )
+
+
+def test_texts_and_class_names_stay_text(strange: Path) -> None:
+    write_report(strange)
+    html = (strange / "report.html").read_text(encoding="utf-8")
+    parsed = _Page(html)
+    assert parsed.tags.count("script") == 1 and "img" not in parsed.tags and "b" not in parsed.tags
+    words = " ".join(parsed.words.split())
+    assert [text for text in STRANGE[:4] if text not in words] == [], "class names and texts"
+    assert html.count("endless") < 400, "a text without an end is cut"
+
+
+def test_the_same_run_gives_the_same_bytes(strange: Path, tmp_path: Path) -> None:
+    first, second = (write_report(strange, tmp_path / name).read_bytes() for name in ("a.html", "deep/down/b.html"))
+    assert first == second and first.startswith(b"<!DOCTYPE html>")
+
+
+def test_the_page_names_no_folder_of_the_machine(strange: Path) -> None:
+    html = write_report(strange).read_text(encoding="utf-8")
+    assert str(strange.parent) not in html and str(Path.home()) + "/" not in html
+    assert "…/texts" in html, "what is left of the texts' folder"
+
+
+@pytest.mark.parametrize("explained", [0, 3])
+def test_fewer_texts_can_be_explained(strange: Path, tmp_path: Path, explained: int) -> None:
+    ended = cli("report", strange, "--out", tmp_path / "page.html", "--explained", explained)
+    assert ended.code == 0, ended.stderr
+    assert str(tmp_path / "page.html") in ended.stdout and "some of the test texts" in ended.stdout
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").count('<details class="why"') == explained
+
+
+# --- runs that are not as they should be ---
+
+
+@pytest.fixture
+def copy(strange: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(strange, tmp_path / "copy"))
+
+
+def test_a_run_that_is_not_finished_is_refused(copy: Path, tmp_path: Path) -> None:
+    assert_refused_at_once(cli("report", tmp_path), "is no run folder")
+    (copy / "report.html").unlink(missing_ok=True)
+    (copy / "summary.json").unlink()
+    assert_refused_at_once(cli("report", copy), "holds no evaluation of classifsae; run the step `evaluate` first")
+    (copy / "saes" / "classifsae" / "runner_cfg.json").unlink()
+    assert_refused_at_once(cli("report", copy), "holds no trained SAE")
+    assert not (copy / "report.html").exists()
+
+
+def test_an_evaluation_of_another_sae_is_refused(copy: Path) -> None:
+    change_sae(copy, lambda sae: sae.b_enc.add_(0.1))
+    assert_refused_at_once(cli("report", copy), "is of another SAE", "run the step `evaluate` again")
+
+
+def test_a_place_that_cannot_be_is_refused_before_any_work(copy: Path, tmp_path: Path) -> None:
+    assert_refused_at_once(cli("report", copy, "--out", tmp_path), "is a folder")
+    assert_refused_at_once(cli("report", copy, "--explained", -1), "explained is -1")
+    assert_refused_at_once(cli("report", copy, "--explained", "many"), "explained")
+
+
+def test_what_is_made_anew_takes_its_report_along(copy: Path) -> None:
+    write_report(copy)
+    ended = cli("train", "--run", copy, "--train.seed", 7, "--overwrite")
+    assert ended.code == 0, ended.stderr
+    assert not (copy / "report.html").exists()
+
+
+def test_concepts_that_are_never_active_are_reported_as_such(copy: Path) -> None:
+    change_sae(copy, lambda sae: sae.b_enc[:5].fill_(-1e6))
+    assert cli("evaluate", "--run", copy).code == 0
+    words = " ".join(_Page(write_report(copy).read_text(encoding="utf-8")).words.split())
+    assert "No concept is active on any test text." in words
+    assert "5 of the 5 are active on no test text" in words
+    assert "Warning: No concept fires on any test text" in words
+
+
+def test_numbers_that_are_none_are_reported_as_such(copy: Path) -> None:
+    change_sae(copy, lambda sae: sae.W_enc.mul_(3e38))
+    assert cli("evaluate", "--run", copy).code == 0
+    parsed = _Page(write_report(copy).read_text(encoding="utf-8"))
+    assert "nothing was measured" in parsed.words
+    assert "svg" not in parsed.tags and "nan" not in parsed.words.lower().replace("not all finite (nan", "")
+
+
+def test_in_context_the_earlier_words_are_kept(copy: Path) -> None:
+    assert cli("evaluate", "--run", copy, "--evaluate.context", "in_context").code == 0
+    assert "without the earlier words" not in write_report(copy).read_text(encoding="utf-8")
