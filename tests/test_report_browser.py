@@ -86,7 +86,7 @@ def test_no_rule_for_people_who_cannot_see_or_use_a_mouse_is_broken(
         pytest.skip("the same rules on thousands of elements take minutes")
     for scheme in ("light", "dark"):
         # The checker puts its script into the page, which the page's own policy forbids.
-        context = browser.new_context(color_scheme=scheme, bypass_csp=True)  # type: ignore[arg-type]
+        context = browser.new_context(color_scheme=scheme, bypass_csp=True)
         page = context.new_page()
         page.goto(opened.url)
         for folded in page.locator("details").all()[:40]:
@@ -142,7 +142,7 @@ def test_search_leaves_the_concepts_and_texts_with_all_the_words(opened: Page) -
 def test_a_word_of_a_text_alone_leaves_that_text_also_where_it_was_folded_away(opened: Page) -> None:
     last = opened.locator("[data-card=concept] details.more [data-text]").last
     words = " ".join((last.locator(".slc-text").text_content() or "").split()[:5])
-    card = opened.locator("[data-card=concept]", has=last)
+    card = last.locator("xpath=ancestor::article")
     assert not last.is_visible()
     opened.fill("#search", words)
     assert last.is_visible() and card.locator(f"[data-text]{SHOWN}").count() < card.locator("[data-text]").count()

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import math
+from functools import partial
 
 from markupsafe import Markup
 
@@ -31,7 +32,7 @@ def report_page(report: Report) -> str:
     """
     script = template("report_script.html").render()
     best = best_methods(report.comparison)
-    relied = reliances(report)
+    relied, cut_at = reliances(report), _cut_at(report)
     return template("report.html").render(
         report=report,
         colours=[_colours(number, len(report.class_names)) for number in range(len(report.class_names))],
@@ -46,7 +47,8 @@ def report_page(report: Report) -> str:
         bars=_bars,
         first_texts=_N_FIRST_TEXTS,
         cloud=_cloud,
-        cut=_cut,
+        cut=partial(_cut, cut_at=cut_at),
+        cut_at=cut_at,
         more_on_wrong=_more_on_wrong(report),
         explained=explanation_body,
         explained_above=set(),  # of a text that is shown twice, the second leads to the first
@@ -78,8 +80,16 @@ def _cloud(concept: ShownConcept) -> list[tuple[str, float]]:
     return [(word, round(0.75 + 1.05 * math.sqrt(weight / largest), 2)) for word, weight in words]
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[:_LONGEST].rstrip() + " …"
+def _cut_at(report: Report) -> str:
+    """The side of a long text that the model does not read."""
+    side: str = report.summary.get("prompt", {}).get("cut", "end")
+    return side
+
+
+def _cut(text: str, cut_at: str) -> str:
+    if len(text) <= _LONGEST:
+        return text
+    return f"… {text[-_LONGEST:].lstrip()}" if cut_at == "beginning" else f"{text[:_LONGEST].rstrip()} …"
 
 
 def _shaded(explanation: Explanation | None, index: int) -> list[tuple[str, float, float]] | None:
