@@ -17,7 +17,7 @@ from sae_lens_classif.config import (
     SAESettings,
     TrainConfig,
 )
-from sae_lens_classif.config_file import load_config
+from sae_lens_classif.config_file import load_config, write_settings
 from sae_lens_classif.errors import UserError, nearest
 
 
@@ -130,6 +130,14 @@ def test_a_settings_file_gives_the_run_and_defaults_for_what_it_leaves_out(tmp_p
     file.write_text("data: {class_names: [a, b]}\ntrain:\n  lr: 1e-4  # as people write it\nsae:\n", encoding="utf-8")
     expected = RunConfig(data=DataConfig(class_names=("a", "b")), train=TrainConfig(lr=1e-4))
     assert load_config(file) == expected
+
+
+@pytest.mark.parametrize("name", ["🎉🐕", "a\u2028b", "\x07\x7f", "1e-3", "yes", "'\"{}[],: #", "a\nb"])
+def test_a_name_that_yaml_might_misread_is_read_from_a_run_folder_as_it_was(name: str, tmp_path: Path) -> None:
+    settings = {"data": {"class_names": [name, "other"]}}
+    (tmp_path / "config.yaml").write_text(write_settings(settings), encoding="utf-8")
+    assert load_config(tmp_path / "config.yaml").data.class_names == (name, "other")
+    assert parse(["train", "--run", str(tmp_path)]).cfg.data.class_names == (name, "other")
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -87,6 +87,18 @@ def test_a_word_drives_a_concept_by_what_is_lost_without_it(
             assert own.words[place] == pytest.approx(float(whole[own.index] - without[own.index]), abs=1e-4)
 
 
+def test_words_that_the_prompt_has_no_room_for_add_nothing(sae: ClassifSAE, classifier: TextClassifier) -> None:
+    text = "dog " * 100 + TEXT
+    found = explain(sae, classifier, text)
+    assert found.concepts
+    for own in found.concepts:
+        assert own.words[:30] == (0.0,) * 30
+        place = len(found.words) - 1
+        without = concepts_of(sae, classifier, text.rsplit(" ", 1)[0])
+        whole = concepts_of(sae, classifier, text)
+        assert own.words[place] == pytest.approx(float(whole[own.index] - without[own.index]), abs=1e-4)
+
+
 def test_concepts_get_the_class_and_key_words_that_a_run_noted(sae: ClassifSAE, classifier: TextClassifier) -> None:
     noted = [{"index": index, "class_name": f"class of {index}", "key_words": ["some", "words"]} for index in range(6)]
     for own in explain(sae, classifier, TEXT, noted).concepts:
@@ -184,6 +196,18 @@ def test_the_page_says_in_words_what_the_numbers_are() -> None:
     for said in ("70.0 %", "65.0 %", "Concept 3, animals", "dog, cat", "animals: +25.0 points with it"):
         assert said in words
     assert "without it the class would be money" in words
+
+
+def test_of_many_classes_and_concepts_those_that_matter_are_shown_and_the_others_counted() -> None:
+    classes = tuple(f"class {number}" for number in range(20))
+    probabilities = tuple(0.5 if number == 13 else 0.5 / 19 for number in range(20))
+    concepts = tuple(
+        ActiveConcept(index, None, (), 1.0, 0.2 - index / 100, probabilities, (1.0, 0.5)) for index in range(10)
+    )
+    found = made_up(classes=classes, probabilities=probabilities, through_concepts=probabilities, concepts=concepts)
+    words = " ".join(_Page(to_html(found)).words.split())
+    assert "class 13 (predicted) 50.0 %" in words and "15 other classes, each less" in words
+    assert "Concept 7" in words and "Concept 8" not in words and "2 other concepts are active" in words
 
 
 def test_a_notebook_shows_the_same() -> None:

@@ -1,6 +1,7 @@
 """Figures: the same bytes every time, whatever the names, words and numbers are."""
 
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -35,8 +36,10 @@ from sae_lens_classif.figures.style import (
     contrast,
     darken,
     legend_below,
+    lighten,
     save_figure,
     series_style,
+    svg_of,
 )
 from sae_lens_classif.figures.sweep import sweep_figure
 from sae_lens_classif.figures.word_clouds import ConceptWords, word_clouds
@@ -54,7 +57,7 @@ def no_figure_is_left_open() -> Iterator[None]:
     assert _pylab_helpers.Gcf.get_all_fig_managers() == []
 
 
-def _map(n_concepts: int = 6, n_classes: int = 3, n_texts: int = 60, d: int = 8) -> Figure:
+def _map(n_concepts: int = 6, n_classes: int = 3, n_texts: int = 60, d: int = 8, link: str | None = None) -> Figure:
     random = np.random.default_rng(0)
     return concept_map(
         random.normal(size=(n_texts, d)).astype(np.float32),
@@ -64,6 +67,8 @@ def _map(n_concepts: int = 6, n_classes: int = 3, n_texts: int = 60, d: int = 8)
         random.normal(size=(n_concepts, n_classes)),
         random.gamma(1, size=n_concepts),
         np.arange(n_concepts) != 1,
+        max_texts=50,
+        link=link,
     )
 
 
@@ -149,6 +154,8 @@ def test_colours_are_those_of_okabe_and_ito_and_stand_out_on_white() -> None:
     assert all(contrast(series_style(number).colour) >= 3 for number in range(8))
     assert all(contrast(darken(class_colour(number, 77))) >= 4.5 for number in range(77))
     assert darken("#000000") == "#000000"
+    assert all(contrast(lighten(class_colour(number, 77), "#24282f"), "#24282f") >= 4.5 for number in range(77))
+    assert lighten("#ffffff", "#24282f") == "#ffffff"
 
 
 def test_series_differ_without_their_colours() -> None:
@@ -270,6 +277,14 @@ def test_a_map_holds_few_or_many_concepts_and_classes(n_concepts: int, n_classes
     assert all(str(number) in texts for number in range(n_concepts) if number != 1)
     assert ("and 57 more" in texts) == (n_classes == 77)
     assert texts.count("class 0") == 2  # on the map and in the legend
+
+
+def test_in_a_page_each_pie_is_a_link_of_its_own_page(tmp_path: Path) -> None:
+    svg = svg_of(_map(link="#concept-{}"))
+    assert svg.startswith("<svg") and svg == svg_of(_map(link="#concept-{}"))
+    links = re.findall(r"<a ([^>]+)>", svg)
+    assert sorted(links) == [f'xlink:href="#concept-{number}" role="link"' for number in (0, 2, 3, 4, 5)]
+    assert "<a " not in save_figure(_map(), tmp_path / "map")[1].read_text(encoding="utf-8")
 
 
 def test_a_map_says_what_is_not_drawn() -> None:

@@ -10,15 +10,18 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from sae_lens_classif import ActivationStore, ClassifSAE, explain, load_classifier, write_report
 from sae_lens_classif.comparing import ComparedMethod, Difference, Estimate
 from sae_lens_classif.concept_effects import MisledText
+from sae_lens_classif.config import ClassifierConfig, CompareConfig, DataConfig, RunConfig
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.report.content import Mistakes, Report, ShownConcept, ShownText
 from sae_lens_classif.report.findings import Finding, findings, reliances, telling_mistake
 from sae_lens_classif.report.gathering import gather_report
 from sae_lens_classif.report.page import report_page
+from sae_lens_classif.report.settings import shown_settings
 from sae_lens_classif.run_folder import RunFolder
 from tests.tiny_run import STRANGE, assert_refused_at_once, change_sae, cli, make_strange_run
 
@@ -288,6 +291,27 @@ def test_the_page_asks_no_other_machine_and_runs_no_script_but_its_own(page: _Pa
     assert re.fullmatch(
         r"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-[\w+/=]{44}'", policy
     )
+
+
+@pytest.mark.parametrize(("side", "shown"), [("beginning", "… zwei zwei"), ("end", "eins eins")])
+def test_of_a_long_text_the_part_is_shown_that_the_prompt_keeps(report: Report, side: str, shown: str) -> None:
+    row = report.concepts[0].top_texts[0]
+    texts = {**report.texts, row: ShownText("eins " * 200 + "zwei " * 200, 0, 0)}
+    summary = {**report.summary, "prompt": {**report.summary["prompt"], "cut": side}}
+    words = _Page(report_page(dataclasses.replace(report, texts=texts, summary=summary))).words
+    assert shown in words and ("eins" in words) == (side == "end")
+
+
+def test_settings_are_shown_without_the_folders_of_the_machine() -> None:
+    cfg = RunConfig(
+        data=DataConfig(source="/home/somebody/texts"),
+        classifier=ClassifierConfig(model="../models/mine"),
+        compare=CompareConfig(methods=("classifsae", "sae:/secret/place/sae", "sae:owner/repo:layer")),
+    )
+    shown = yaml.safe_load(shown_settings(cfg))
+    assert (shown["data"]["source"], shown["classifier"]["model"]) == ("…/texts", "…/mine")
+    assert shown["compare"]["methods"] == ["classifsae", "sae:…/sae", "sae:owner/repo:layer"]
+    assert shown["data"]["train"] == "train" and shown["train"]["lr"] == 5e-5
 
 
 def test_texts_and_class_names_stay_text(strange: Path) -> None:
