@@ -49,19 +49,22 @@ def explanation_body(explanation: Explanation) -> Markup:
     return Markup(rendered)  # escaped by the template
 
 
-def shaded_words(explanation: Explanation, concept: ActiveConcept) -> Iterator[tuple[str, float, float]]:
+def shaded_words(
+    explanation: Explanation, concept: ActiveConcept, part: slice = slice(None)
+) -> Iterator[tuple[str, float, float]]:
     """The text in pieces: words that are shaded alike, how strongly (-0.6..0.6, 0 for hardly any effect), and what the
     first of them adds to the concept's activation.
 
     Args:
         explanation: Whose text.
         concept: One of its concepts.
+        part: Which of its words. Default: all.
     """
     largest = max(map(abs, concept.words), default=0.0) or 1.0
     shares = [_STRONGEST * driven / largest for driven in concept.words]
     rounded = [round(share, 2) if abs(share) >= _PALEST else 0.0 for share in shares]
-    words = zip(explanation.words, rounded, concept.words, strict=True)
-    for share, alike in groupby(words, key=lambda word: word[1]):
+    words = list(zip(explanation.words, rounded, concept.words, strict=True))
+    for share, alike in groupby(words[part], key=lambda word: word[1]):
         pieces = list(alike)
         if share:
             yield from ((word, share, driven) for word, _, driven in pieces)

@@ -302,6 +302,25 @@ def test_of_a_long_text_the_part_is_shown_that_the_prompt_keeps(report: Report, 
     assert shown in words and ("eins" in words) == (side == "end")
 
 
+def test_the_words_of_a_long_text_are_shaded_where_it_is_shown(report: Report) -> None:
+    row, explained = next(
+        (own.top_texts[0], found)
+        for own in report.concepts
+        if own.top_texts and (found := report.texts[own.top_texts[0]].explanation) is not None and found.concepts
+    )
+    strongest = explained.concepts[0]
+    words = tuple(f"word{number}" for number in range(300))
+    shares = tuple(1.0 if number in (0, 299) else 0.0 for number in range(300))
+    concept = dataclasses.replace(strongest, words=shares)
+    long = dataclasses.replace(explained, text=" ".join(words), words=words, concepts=(concept,))
+    texts = {row: dataclasses.replace(report.texts[row], text=long.text, explanation=long)}
+    card = dataclasses.replace(report.by_index[concept.index], top_texts=(row,), wrong_texts=())
+    alone = dataclasses.replace(report, concepts=(card,), texts=texts, mistakes=Mistakes(0, 0, 0, ()))
+    (shown,) = re.findall(r'<p class="slc-text" dir="auto">(.*?)</p>\n<div class="tag">', report_page(alone), re.DOTALL)
+    assert shown.startswith("…") and ">word299</span>" in shown and "word0<" not in shown
+    assert 500 < len(re.sub("<.*?>", "", shown)) < 650
+
+
 def test_settings_are_shown_without_the_folders_of_the_machine() -> None:
     cfg = RunConfig(
         data=DataConfig(source="/home/somebody/texts"),

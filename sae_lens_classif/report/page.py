@@ -3,11 +3,11 @@
 import base64
 import hashlib
 import math
-from functools import partial
+from itertools import accumulate
 
 from markupsafe import Markup
 
-from sae_lens_classif.explaining import ActiveConcept, Explanation
+from sae_lens_classif.explaining import Explanation
 from sae_lens_classif.explanation_html import explanation_body, shaded_words
 from sae_lens_classif.figures.style import class_colour, darken, lighten
 from sae_lens_classif.headlines import FLOOR, HEADLINES
@@ -21,7 +21,7 @@ _CONTRAST = 5.0  # with white; with a card on the light page a little less
 _N_BARS = 5
 _N_CLOUD_WORDS = 24
 _N_FIRST_CLASSES, _N_FIRST_TEXTS = 10, 3  # that are shown before the others are asked for
-_LONGEST = 600  # characters of a text that is not explained in full
+_LONGEST = 600  # characters of a text in a list
 
 
 def report_page(report: Report) -> str:
@@ -32,7 +32,7 @@ def report_page(report: Report) -> str:
     """
     script = template("report_script.html").render()
     best = best_methods(report.comparison)
-    relied, cut_at = reliances(report), _cut_at(report)
+    relied, cut = reliances(report), _Cut(report.summary.get("prompt", {}).get("cut", "end"))
     return template("report.html").render(
         report=report,
         colours=[_colours(number, len(report.class_names)) for number in range(len(report.class_names))],
@@ -47,12 +47,10 @@ def report_page(report: Report) -> str:
         bars=_bars,
         first_texts=_N_FIRST_TEXTS,
         cloud=_cloud,
-        cut=partial(_cut, cut_at=cut_at),
-        cut_at=cut_at,
+        cut=cut,
         more_on_wrong=_more_on_wrong(report),
         explained=explanation_body,
         explained_above=set(),  # of a text that is shown twice, the second leads to the first
-        shaded=_shaded,
         concept_map=Markup(report.concept_map) if report.concept_map else None,  # matplotlib escapes what it writes
         columns=COLUMNS,
         cells={own.name: [cell_of(own, column, best) for column in COLUMNS] for own in report.comparison},
@@ -80,24 +78,35 @@ def _cloud(concept: ShownConcept) -> list[tuple[str, float]]:
     return [(word, round(0.75 + 1.05 * math.sqrt(weight / largest), 2)) for word, weight in words]
 
 
-def _cut_at(report: Report) -> str:
-    """The side of a long text that the model does not read."""
-    side: str = report.summary.get("prompt", {}).get("cut", "end")
-    return side
+class _Cut:
+    """Cuts long texts where the model's prompt does."""
 
+    def __init__(self, cut_at: str) -> None:
+        """
+        Args:
+            cut_at: The side that is dropped, ``beginning`` or ``end``.
+        """
+        self.keeps_end = cut_at == "beginning"
 
-def _cut(text: str, cut_at: str) -> str:
-    if len(text) <= _LONGEST:
-        return text
-    return f"… {text[-_LONGEST:].lstrip()}" if cut_at == "beginning" else f"{text[:_LONGEST].rstrip()} …"
+    def text(self, text: str) -> str:
+        """What is shown of a text."""
+        if len(text) <= _LONGEST:
+            return text
+        return f"… {text[-_LONGEST:].lstrip()}" if self.keeps_end else f"{text[:_LONGEST].rstrip()} …"
 
-
-def _shaded(explanation: Explanation | None, index: int) -> list[tuple[str, float, float]] | None:
-    """The text's words as they drive a concept; None where that is not known or the text is too long for a list."""
-    if explanation is None or len(explanation.text) > _LONGEST:
-        return None
-    own: ActiveConcept | None = next((own for own in explanation.concepts if own.index == index), None)
-    return list(shaded_words(explanation, own)) if own is not None else None
+    def shaded(self, explanation: Explanation | None, index: int) -> list[tuple[str, float, float]] | None:
+        """The same words as they drive a concept; None where that is not known."""
+        own = next((own for own in explanation.concepts if own.index == index), None) if explanation else None
+        if explanation is None or own is None:
+            return None
+        if len(explanation.text) <= _LONGEST:
+            return list(shaded_words(explanation, own))
+        lengths = [len(word) + 1 for word in (reversed(explanation.words) if self.keeps_end else explanation.words)]
+        n_words = sum(total <= _LONGEST for total in accumulate(lengths))
+        dropped = ("…", 0.0, 0.0)
+        if self.keeps_end:
+            return [dropped, *shaded_words(explanation, own, slice(len(lengths) - n_words, None))]
+        return [*shaded_words(explanation, own, slice(n_words)), dropped]
 
 
 def _more_on_wrong(report: Report) -> list[ShownConcept]:
