@@ -16,7 +16,7 @@ class MisledText:
         row: Number of the text.
         concept: The concept whose removal takes most from the wrong class in favour of the right one.
         push: Probability of the wrong class less that of the right one, with the concept less without it; -2..2.
-        is_righted: Whether the class would be the right one without the concept.
+        is_righted: Whether the class through the concepts is the right one without this one, and not with it.
     """
 
     row: int
@@ -78,7 +78,7 @@ def _misled(
     text = logits.pair_text
     pair = torch.arange(len(text))
     push = change[pair, predicted[text]] - change[pair, labels[text]]
-    righted = logits.pair.argmax(dim=1) == labels[text]
+    righted = (logits.pair.argmax(dim=1) == labels[text]) & (logits.bottleneck.argmax(dim=1) != labels)[text]
     wrong = (predicted[text] != labels[text]) & (push > 0)
     strongest: dict[int, MisledText] = {}
     for number in wrong.nonzero()[:, 0][push[wrong].argsort(descending=True, stable=True)].tolist():

@@ -122,7 +122,8 @@ def explain(
     if not spans:
         raise UserError("the text to be explained has no word; give one with at least one")
     method = as_concept_method(method)
-    states = _states(classifier, [text, *_without_each(text, spans)])
+    read = _words_in_prompt(classifier, text, spans)
+    states = _states(classifier, [text, *_without_each(text, [spans[place] for place in read])])
     with torch.no_grad():
         concepts = method.encode(states.hidden).float()
     logits = run_interventions(
@@ -140,8 +141,24 @@ def explain(
         probabilities=tuple(probabilities.tolist()),
         through_concepts=tuple(through.tolist()),
         words=tuple(text[start:end] for start, end in spans),
-        concepts=_active_concepts(concepts, logits, through, int(probabilities.argmax()), descriptions),
+        concepts=_active_concepts(
+            concepts, logits, through, int(probabilities.argmax()), descriptions, read, len(spans)
+        ),
     )
+
+
+def _words_in_prompt(classifier: TextClassifier, text: str, spans: Sequence[tuple[int, int]]) -> range:
+    """Places of the words that the prompt depends on: of a text that is too long for it, those on the side it keeps."""
+    whole, keeps_end = classifier.prompts([text])[0], classifier.prompts.cfg.cut == "beginning"
+    least, most = 1, len(spans)  # so many words at that side give the same prompt
+    while least < most:
+        middle = (least + most) // 2
+        part = text[spans[-middle][0] :] if keeps_end else text[: spans[middle - 1][1]]
+        if classifier.prompts([part])[0] == whole:
+            most = middle
+        else:
+            least = middle + 1
+    return range(len(spans) - least, len(spans)) if keeps_end else range(least)
 
 
 def _states(classifier: TextClassifier, texts: Sequence[str]) -> StatesAndLogits:
@@ -164,11 +181,15 @@ def _active_concepts(
     through: torch.Tensor,
     predicted: int,
     descriptions: Sequence[Mapping[str, Any]],
+    read: range,
+    n_words: int,
 ) -> tuple[ActiveConcept, ...]:
     described = {int(own["index"]): own for own in descriptions}
     found = []
     for index, without in zip(logits.pair_concept.tolist(), logits.pair.softmax(dim=1), strict=True):
         own = described.get(index, {})
+        words = torch.zeros(n_words)
+        words[read.start : read.stop] = concepts[0, index] - concepts[1:, index]
         found.append(
             ActiveConcept(
                 index=index,
@@ -177,7 +198,7 @@ def _active_concepts(
                 activation=float(concepts[0, index]),
                 effect=float(through[predicted] - without[predicted]),
                 probabilities_without=tuple(without.tolist()),
-                words=tuple((concepts[0, index] - concepts[1:, index]).tolist()),
+                words=tuple(words.tolist()),
             )
         )
     return tuple(sorted(found, key=lambda concept: -abs(concept.effect)))

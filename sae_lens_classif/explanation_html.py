@@ -1,6 +1,7 @@
 """One text explained, as HTML: for notebooks and for the report."""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import groupby
 
 from markupsafe import Markup
@@ -33,18 +34,19 @@ def to_page(explanation: Explanation) -> str:
     return template("explanation_page.html").render(fragment=fragment)
 
 
-def explanation_body(explanation: Explanation) -> Markup:
+def explanation_body(explanation: Explanation, part: slice = slice(None)) -> Markup:
     """All but the text itself, without styles: for a page that has those of ``explanation_style.html``.
 
     Args:
         explanation: What is shown.
+        part: Which of the words. Default: all.
     """
     rendered = template("explanation_body.html").render(
         explanation=explanation,
         predicted=explanation.class_names[explanation.predicted],
         classes=_most_probable(explanation),
         most_concepts=_MOST_CONCEPTS,
-        shaded=shaded_words,
+        shaded=partial(shaded_words, part=part),
     )
     return Markup(rendered)  # escaped by the template
 

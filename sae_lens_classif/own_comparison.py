@@ -16,7 +16,8 @@ def read_own_comparison(run: RunFolder, entry: Mapping[str, Any]) -> tuple[Compa
         entry: The ClassifSAE's entry of the summary.
 
     Returns:
-        The rows, that of the ClassifSAE among them; none where nothing was compared, or with another SAE.
+        The rows, that of the ClassifSAE among them; none where nothing was compared, or with another SAE or other
+        settings of the evaluation. Why a method failed is left out: it may name folders of this machine.
     """
     file = run.folder / "comparison.json"
     content = read_json(file) if file.is_file() else {"methods": {}}
@@ -25,8 +26,9 @@ def read_own_comparison(run: RunFolder, entry: Mapping[str, Any]) -> tuple[Compa
     seed = run.cfg.train.seed
     if own is None or seed not in own.seeds:
         return ()
-    is_same = own.estimates["recovery_accuracy"].by_seed[own.seeds.index(seed)] == entry.get("recovery_accuracy")
-    return methods if is_same else ()
+    row = own.seeds.index(seed)
+    both = [(own.estimates[name].by_seed[row], entry[name]) for name in own.estimates if entry.get(name) is not None]
+    return methods if both and all(compared == measured for compared, measured in both) else ()
 
 
 def _method(content: Mapping[str, Any]) -> ComparedMethod:
@@ -36,6 +38,6 @@ def _method(content: Mapping[str, Any]) -> ComparedMethod:
         seeds=tuple(content["seeds"]),
         estimates={name: Estimate(**own) for name, own in content["estimates"].items()},
         differences={name: Difference(**own) for name, own in content["differences"].items()},
-        notes=tuple(content["notes"]),
+        notes=tuple(note.split("failed:")[0] + "failed" if "failed:" in note else note for note in content["notes"]),
         fit_seconds=content["fit_seconds"],
     )

@@ -231,6 +231,7 @@ def evaluate_method(
     sae = method.autoencoder()
     files.write(evaluation, cfg, name, run.folder.resolve().name, sae.cfg.to_dict() if sae is not None else {})
     if in_summary:
+        run.report.unlink(missing_ok=True)
         update_summary(run.summary, name, evaluation, _about(run, split), settings, cfg.context)
     return evaluation.measures
 

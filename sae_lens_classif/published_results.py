@@ -2,11 +2,9 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sae_lens_classif.comparing import ComparedMethod
 from sae_lens_classif.data import load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import read_json, write_json
@@ -60,21 +58,16 @@ def write_top_texts(file: Path, run: RunFolder, entry: Mapping[str, Any]) -> Non
 def write_own_comparison(folder: Path, run: RunFolder, entry: Mapping[str, Any], n_test_texts: int) -> bool:
     """Write the run's comparison of the built-in methods, if it is of this SAE.
 
-    Guests and methods of the user's own are left out, and so is why a method failed: both may name local paths.
+    Guests and methods of the user's own are left out: their names may be local paths.
 
     Returns:
         Whether there is one.
     """
-    methods = [_without_paths(own) for own in read_own_comparison(run, entry) if own.name in BUILT_IN]
+    methods = [own for own in read_own_comparison(run, entry) if own.name in BUILT_IN]
     if len(methods) < 2:
         return False
     write_comparison(folder, methods, n_test_texts)
     return True
-
-
-def _without_paths(method: ComparedMethod) -> ComparedMethod:
-    notes = (note.split("failed:")[0] + "failed" if "failed:" in note else note for note in method.notes)
-    return replace(method, notes=tuple(notes))
 
 
 def copy_figures(folder: Path, run: RunFolder, entry: Mapping[str, Any], with_comparison: bool) -> None:

@@ -51,6 +51,13 @@ def test_a_mistake_is_put_down_to_the_concept_that_pushes_most_towards_it() -> N
     assert weak == MisledText(0, 0, pytest.approx(2 * (_sigmoid(3) - 0.5)), False)  # type: ignore[arg-type]
 
 
+def test_a_text_that_is_right_with_the_concept_is_not_righted_without_it() -> None:
+    # The model itself is wrong (class 0), but through the concepts the class is right with and without the first.
+    concepts = torch.tensor([[1.0, 3.0]])
+    found = concept_effects(concepts, _logits(concepts), torch.tensor([0]), torch.tensor([1]))
+    assert [(own.concept, own.is_righted) for own in found.misled] == [(0, False)]
+
+
 @pytest.mark.parametrize("concepts", [torch.zeros(3, 2), torch.zeros(0, 2)])
 def test_where_nothing_is_active_nothing_is_changed(concepts: torch.Tensor) -> None:
     labels = torch.zeros(len(concepts), dtype=torch.int64)

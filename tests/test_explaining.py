@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from sae_lens_classif.explaining import ActiveConcept, Explanation
 from sae_lens_classif.explanation_html import to_html
 from sae_lens_classif.hooks.caching import states_of_texts
 from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.hooks.prompt import PromptTokenizer
 from sae_lens_classif.training import train_classifsae
 from tests.tiny_run import assert_refused_at_once, cli
 
@@ -97,6 +99,21 @@ def test_words_that_the_prompt_has_no_room_for_add_nothing(sae: ClassifSAE, clas
         without = concepts_of(sae, classifier, text.rsplit(" ", 1)[0])
         whole = concepts_of(sae, classifier, text)
         assert own.words[place] == pytest.approx(float(whole[own.index] - without[own.index]), abs=1e-4)
+
+
+def test_a_long_text_is_run_without_words_of_its_prompt_alone(
+    sae: ClassifSAE, classifier: TextClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    prompts = type(classifier.prompts).__call__
+
+    def counting(self: PromptTokenizer, texts: Sequence[str]) -> list[list[int]]:
+        asked.append(len(texts))
+        return prompts(self, texts)
+
+    monkeypatch.setattr(PromptTokenizer, "__call__", counting)
+    explain(sae, classifier, "dog " * 3000)
+    assert sum(asked) < 100, "3,000 words, of which the prompt has room for some fifty"
 
 
 def test_concepts_get_the_class_and_key_words_that_a_run_noted(sae: ClassifSAE, classifier: TextClassifier) -> None:

@@ -1,6 +1,7 @@
 """The report of a run: its numbers against their definitions, its words, its safety, and when it is refused."""
 
 import dataclasses
+import hashlib
 import json
 import re
 import shutil
@@ -11,13 +12,15 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from sae_lens_classif import ActivationStore, ClassifSAE, explain, load_classifier, write_report
 from sae_lens_classif.comparing import ComparedMethod, Difference, Estimate
 from sae_lens_classif.concept_effects import MisledText
-from sae_lens_classif.config import ClassifierConfig, CompareConfig, DataConfig, RunConfig
+from sae_lens_classif.config import ClassifierConfig, CompareConfig, DataConfig, PromptConfig, RunConfig
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
-from sae_lens_classif.report.content import Mistakes, Report, ShownConcept, ShownText
+from sae_lens_classif.own_comparison import read_own_comparison
+from sae_lens_classif.report.content import ClassScores, Mistakes, Report, ShownConcept, ShownText
 from sae_lens_classif.report.findings import Finding, findings, reliances, telling_mistake
 from sae_lens_classif.report.gathering import gather_report
 from sae_lens_classif.report.page import report_page
@@ -83,8 +86,9 @@ def test_wrong_decisions_are_counted_and_a_misleading_concept_is_what_an_explana
     for misled in mistakes.shown[:5]:
         explanation = explain(sae, classifier, report.texts[misled.row].text)
         (concept,) = [own for own in explanation.concepts if own.index == misled.concept]
-        assert (explanation.class_without(concept) == report.texts[misled.row].gold) == misled.is_righted
-        assert concept.effect > 0 or misled.push > 0
+        is_right = explanation.class_without(concept) == report.texts[misled.row].gold
+        was_right = explanation.class_through_concepts == report.texts[misled.row].gold
+        assert misled.is_righted == (is_right and not was_right)
 
 
 def test_the_scores_of_a_class_are_counts(report: Report, run: RunFolder) -> None:
@@ -166,7 +170,7 @@ def _method(name: str, share: float, *, difference: Difference | None = None, n_
         (Difference(-0.2, (-0.3, -0.1), True), "yes"),
         (Difference(-0.2, (-0.5, 0.1), False), "no"),
         (Difference(0.1, (0.05, 0.2), True), "no"),
-        (None, "no"),
+        (None, "no"),  # no interval: nothing is clear
     ],
 )
 def test_a_control_that_is_not_clearly_worse_raises_doubts(
@@ -178,6 +182,22 @@ def test_a_control_that_is_not_clearly_worse_raises_doubts(
     assert "70.0 % (Random_Directions)" in _found(compared)["Is it"].evidence
 
 
+def test_a_control_that_could_not_be_measured_proves_nothing(report: Report) -> None:
+    failed = _method("random_directions", 0.7)
+    failed = dataclasses.replace(
+        failed, estimates={**failed.estimates, "recovery_accuracy": Estimate(None, None, (None,))}
+    )
+    compared = dataclasses.replace(report, comparison=(_method("classifsae", 0.9), failed))
+    assert _found(compared)["Is it"].verdict == "unknown"
+
+
+def test_what_was_not_checked_comes_with_the_command_that_does(report: Report) -> None:
+    compared = dataclasses.replace(report, seed=7, comparison=(_method("classifsae", 0.9), _method("ica", 0.8)))
+    methods = "classifsae,ica,random_directions,permuted_labels"
+    assert f"--compare.methods {methods} --compare.seeds 7 does it" in _found(compared)["Is it"].evidence
+    assert "--compare.seeds 7,8,9 does it" in _found(compared)["Do other"].evidence
+
+
 def test_several_trainings_are_told_by_their_range(report: Report) -> None:
     assert _found(report)["Do other"].verdict == "unknown", "the demo trains once"
     own = _method("classifsae", 0.9, n_seeds=2)
@@ -185,12 +205,15 @@ def test_several_trainings_are_told_by_their_range(report: Report) -> None:
     own = dataclasses.replace(own, estimates={**own.estimates, "recovery_accuracy": estimate})
     found = _found(dataclasses.replace(report, comparison=(own,)))["Do other"]
     assert "Over 2 trainings: decisions recovered 80.0 % to 90.0 %" in found.evidence
+    half = dataclasses.replace(own, estimates={**own.estimates, "recovery_accuracy": Estimate(None, None, (0.8, None))})
+    found = _found(dataclasses.replace(report, comparison=(half,)))["Do other"]
+    assert "decisions recovered 80.0 % to 80.0 %" in found.evidence and "1 of them gave none" in found.evidence
 
 
 def test_a_class_relies_on_the_concept_that_adds_most_over_all_texts(report: Report) -> None:
     n_texts = report.summary["n_test_texts"]
     frequent, strong = _concept(0, (0.3, -0.3), n_texts), _concept(1, (0.9, -0.9), n_texts // 10)
-    weak = _concept(2, (0.0, 0.004), n_texts)
+    weak = _concept(2, (0.0, 0.009), n_texts)
     found = reliances(dataclasses.replace(report, class_names=("a", "b"), concepts=(strong, frequent, weak)))
     assert [(own.class_number, own.concept.index) for own in found] == [(0, 0)]
     assert found[0].adds == pytest.approx(0.3)
@@ -235,6 +258,8 @@ class _Page(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self._open.pop() == tag, f"</{tag}> closes nothing"
+        if tag in ("td", "th", "dt", "dd", "li"):
+            self.words += " "
 
     def handle_data(self, data: str) -> None:
         if "script" not in self._open and "style" not in self._open:
@@ -289,8 +314,93 @@ def test_the_page_asks_no_other_machine_and_runs_no_script_but_its_own(page: _Pa
     assert not any(name.startswith("on") for _, name, _ in page.attributes)
     (policy,) = [value for value in page.values("content") if value.startswith("default-src")]
     assert re.fullmatch(
-        r"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-[\w+/=]{44}'", policy
+        r"default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; img-src data:; "
+        r"script-src 'sha256-[\w+/=]{44}'",
+        policy,
     )
+
+
+def test_each_number_stands_where_it_belongs(report: Report) -> None:
+    first = _concept(
+        3, (0.31, -0.32, 0.03), n_texts=33, weights={"erstes": 1.0, "zweites": 0.25}, activation_rate=0.341, tvd=0.342,
+        flips=0.343, concept_sim=0.344, rate_on_wrong=0.4, rate_on_right=0.35, top_texts=(0,), wrong_texts=(1,),
+    )  # fmt: skip
+    second = _concept(
+        5, (0.51, 0.0, 0.0), n_texts=1, weights={"anderes": 1.0}, class_number=1, rate_on_wrong=0.1, rate_on_right=0.2
+    )
+    texts = {0: ShownText("text of the concept", 0, 0), 1: ShownText("wrong text", 0, 1)}
+    made = dataclasses.replace(
+        report,
+        class_names=("Ah", "Be", "Ce"),
+        class_scores=(
+            ClassScores(7, 0.61, 0.62, (1, 0.63)), ClassScores(0, None, 0.5, None), ClassScores(9, 1, None, None)
+        ),
+        concepts=(first, second),
+        texts=texts,
+        mistakes=Mistakes(10, 8, 6, (MisledText(1, 3, 1.234, True),)),
+        comparison=(),
+        summary={**report.summary, "n_test_texts": 100, "dataset_mean_cosine": 0.01},
+        entry={
+            "original_accuracy": 0.91, "recovery_accuracy": 0.92, "conditional_label_flip_rate": 0.93,
+            "bottleneck_accuracy": 0.94, "conditional_tvd": 0.95, "max_activation_rate": 0.46,
+            "mean_activation_rate": 0.17, "warnings": [], "concepts": [], "context": "alone",
+        },
+    )  # fmt: skip
+    words = " ".join(_Page(report_page(made)).words.split())
+    for said in (
+        "91.0 % of the test texts rightly decided", "92.0 % of its decisions stay the same",
+        "93.0 % of the decisions change when a concept", "it decides 92.0 % of the texts as before",
+        "Its accuracy is then 94.0 %, before it was 91.0 %", "move by 95.0 % on average, and 93.0 % of the decisions",
+        "active on 17.0 % of the texts on average, the most frequent one on 46.0 %",
+        "Ah relies most on concept 3 (erstes, zweites): it is active on 34.1 % of the texts",
+        "raises the probability of Ah by 31.0 points on average; without it 34.3 % of the decisions",
+        "No concept clearly raises the probability of Be.",
+        "Ah 7 61.0 % 62.0 % Be (63.0 %)", "Be 0 – 50.0 % –", "Ce 9 100.0 % – –",
+        "Concept 3: erstes, zweites erstes zweites Fires on 34.1 % of the texts",
+        "the probabilities move by 34.2 % and the decision changes on 34.3 %", "(any two: 0.010) 0.344",
+        "Be -32.0 points Ah +31.0 points Ce +3.0 points", "Concept 5: anderes",
+        "decides 10 of the 100 test texts wrongly. Of these, 8 are pushed", "and 6 would be right",
+        "concept 3 (erstes, zweites) 40.0 % 35.0 % 1 of 4 wrong text",
+        "This text is Be, the model says Ah. It was pushed there by concept 3",
+        "Pushed there by concept 3 (erstes, zweites), +123.4 points; right without it",
+    ):  # fmt: skip
+        assert said in words, said
+    assert "concept 5 (anderes) 10.0 %" not in words, "it fires more often on right decisions"
+
+
+def test_a_concept_has_its_own_numbers_and_words(report: Report, run: RunFolder) -> None:
+    folder = run.evaluations("classifsae")
+    causal = json.loads((folder / "causality.json").read_text())["eval_result_details"][0]["concepts"]
+    likeness = json.loads((folder / "interpretability.json").read_text())["eval_result_details"][0]
+    store = ActivationStore(run.activations("test"))
+    activations = ClassifSAEConcepts(ClassifSAE.load_from_disk(run.sae)).encode(store.read("hidden").float())
+    is_wrong = store.read("predicted") != store.read("label")
+    for own in report.concepts:
+        assert (own.tvd, own.flips) == (causal[own.index]["tvd"], causal[own.index]["label_flip_rate"])
+        assert own.concept_sim == likeness["concept_sim"][own.index]
+        assert dict(own.weights) == likeness["key_words"][own.index]
+        fires = activations[:, own.index] > 1e-6
+        assert own.activation_rate == pytest.approx(float(fires.float().mean()))
+        assert own.rate_on_wrong == pytest.approx(float(fires[is_wrong].float().mean()))
+        assert own.rate_on_right == pytest.approx(float(fires[~is_wrong].float().mean()))
+        assert all(fires[row] and is_wrong[row] for row in own.wrong_texts)
+        assert len(own.wrong_texts) == min(5, int((fires & is_wrong).sum()))
+
+
+def test_the_fingerprint_is_that_of_the_weights(report: Report, run: RunFolder) -> None:
+    weights = (run.sae / "sae_weights.safetensors").read_bytes()
+    assert report.fingerprints["weights of the SAE, SHA-256"] == hashlib.sha256(weights).hexdigest()
+
+
+@pytest.mark.parametrize("text", ["字" * 900, "short " + "x" * 700])
+def test_a_text_of_one_long_word_is_cut_and_not_left_out(report: Report, text: str) -> None:
+    row, found = next((row, own.explanation) for row, own in report.texts.items() if own.explanation is not None)
+    concept = dataclasses.replace(found.concepts[0], words=(1.0,) * len(text.split()))
+    explained = dataclasses.replace(found, text=text, words=tuple(text.split()), concepts=(concept,))
+    card = dataclasses.replace(report.by_index[concept.index], top_texts=(row,), wrong_texts=())
+    texts = {row: dataclasses.replace(report.texts[row], text=text, explanation=explained)}
+    alone = dataclasses.replace(report, concepts=(card,), texts=texts, mistakes=Mistakes(0, 0, 0, ()))
+    assert f"… {text[-600:]}" in _Page(report_page(alone)).words
 
 
 @pytest.mark.parametrize(("side", "shown"), [("beginning", "… zwei zwei"), ("end", "eins eins")])
@@ -325,11 +435,13 @@ def test_settings_are_shown_without_the_folders_of_the_machine() -> None:
     cfg = RunConfig(
         data=DataConfig(source="/home/somebody/texts"),
         classifier=ClassifierConfig(model="../models/mine"),
+        prompt=PromptConfig(template="/classify {text}"),
         compare=CompareConfig(methods=("classifsae", "sae:/secret/place/sae", "sae:owner/repo:layer")),
     )
     shown = yaml.safe_load(shown_settings(cfg))
     assert (shown["data"]["source"], shown["classifier"]["model"]) == ("…/texts", "…/mine")
     assert shown["compare"]["methods"] == ["classifsae", "sae:…/sae", "sae:owner/repo:layer"]
+    assert shown["prompt"]["template"] == "/classify {text}" and "evals" not in shown["evaluate"]
     assert shown["data"]["train"] == "train" and shown["train"]["lr"] == 5e-5
 
 
@@ -340,7 +452,8 @@ def test_texts_and_class_names_stay_text(strange: Path) -> None:
     assert parsed.tags.count("script") == 1 and "img" not in parsed.tags and "b" not in parsed.tags
     words = " ".join(parsed.words.split())
     assert [text for text in STRANGE[:4] if text not in words] == [], "class names and texts"
-    assert html.count("endless") < 400, "a text without an end is cut"
+    longest = max(re.findall(r"(?:endless ?)+", words), key=len)
+    assert 400 < len(longest) <= 600, "a text without an end is cut, where it is explained too"
 
 
 def test_the_same_run_gives_the_same_bytes(strange: Path, tmp_path: Path) -> None:
@@ -380,6 +493,33 @@ def test_a_run_that_is_not_finished_is_refused(copy: Path, tmp_path: Path) -> No
     assert not (copy / "report.html").exists()
 
 
+def test_texts_or_a_model_other_than_those_that_were_measured_are_refused(copy: Path) -> None:
+    texts = copy.parent / "texts"
+    shutil.copytree(Path(yaml.safe_load((copy / "config.yaml").read_text())["data"]["source"]), texts)
+    settings = (copy / "config.yaml").read_text(encoding="utf-8")
+    source = yaml.safe_load(settings)["data"]["source"]
+    (copy / "config.yaml").write_text(settings.replace(source, str(texts)), encoding="utf-8")
+    write_report(copy, explained=0)
+    lines = (texts / "test.csv").read_text(encoding="utf-8").splitlines()
+    (texts / "test.csv").write_text("\n".join([*lines[:-1], "another text,0"]), encoding="utf-8")
+    ended = cli("report", copy)
+    assert ended.code == 2 and "was made from other texts than those given" in ended.stderr
+    (texts / "test.csv").write_text("\n".join(lines), encoding="utf-8")
+    weights = load_file(copy / "classifier" / "model.safetensors")
+    name = next(name for name in weights if "embed_out" in name or "lm_head" in name)
+    save_file({**weights, name: -weights[name]}, copy / "classifier" / "model.safetensors", {"format": "pt"})
+    ended = cli("report", copy)
+    assert ended.code == 2 and "was made with another model" in ended.stderr
+
+
+def test_a_comparison_with_other_settings_is_not_shown(run: RunFolder, report: Report, tmp_path: Path) -> None:
+    assert [own.name for own in report.comparison] == ["classifsae", "topk_sae", "ica"]
+    for changed in ({"conditional_tvd": 0.123}, {"recovery_accuracy": None, "conditional_tvd": 0.123}):
+        assert read_own_comparison(run, {**report.entry, **changed}) == ()
+    nothing = dict.fromkeys(report.entry)
+    assert read_own_comparison(run, nothing) == ()
+
+
 def test_an_evaluation_of_another_sae_is_refused(copy: Path) -> None:
     change_sae(copy, lambda sae: sae.b_enc.add_(0.1))
     assert_refused_at_once(cli("report", copy), "is of another SAE", "run the step `evaluate` again")
@@ -387,8 +527,18 @@ def test_an_evaluation_of_another_sae_is_refused(copy: Path) -> None:
 
 def test_a_place_that_cannot_be_is_refused_before_any_work(copy: Path, tmp_path: Path) -> None:
     assert_refused_at_once(cli("report", copy, "--out", tmp_path), "is a folder")
+    (tmp_path / "file").write_text("")
+    assert_refused_at_once(cli("report", copy, "--out", tmp_path / "file" / "page.html"), "is a file")
     assert_refused_at_once(cli("report", copy, "--explained", -1), "explained is -1")
     assert_refused_at_once(cli("report", copy, "--explained", "many"), "explained")
+
+
+def test_a_new_evaluation_takes_the_report_of_the_old_one_along(copy: Path) -> None:
+    write_report(copy, explained=0)
+    assert cli("evaluate", "--run", copy, "--evaluate.evals", "[completeness,causality]").code == 0
+    assert (copy / "report.html").exists(), "nothing was measured anew"
+    assert cli("evaluate", "--run", copy, "--evaluate.seed", 3).code == 0
+    assert not (copy / "report.html").exists()
 
 
 def test_what_is_made_anew_takes_its_report_along(copy: Path) -> None:
@@ -403,7 +553,7 @@ def test_concepts_that_are_never_active_are_reported_as_such(copy: Path) -> None
     assert cli("evaluate", "--run", copy).code == 0
     words = " ".join(_Page(write_report(copy).read_text(encoding="utf-8")).words.split())
     assert "No concept is active on any test text." in words
-    assert "5 of the 5 are active on no test text" in words
+    assert "5 of the 5 are active on hardly any test text, or on none" in words
     assert "Warning: No concept fires on any test text" in words
 
 
@@ -411,7 +561,9 @@ def test_numbers_that_are_none_are_reported_as_such(copy: Path) -> None:
     change_sae(copy, lambda sae: sae.W_enc.mul_(3e38))
     assert cli("evaluate", "--run", copy).code == 0
     parsed = _Page(write_report(copy).read_text(encoding="utf-8"))
-    assert "nothing was measured" in parsed.words
+    words = " ".join(parsed.words.split())
+    assert "nothing was measured" in words and "Nothing could be measured" in words
+    assert "No concept is active" not in words and "are pushed towards" not in words
     assert "svg" not in parsed.tags and "nan" not in parsed.words.lower().replace("not all finite (nan", "")
 
 

@@ -77,14 +77,14 @@ class ClassScores:
 
     Attributes:
         n_texts: Number of its texts.
-        recall: Share of them that get it.
-        precision: Share of the texts that get it to which it belongs.
+        recall: Share of them that get it; None where there are none.
+        precision: Share of the texts that get it to which it belongs; None where no text gets it.
         taken_for: The other class that most of its texts get, and their share; None where all get their own.
     """
 
     n_texts: int
-    recall: float
-    precision: float
+    recall: float | None
+    precision: float | None
     taken_for: tuple[int, float] | None
 
 
@@ -95,7 +95,7 @@ class Mistakes:
     Attributes:
         n_wrong: Number of the wrongly decided texts.
         n_misled: Number of those that an active concept pushes towards the wrong class.
-        n_righted: Number of those whose class would be right without that concept.
+        n_righted: Number of those whose class through the concepts is right without that concept, and not with it.
         shown: Some of them, the strongest push first.
     """
 
@@ -117,6 +117,8 @@ class Report:
         entry: The ClassifSAE's measures in it.
         class_names: Names of the C classes.
         class_scores: One a class.
+        seed: Seed of the SAE's training.
+        is_measured: Whether the concepts gave numbers at all, and not NaN.
         n_concepts: Number of concepts, those included that are never active.
         concepts: Those that are active somewhere, the most influential first.
         texts: By number, those that some part of the report shows.
@@ -124,7 +126,7 @@ class Report:
         concept_map: The map of texts and concepts, as SVG; None where nothing was measured.
         comparison: Methods side by side; empty where none were compared.
         settings: Settings of the run, as YAML.
-        fingerprints: What identifies the model, the texts, the SAE and the versions it was made with.
+        fingerprints: What identifies the model, the texts, the SAE, and the versions that wrote the report.
     """
 
     run: str
@@ -134,6 +136,8 @@ class Report:
     entry: Mapping[str, Any]
     class_names: Sequence[str]
     class_scores: Sequence[ClassScores]
+    seed: int
+    is_measured: bool
     n_concepts: int
     concepts: Sequence[ShownConcept]
     texts: Mapping[int, ShownText]

@@ -12,7 +12,7 @@ from sae_lens_classif.tables import CONTROLS
 from sae_lens_classif.wording import number
 
 Verdict = Literal["yes", "partly", "no", "unknown"]
-_LEAST = 0.005  # of a class's probability, over all texts
+_LEAST = 0.02  # of a class's share of the texts, were all classes alike
 _LONG_TEXT = 300  # characters; shorter ones are better examples
 
 
@@ -49,7 +49,7 @@ class Reliance:
 
 
 def reliances(report: Report) -> tuple[Reliance, ...]:
-    """Find for every class the concept that speaks for it most; none for a class that none adds half a point to.
+    """Find for every class the concept that speaks for it most; none for a class that none clearly raises.
 
     Returns:
         In the order of the classes.
@@ -59,10 +59,10 @@ def reliances(report: Report) -> tuple[Reliance, ...]:
     def adds(concept: ShownConcept, class_number: int) -> float:
         return concept.effects[class_number] * concept.n_texts / n_texts
 
-    found = []
+    found, least = [], _LEAST / len(report.class_names)
     for class_number in range(len(report.class_names)):
         best = max(report.concepts, key=lambda own: adds(own, class_number), default=None)
-        if best is not None and adds(best, class_number) >= _LEAST:
+        if best is not None and adds(best, class_number) >= least:
             found.append(Reliance(class_number, best, adds(best, class_number)))
     return tuple(found)
 
@@ -122,7 +122,7 @@ def _cause(report: Report) -> Finding:
     )
     if shift < 0.005:
         return Finding("Do they cause the decisions?", "no", "Hardly: without one, nearly nothing changes", evidence)
-    return Finding("Do they cause the decisions?", "yes", "Yes: without one, decisions change", evidence)
+    return Finding("Do they cause the decisions?", "yes", "Yes: without one, the class probabilities move", evidence)
 
 
 def _specific(report: Report) -> Finding:
@@ -133,7 +133,9 @@ def _specific(report: Report) -> Finding:
     )
     dead = report.n_concepts - len(report.concepts)
     if dead:
-        evidence += f" {dead} of the {report.n_concepts} are active on no test text and are not shown."
+        evidence += (
+            f" {dead} of the {report.n_concepts} are active on hardly any test text, or on none, and are not shown."
+        )
     question = "Does each say something of its own?"
     if largest > 0.5:
         return Finding(question, "no", "Not each: one is active on more than half of the texts", evidence)
@@ -152,24 +154,34 @@ def _belong_together(report: Report) -> Finding:
     question = "Do a concept's texts have something in common?"
     if low is not None and low > floor:
         return Finding(question, "yes", "Yes: more than any two texts have", evidence)
-    return Finding(question, "no", "Not more than any two texts have", evidence)
+    return Finding(question, "no", "Not clearly more than any two texts have", evidence)
 
 
 def _better_than_chance(report: Report) -> Finding:
     question = "Is it more than chance?"
-    controls = {own.title: own for own in report.comparison if own.name in CONTROLS}
+    controls = [own for own in report.comparison if own.name in CONTROLS]
     if not controls:
-        command = f"sae-lens-classif compare --run RUN --compare.methods {','.join((METHOD, *CONTROLS))}"
-        return Finding(question, "unknown", "Not checked", f"No control was run beside it: {command} does it.")
-    recovered = {title: own.estimates["recovery_accuracy"].mean for title, own in controls.items()}
-    beaten = [title for title, own in controls.items() if _is_beaten(own)]
-    evidence = "The same numbers for controls that cannot have learned anything: decisions recovered "
-    evidence += ", ".join(f"{number(share, True)} ({title})" for title, share in recovered.items())
-    evidence += f"; ClassifSAE {number(report.entry.get('recovery_accuracy'), True)}."
-    if len(beaten) == len(controls):
-        return Finding(question, "yes", "Yes: the controls recover fewer decisions", evidence)
-    others = ", ".join(title for title in controls if title not in beaten)
-    return Finding(question, "no", f"Not clearly: {others} recovers as many decisions", evidence)
+        methods = dict.fromkeys([METHOD, *(own.name for own in report.comparison), *CONTROLS])
+        command = _compare(f"--compare.methods {','.join(methods)} --compare.seeds {report.seed}")
+        return Finding(
+            question, "unknown", "Not checked", f"No control was measured beside this SAE: {command} does it."
+        )
+    recovered = {own.title: own.estimates["recovery_accuracy"].mean for own in controls}
+    shares = ", ".join(f"{number(share, True)} ({title})" for title, share in recovered.items())
+    evidence = (
+        f"ClassifSAE recovers {number(report.entry.get('recovery_accuracy'), True)} of the decisions. Controls, whose "
+        f"concepts can mean nothing: {shares}."
+    )
+    if None in recovered.values():
+        return Finding(question, "unknown", "Not fully checked: a control could not be measured", evidence)
+    alike = [own.title for own in controls if not _is_beaten(own)]
+    if alike:
+        return Finding(question, "no", f"Not clearly: see {' and '.join(alike)}", evidence)
+    return Finding(question, "yes", "Yes: the controls recover clearly fewer decisions", evidence)
+
+
+def _compare(options: str) -> str:
+    return f"sae-lens-classif compare --run RUN {options}"
 
 
 def _is_beaten(control: ComparedMethod) -> bool:
@@ -181,14 +193,20 @@ def _found_again(report: Report) -> Finding:
     question = "Do other trainings give the same numbers?"
     own = next((method for method in report.comparison if method.name == METHOD), None)
     if own is None or len(own.seeds) < 2:
-        command = "sae-lens-classif compare --run RUN --compare.seeds 0,1,2"
-        return Finding(question, "unknown", "Not checked", f"There was one training: {command} makes more.")
-    spread = "; ".join(
-        f"{heading} {_range(own.estimates[measure].by_seed)}"
+        seeds = ",".join(str(report.seed + more) for more in range(3))
+        command = _compare(f"--compare.seeds {seeds}")
+        evidence = f"No other training was measured beside this one: {command} does it."
+        return Finding(question, "unknown", "Not checked", evidence)
+    spread = [
+        f"{heading} {number(min(known), True)} to {number(max(known), True)}"
         for measure, heading in _OVER_SEEDS.items()
-        if None not in own.estimates[measure].by_seed
-    )
-    return Finding(question, "partly", "Look at the spread", f"Over {len(own.seeds)} trainings: {spread}.")
+        if (known := [value for value in own.estimates[measure].by_seed if value is not None])
+    ]
+    failed = own.estimates["recovery_accuracy"].by_seed.count(None)
+    evidence = f"Over {len(own.seeds)} trainings: {'; '.join(spread) or 'no numbers'}."
+    if failed:
+        evidence += f" {failed} of them gave none."
+    return Finding(question, "partly", "Look at the spread", evidence)
 
 
 _OVER_SEEDS: Mapping[str, str] = {
@@ -196,8 +214,3 @@ _OVER_SEEDS: Mapping[str, str] = {
     "mean_activation_rate": "activation rate",
     "conditional_tvd": "shift of the probabilities without a concept",
 }
-
-
-def _range(values: tuple[float | None, ...]) -> str:
-    known = [value for value in values if value is not None]
-    return f"{number(min(known), True)} to {number(max(known), True)}"

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from sae_lens_classif.drawing import map_of_concepts
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.completeness import FIRES, class_scores
 from sae_lens_classif.evals.results import Measures
+from sae_lens_classif.evaluating import check_belong_together
 from sae_lens_classif.evaluation_files import read_measures
 from sae_lens_classif.explaining import explain
 from sae_lens_classif.figures.style import svg_of
@@ -25,7 +25,7 @@ from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.own_comparison import read_own_comparison
 from sae_lens_classif.pipeline import TestSplit, evaluation_settings, load_trained
 from sae_lens_classif.report.content import ClassScores, Mistakes, Report, ShownConcept, ShownText
-from sae_lens_classif.report.settings import shown_settings
+from sae_lens_classif.report.settings import last_part, shown_settings
 from sae_lens_classif.run_folder import METHOD, RunFolder
 from sae_lens_classif.run_in_words import model_in_words
 
@@ -56,6 +56,7 @@ def gather_report(run: RunFolder, explained: int) -> Report:
             f"{run.summary} is of another SAE, of other texts or of other settings than {run.folder} holds now; run "
             "the step `evaluate` again"
         )
+    check_belong_together(method.classif_sae, split.classifier, split.store, split.data)
     shown = _Shown(run, method, split, entry)
     return Report(
         run=run.folder.resolve().name,
@@ -65,6 +66,8 @@ def gather_report(run: RunFolder, explained: int) -> Report:
         entry=entry,
         class_names=split.store.class_names,
         class_scores=shown.class_scores(),
+        seed=run.cfg.train.seed,
+        is_measured=shown.is_measured,
         n_concepts=method.classif_sae.cfg.n_concepts,
         concepts=shown.concepts,
         texts=shown.texts(explained),
@@ -83,12 +86,12 @@ def _name_of(run: RunFolder, summary: Mapping[str, Any], what: str) -> str:
         "base_model": run.cfg.finetune.base_model,
         "data": run.cfg.data.source,
     }[what]
-    return summary.get("hub_names", {}).get(what) or Path(str(local)).name
+    return summary.get("hub_names", {}).get(what) or last_part(str(local))
 
 
 def _fingerprints(split: TestSplit, weights: str, entry: Mapping[str, Any]) -> dict[str, str]:
     of_store = split.store.fingerprints
-    versions = {name: version(name) for name in _PACKAGES}
+    versions = {f"{name} that wrote this page": version(name) for name in _PACKAGES}
     return {
         "weights of the SAE, SHA-256": weights,
         "language model, SHA-256": of_store.model,
@@ -96,7 +99,7 @@ def _fingerprints(split: TestSplit, weights: str, entry: Mapping[str, Any]) -> d
         "prompt, SHA-256": of_store.prompt,
         "settings of the evaluation, SHA-256": entry["settings_sha256"],
         **versions,
-        "Python": platform.python_version(),
+        "Python that wrote this page": platform.python_version(),
     }
 
 
@@ -108,11 +111,11 @@ class _Shown:
         store = split.store
         self._predicted, self._labels = store.read("predicted"), store.read("label")
         # Where everything is NaN nothing was measured, and there is nothing to show of the concepts.
-        self._is_measured = "original_accuracy" in entry or bool(entry["concepts"])
+        self.is_measured = "original_accuracy" in entry or bool(entry["concepts"])
         hidden = store.read("hidden").float()
         with torch.no_grad():
             self._activations = method.encode(hidden).float()
-        if not self._is_measured:
+        if not self.is_measured:
             self._activations = torch.zeros_like(self._activations)
         context = run.cfg.evaluate.context
         logits = run_interventions(
@@ -131,7 +134,12 @@ class _Shown:
         """One a class."""
         scores = class_scores(self._predicted, self._labels, len(self._split.store.class_names))
         return tuple(
-            ClassScores(int(own["n_texts"]), own["recall"], own["precision"], self._taken_for(number))
+            ClassScores(
+                n_texts=int(own["n_texts"]),
+                recall=own["recall"] if own["n_texts"] else None,
+                precision=own["precision"] if number in self._predicted else None,
+                taken_for=self._taken_for(number),
+            )
             for number, own in enumerate(scores)
         )
 
@@ -185,7 +193,7 @@ class _Shown:
 
     def concept_map(self) -> str | None:
         """The map of texts and concepts as SVG, each concept a link to its card."""
-        if not self._is_measured:
+        if not self.is_measured:
             return None
         figure = map_of_concepts(self._method, self._split.store, max_texts=_MAP_TEXTS, link="#concept-{}")
         return svg_of(figure)

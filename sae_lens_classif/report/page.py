@@ -32,7 +32,7 @@ def report_page(report: Report) -> str:
     """
     script = template("report_script.html").render()
     best = best_methods(report.comparison)
-    relied, cut = reliances(report), _Cut(report.summary.get("prompt", {}).get("cut", "end"))
+    relied, cut = reliances(report), _Cut(report.summary.get("prompt", {}).get("cut", "beginning"))
     return template("report.html").render(
         report=report,
         colours=[_colours(number, len(report.class_names)) for number in range(len(report.class_names))],
@@ -99,14 +99,17 @@ class _Cut:
         own = next((own for own in explanation.concepts if own.index == index), None) if explanation else None
         if explanation is None or own is None:
             return None
-        if len(explanation.text) <= _LONGEST:
-            return list(shaded_words(explanation, own))
+        part = self.part(explanation)
+        pieces, dropped = list(shaded_words(explanation, own, part)), ("…", 0.0, 0.0)
+        if sum(len(words) for words, _, _ in pieces) < min(_LONGEST, len(explanation.text)) / 2:
+            return None  # a word that is long by itself: better cut than left out
+        return [*[dropped][: part.start], *pieces, *([dropped] if part.stop < len(explanation.words) else [])]
+
+    def part(self, explanation: Explanation) -> slice:
+        """The words that are shown."""
         lengths = [len(word) + 1 for word in (reversed(explanation.words) if self.keeps_end else explanation.words)]
-        n_words = sum(total <= _LONGEST for total in accumulate(lengths))
-        dropped = ("…", 0.0, 0.0)
-        if self.keeps_end:
-            return [dropped, *shaded_words(explanation, own, slice(len(lengths) - n_words, None))]
-        return [*shaded_words(explanation, own, slice(n_words)), dropped]
+        n_words = sum(total <= _LONGEST + 1 for total in accumulate(lengths))
+        return slice(len(lengths) - n_words, len(lengths)) if self.keeps_end else slice(0, n_words)
 
 
 def _more_on_wrong(report: Report) -> list[ShownConcept]:

@@ -1,30 +1,47 @@
 """Settings as a report shows them: without the folders of the machine it was made on."""
 
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PureWindowsPath
 
 from sae_lens_classif.config import RunConfig
 from sae_lens_classif.config_file import write_settings
+from sae_lens_classif.hub import hub_name
 from sae_lens_classif.run_folder import to_plain
+
+_PLACES = {"data": ("source", "train", "test"), "classifier": ("model",), "finetune": ("base_model",),
+           "evaluate": ("sentence_encoder",)}  # fmt: skip
 
 
 def shown_settings(cfg: RunConfig) -> str:
-    """All settings as YAML; of a path that leads out of the run's own folder, the last part is left.
+    """All settings as YAML; of a local folder the last part of its path is left.
 
     Args:
         cfg: Settings of the run.
     """
-    return write_settings({section: _without_folders(own) for section, own in to_plain(cfg).items()})
+    settings = to_plain(cfg)
+    del settings["evaluate"]["evals"]  # which to run is a matter of one command
+    for section, names in _PLACES.items():
+        for name in names:
+            settings[section][name] = _place(settings[section][name])
+    settings["compare"]["methods"] = [_guest(name) for name in settings["compare"]["methods"]]
+    return write_settings(settings)
 
 
-def _without_folders(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_folders(own) for name, own in value.items()}
-    if isinstance(value, list):
-        return [_without_folders(own) for own in value]
-    if isinstance(value, str):
-        prefix = "sae:" if value.startswith("sae:") else ""  # a guest among compare.methods
-        path = value.removeprefix(prefix)
-        if Path(path).is_absolute() or path.startswith(("~", "..")):
-            return f"{prefix}…/{Path(path).name}"
-    return value
+def _place(value: str | None) -> str | None:
+    """A name without folders, or one of the Hub, as it is."""
+    if value is None or hub_name(value.partition(":")[0]) or not set(value) & set("/\\~"):
+        return value
+    return f"…/{last_part(value)}"
+
+
+def _guest(name: str) -> str:
+    return f"sae:{_place(name.removeprefix('sae:'))}" if name.startswith("sae:") else name
+
+
+def last_part(path: str) -> str:
+    """Name of a folder or file, wherever it lies; it need not exist.
+
+    Args:
+        path: As it was given, such as ``.``.
+    """
+    name = PureWindowsPath(path).name
+    return name if name not in ("", "..") else Path(path).resolve().name

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import write_text
+from sae_lens_classif.files import folder_is_writable, write_text
 from sae_lens_classif.report.gathering import gather_report
 from sae_lens_classif.report.page import report_page
 from sae_lens_classif.run_folder import RunFolder
@@ -24,12 +24,13 @@ def write_report(run: str | Path | RunFolder, path: str | Path | None = None, ex
         Path of the page.
 
     Raises:
-        UserError: If the run is not trained and evaluated as it stands now, or ``path`` is a folder.
+        UserError: If the run is not trained and evaluated as it stands now, or ``path`` cannot be written.
     """
     files = run if isinstance(run, RunFolder) else RunFolder.open(run)
     target = files.report if path is None else Path(path)
     if target.is_dir():
         raise UserError(f"{target} is a folder; give the path of a file, such as {target / 'report.html'}")
+    folder_is_writable(target.parent)
     if explained < 0:
         raise UserError(f"explained is {explained}; it must be at least 0")
     write_text(target, report_page(gather_report(files, explained)))
