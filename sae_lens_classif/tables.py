@@ -176,11 +176,11 @@ def _rows(
     ]
 
 
-def intervals(methods: Sequence[ComparedMethod], n_texts: int) -> str:
+def intervals(methods: Sequence[ComparedMethod], n_texts: int, where: str = "In brackets") -> str:
     """What the intervals are over, in one sentence."""
     seeds = len(methods[0].seeds)
     over = f"{seeds} seeds and the {n_texts:,} test texts" if seeds > 1 else f"the {n_texts:,} test texts"
-    return f"In brackets 95 % bootstrap intervals over {over}."
+    return f"{where} 95 % bootstrap intervals over {over}."
 
 
 def marks(methods: Sequence[ComparedMethod]) -> str:

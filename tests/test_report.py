@@ -138,7 +138,7 @@ def test_the_answers_turn_where_the_numbers_do(report: Report) -> None:
     for shift, verdict in ((0.005, "yes"), (0.004, "no")):
         assert _found(report, conditional_tvd=shift)["Do they"].verdict == verdict
     for largest, verdict in ((0.5, "yes"), (0.51, "no"), (0.0, "no")):
-        assert _found(report, max_activation_rate=largest)["Does each"].verdict == verdict
+        assert _found(report, max_activation_rate=largest)["Are they"].verdict == verdict
     floor = report.summary["dataset_mean_cosine"]
     for low, verdict in ((floor + 0.01, "yes"), (floor - 0.01, "no")):
         assert _found(report, concept_sim_ci95=[low, 1])["Do a"].verdict == verdict
@@ -152,7 +152,33 @@ def test_the_evidence_is_the_measured_number_with_its_interval(report: Report) -
 
 def test_what_was_not_measured_is_not_answered(report: Report) -> None:
     nothing = {name: None for name in report.entry if name not in ("warnings", "concepts")}
-    assert {own.verdict for own in _found(report, **nothing).values()} == {"unknown"}
+    found = _found(report, **nothing)
+    assert {question: own.verdict for question, own in found.items() if question != "Is the"} == {
+        "Is it": "unknown",
+        "Do other": "unknown",
+    }
+
+
+def test_a_classifier_that_knows_no_more_than_the_largest_class_is_called_so(report: Report) -> None:
+    def found(*scores: ClassScores) -> Finding:
+        names = [f"class {number}" for number in range(len(scores))]
+        entry = {**report.entry, "original_accuracy_ci95": [0.5, 0.6]}
+        return next(findings(dataclasses.replace(report, class_names=names, class_scores=scores, entry=entry)))
+
+    lazy = found(ClassScores(60, 0.9, 0.6, None), ClassScores(40, 0.1, 0.5, None))
+    assert lazy.verdict == "no" and "58.0 % of the test texts rightly; always saying 'class 0'" in lazy.evidence
+    assert "would be right on 60.0 %" in lazy.evidence
+    silent = found(*(ClassScores(20, 0.6, 0.6, None),) * 4, ClassScores(20, 0.0, None, (0, 1.0)))
+    assert silent.verdict == "partly" and "It never says 'class 4'." in silent.evidence
+    assert found(*(ClassScores(20, 0.6, 0.6, None),) * 5).verdict == "yes"
+
+
+def test_how_many_concepts_carry_the_most_is_counted(report: Report) -> None:
+    concepts = [
+        _concept(number, (0.1,), activation_rate=rate, tvd=0.5) for number, rate in enumerate((0.6, 0.32, 0.08))
+    ]
+    found = _found(dataclasses.replace(report, concepts=concepts))["Are they"]
+    assert "2 of them carry 90 %" in found.evidence
 
 
 def _method(name: str, share: float, *, difference: Difference | None = None, n_seeds: int = 1) -> ComparedMethod:
@@ -207,6 +233,7 @@ def test_several_trainings_are_told_by_their_range(report: Report) -> None:
     assert "Over 2 trainings: decisions recovered 80.0 % to 90.0 %" in found.evidence
     half = dataclasses.replace(own, estimates={**own.estimates, "recovery_accuracy": Estimate(None, None, (0.8, None))})
     found = _found(dataclasses.replace(report, comparison=(half,)))["Do other"]
+    assert found.verdict == "no"
     assert "decisions recovered 80.0 % to 80.0 %" in found.evidence and "1 of them gave none" in found.evidence
 
 
@@ -214,9 +241,13 @@ def test_a_class_relies_on_the_concept_that_adds_most_over_all_texts(report: Rep
     n_texts = report.summary["n_test_texts"]
     frequent, strong = _concept(0, (0.3, -0.3), n_texts), _concept(1, (0.9, -0.9), n_texts // 10)
     weak = _concept(2, (0.0, 0.009), n_texts)
-    found = reliances(dataclasses.replace(report, class_names=("a", "b"), concepts=(strong, frequent, weak)))
+    scores = (ClassScores(1, 1.0, 1.0, None), ClassScores(1, 1.0, 1.0, None))
+    made = dataclasses.replace(report, class_names=("a", "b"), class_scores=scores, concepts=(strong, frequent, weak))
+    found = reliances(made)
     assert [(own.class_number, own.concept.index) for own in found] == [(0, 0)]
     assert found[0].adds == pytest.approx(0.3)
+    never = dataclasses.replace(scores[0], precision=None)
+    assert reliances(dataclasses.replace(made, class_scores=(never, scores[1]))) == (), "a class that is never decided"
 
 
 def test_the_telling_mistake_is_one_that_a_concept_alone_explains_and_a_short_one(report: Report) -> None:
@@ -356,7 +387,7 @@ def test_each_number_stands_where_it_belongs(report: Report) -> None:
         "raises the probability of Ah by 31.0 points on average; without it 34.3 % of the decisions",
         "No concept clearly raises the probability of Be.",
         "Ah 7 61.0 % 62.0 % Be (63.0 %)", "Be 0 – 50.0 % –", "Ce 9 100.0 % – –",
-        "Concept 3: erstes, zweites erstes zweites Fires on 34.1 % of the texts",
+        "Concept 3: erstes, zweites erstes zweites Active on 34.1 % of the texts",
         "the probabilities move by 34.2 % and the decision changes on 34.3 %", "(any two: 0.010) 0.344",
         "Be -32.0 points Ah +31.0 points Ce +3.0 points", "Concept 5: anderes",
         "decides 10 of the 100 test texts wrongly. Of these, 8 are pushed", "and 6 would be right",

@@ -218,9 +218,9 @@ def test_without_scripts_all_is_there_but_what_needs_them(browser: Browser, repo
 @report_of("demo")
 def test_why_leads_to_the_explanation_of_the_mistake_and_unfolds_it(opened: Page) -> None:
     opened.locator(".example a", has_text="Why?").click()
-    explanation = opened.locator("details.why:target")
+    explanation = opened.locator("li:target details.why")
     expect(explanation.locator("table")).to_be_visible()
-    expect(explanation).to_be_in_viewport()
+    expect(opened.locator("li:target .slc-text").first).to_be_in_viewport()
     expect(explanation).to_contain_text("Probability of each class")
     picture(opened, "report_demo_why")
 

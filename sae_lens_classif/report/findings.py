@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 from sae_lens_classif.comparing import ComparedMethod
@@ -49,7 +50,8 @@ class Reliance:
 
 
 def reliances(report: Report) -> tuple[Reliance, ...]:
-    """Find for every class the concept that speaks for it most; none for a class that none clearly raises.
+    """Find for every class the concept that speaks for it most; none for a class that none clearly raises
+    or that is never decided.
 
     Returns:
         In the order of the classes.
@@ -62,7 +64,8 @@ def reliances(report: Report) -> tuple[Reliance, ...]:
     found, least = [], _LEAST / len(report.class_names)
     for class_number in range(len(report.class_names)):
         best = max(report.concepts, key=lambda own: adds(own, class_number), default=None)
-        if best is not None and adds(best, class_number) >= least:
+        is_said = report.class_scores[class_number].precision is not None
+        if is_said and best is not None and adds(best, class_number) >= least:
             found.append(Reliance(class_number, best, adds(best, class_number)))
     return tuple(found)
 
@@ -77,6 +80,7 @@ def telling_mistake(report: Report) -> MisledText | None:
 def findings(report: Report) -> Iterator[Finding]:
     """Answer the questions that decide whether the concepts can be trusted."""
     entry = report.entry
+    yield _knows_the_classes(report)
     if entry.get("recovery_accuracy") is not None:
         yield _suffice(report)
     if entry.get("conditional_tvd") is not None:
@@ -94,6 +98,27 @@ def _interval(report: Report, name: str, in_percent: bool = True) -> str:
     if not limits or None in limits:
         return ""
     return f" (95 % interval {' to '.join(number(limit, in_percent) for limit in limits)})"
+
+
+def _knows_the_classes(report: Report) -> Finding:
+    question = "Is the classifier worth explaining?"
+    counts = [own.n_texts for own in report.class_scores]
+    largest = max(range(len(counts)), key=counts.__getitem__)
+    right = sum(own.recall * own.n_texts for own in report.class_scores if own.recall is not None)
+    accuracy, majority = right / sum(counts), counts[largest] / sum(counts)
+    evidence = (
+        f"It decides {number(accuracy, True)} of the test texts rightly; always saying {report.class_names[largest]!r} "
+        f"would be right on {number(majority, True)}."
+    )
+    never = [name for name, own in zip(report.class_names, report.class_scores, strict=True) if own.precision is None]
+    if never:
+        evidence += f" It never says {', '.join(map(repr, never[:5]))}{' and others' if len(never) > 5 else ''}."
+    low, _ = report.entry.get("original_accuracy_ci95") or (accuracy, None)
+    if low <= majority:
+        return Finding(question, "no", "No: it is hardly better than always saying the same", evidence)
+    if never:
+        return Finding(question, "partly", "In part: some classes it never says", evidence)
+    return Finding(question, "yes", "Yes: it knows the classes", evidence)
 
 
 def _suffice(report: Report) -> Finding:
@@ -131,12 +156,18 @@ def _specific(report: Report) -> Finding:
         f"A concept is active on {number(mean, True)} of the texts on average, the most frequent one on "
         f"{number(largest, True)}{_interval(report, 'max_activation_rate')}."
     )
+    influences = sorted((own.activation_rate * own.tvd for own in report.concepts if own.tvd is not None), reverse=True)
+    if sum(influences) > 0:
+        carried = [part >= 0.9 * sum(influences) for part in accumulate(influences)].index(True) + 1
+        evidence += (
+            f" {carried} of them carry 90 % of what all do together (activation rate times shift of the probabilities)."
+        )
     dead = report.n_concepts - len(report.concepts)
     if dead:
         evidence += (
             f" {dead} of the {report.n_concepts} are active on hardly any test text, or on none, and are not shown."
         )
-    question = "Does each say something of its own?"
+    question = "Are they specific?"
     if largest > 0.5:
         return Finding(question, "no", "Not each: one is active on more than half of the texts", evidence)
     if largest == 0:
@@ -177,6 +208,9 @@ def _better_than_chance(report: Report) -> Finding:
     alike = [own.title for own in controls if not _is_beaten(own)]
     if alike:
         return Finding(question, "no", f"Not clearly: see {' and '.join(alike)}", evidence)
+    evidence += (
+        " A control may still shift the probabilities more: that means little where the decisions are not the model's."
+    )
     return Finding(question, "yes", "Yes: the controls recover clearly fewer decisions", evidence)
 
 
@@ -206,7 +240,10 @@ def _found_again(report: Report) -> Finding:
     evidence = f"Over {len(own.seeds)} trainings: {'; '.join(spread) or 'no numbers'}."
     if failed:
         evidence += f" {failed} of them gave none."
-    return Finding(question, "partly", "Look at the spread", evidence)
+    shares = [share for share in own.estimates["recovery_accuracy"].by_seed if share is not None]
+    if failed or min(shares) < 0.9:
+        return Finding(question, "no", "No: not every training recovers 90 % of the decisions", evidence)
+    return Finding(question, "partly", "Within this spread", evidence)
 
 
 _OVER_SEEDS: Mapping[str, str] = {

@@ -40,7 +40,11 @@ def report_page(report: Report) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         findings=list(findings(report)),
         reliances=relied,
-        unspoken=sorted(set(range(len(report.class_names))) - {own.class_number for own in relied}),
+        unspoken=[
+            number
+            for number, own in enumerate(report.class_scores)
+            if own.precision is not None and number not in {other.class_number for other in relied}
+        ],
         first_classes=_N_FIRST_CLASSES,
         example=telling_mistake(report),
         headlines=[*HEADLINES, FLOOR],
@@ -121,4 +125,5 @@ def _more_on_wrong(report: Report) -> list[ShownConcept]:
 def _how_to_read(report: Report) -> str:
     if not report.comparison:
         return ""
-    return f"{intervals(report.comparison, report.summary['n_test_texts'])} {marks(report.comparison)}"
+    over = intervals(report.comparison, report.summary["n_test_texts"], "Below each number")
+    return f"{over} {marks(report.comparison)}"
