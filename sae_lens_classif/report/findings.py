@@ -118,7 +118,7 @@ def _knows_the_classes(report: Report) -> Finding:
         return Finding(question, "no", "No: it is hardly better than always saying the same", evidence)
     if never:
         return Finding(question, "partly", "In part: some classes it never says", evidence)
-    return Finding(question, "yes", "Yes: it knows the classes", evidence)
+    return Finding(question, "yes", "Yes: it does better than always saying the same", evidence)
 
 
 def _suffice(report: Report) -> Finding:
