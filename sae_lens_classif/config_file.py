@@ -66,7 +66,7 @@ def write_settings(settings: dict[str, dict[str, Any]]) -> str:
 
 def write_settings_in_line(settings: dict[str, dict[str, Any]]) -> str:
     """The same as one line of ASCII, for a command line."""
-    return yaml.dump(settings, Dumper=_Dumper, default_flow_style=True, width=math.inf).strip()
+    return yaml.dump(settings, Dumper=_Dumper, default_flow_style=True, width=math.inf, sort_keys=False).strip()
 
 
 class _Dumper(yaml.SafeDumper):

@@ -140,6 +140,12 @@ def test_a_name_that_yaml_might_misread_is_read_from_a_run_folder_as_it_was(name
     assert parse(["train", "--run", str(tmp_path)]).cfg.data.class_names == (name, "other")
 
 
+def test_the_grid_of_a_sweep_keeps_its_order_on_the_way_through_a_run_folder(tmp_path: Path) -> None:
+    grid = {"sae.gamma": [0.2, 0.05], "classifier.hook": ["blocks.1.hook_resid_pre"], "sae.k": [5]}
+    (tmp_path / "config.yaml").write_text(write_settings({"sweep": {"grid": grid}}), encoding="utf-8")
+    assert list(parse(["sweep", "--run", str(tmp_path)]).cfg.sweep.grid.items()) == list(grid.items())
+
+
 @pytest.mark.parametrize("name", preset_names())
 def test_a_preset_is_the_same_run_from_python(name: str) -> None:
     assert load_config(PRESETS / f"{name}.yaml") == parse(["run", "--preset", name]).cfg
