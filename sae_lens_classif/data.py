@@ -134,7 +134,8 @@ def _find_file(name: str, split: str) -> Path | None:
             return path
     if not source.is_dir():
         if source.exists() or source.is_absolute() or name.startswith("."):
-            raise UserError(f"data.source {name!r} is not a folder; give a folder or a name on the Hub")
+            here = "" if source.is_absolute() else f" in {Path.cwd()}, where the command runs"
+            raise UserError(f"data.source {name!r} is not a folder{here}; give a folder or a name on the Hub")
         return None
     for suffix in _READERS:
         if (source / f"{split}{suffix}").is_file():

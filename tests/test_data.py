@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -209,13 +210,21 @@ def test_a_split_with_no_file_is_refused_with_what_the_folder_holds(folder: Path
         load_text_data(DataConfig(str(folder)), "test")
 
 
-@pytest.mark.parametrize("source", ["{tmp}/nowhere", "./nowhere", "../nowhere", "{tmp}/a_file.csv"])
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("{tmp}/nowhere", "nowhere' is not a folder; give"),
+        ("./nowhere", "'./nowhere' is not a folder in {tmp}, where the command runs; give"),
+        ("../nowhere", "'../nowhere' is not a folder in {tmp}, where the command runs; give"),
+        ("{tmp}/a_file.csv", "a_file.csv' is not a folder; give"),
+    ],
+)
 def test_a_path_that_is_no_folder_is_refused_without_asking_the_hub(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a_file.csv").write_text("text,label\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"nowhere' is not a folder|a_file\.csv' is not a folder"):
+    with pytest.raises(UserError, match=re.escape(message.format(tmp=tmp_path))):
         load_text_data(DataConfig(source.format(tmp=tmp_path)), "train")
 
 
