@@ -15,13 +15,15 @@ class MisledText:
     Attributes:
         row: Number of the text.
         concept: The concept whose removal takes most from the wrong class in favour of the right one.
-        push: Probability of the wrong class less that of the right one, with the concept less without it; -2..2.
+        for_wrong: What the concept adds to the probability of the wrong class that the text got, -1..1.
+        for_right: What it adds to that of the right class.
         is_righted: Whether the class through the concepts is the right one without this one, and not with it.
     """
 
     row: int
     concept: int
-    push: float
+    for_wrong: float
+    for_right: float
     is_righted: bool
 
 
@@ -77,7 +79,8 @@ def _misled(
 ) -> tuple[MisledText, ...]:
     text = logits.pair_text
     pair = torch.arange(len(text))
-    push = change[pair, predicted[text]] - change[pair, labels[text]]
+    for_wrong, for_right = change[pair, predicted[text]], change[pair, labels[text]]
+    push = for_wrong - for_right
     righted = (logits.pair.argmax(dim=1) == labels[text]) & (logits.bottleneck.argmax(dim=1) != labels)[text]
     wrong = (predicted[text] != labels[text]) & (push > 0)
     strongest: dict[int, MisledText] = {}
@@ -85,5 +88,7 @@ def _misled(
         row = int(text[number])
         if row not in strongest:
             concept = int(logits.pair_concept[number])
-            strongest[row] = MisledText(row, concept, float(push[number]), bool(righted[number]))
+            strongest[row] = MisledText(
+                row, concept, float(for_wrong[number]), float(for_right[number]), bool(righted[number])
+            )
     return tuple(strongest.values())

@@ -128,13 +128,17 @@ def show_explanation(console: Console, explanation: Explanation) -> None:
         explanation: What is shown.
     """
     table = Table(title="Probability of each class, %", title_justify="left")
-    for heading in ("Class", "by the model", "through the concepts alone"):
+    for heading in ("Class", "by the model", "through the concepts alone", "with no concept"):
         table.add_column(heading, justify="left" if heading == "Class" else "right")
-    both = zip(explanation.class_names, explanation.probabilities, explanation.through_concepts, strict=True)
-    for number_, (name, by_model, through) in enumerate(both):
+    columns = (explanation.probabilities, explanation.through_concepts, explanation.with_none)
+    for number_, (name, *shares) in enumerate(zip(explanation.class_names, *columns, strict=True)):
         style = "bold" if number_ == explanation.predicted else None
-        table.add_row(escape(name), bare_number(by_model, True), bare_number(through, True), style=style)
+        table.add_row(escape(name), *(bare_number(share, True) for share in shares), style=style)
     console.print(table)
+    through = explanation.class_through_concepts
+    if through != explanation.predicted:
+        names = (escape(explanation.class_names[number_]) for number_ in (through, explanation.predicted))
+        console.print("Through the concepts alone the class is {}, not {}: they do not tell all.".format(*names))
     if not explanation.concepts:
         console.print("No concept is active on this text: the concepts say nothing about its class.")
     for concept in explanation.concepts:

@@ -52,6 +52,7 @@ class Explanation:
         class_names: Names of the C classes.
         probabilities: Of each class, as the model gives it.
         through_concepts: The same where the model sees nothing but the concepts.
+        with_none: The same where it sees what stands for no concept at all: what the class is by default.
         words: The words of the text, in their order: what lies between white space.
         concepts: The active ones, the largest effect first.
     """
@@ -60,6 +61,7 @@ class Explanation:
     class_names: tuple[str, ...]
     probabilities: tuple[float, ...]
     through_concepts: tuple[float, ...]
+    with_none: tuple[float, ...]
     words: tuple[str, ...]
     concepts: tuple[ActiveConcept, ...]
 
@@ -131,6 +133,7 @@ def explain(
         method.decode,
         states.hidden[:1],
         concepts[:1],
+        groups=torch.ones(1, concepts.shape[1], dtype=torch.bool),
         texts=[text] if context == "in_context" else None,
     )
     probabilities = states.logits[0].softmax(dim=0)
@@ -140,6 +143,7 @@ def explain(
         class_names=classifier.class_names,
         probabilities=tuple(probabilities.tolist()),
         through_concepts=tuple(through.tolist()),
+        with_none=tuple(logits.groups[0, 0].softmax(dim=0).tolist()),
         words=tuple(text[start:end] for start, end in spans),
         concepts=_active_concepts(
             concepts, logits, through, int(probabilities.argmax()), descriptions, read, len(spans)

@@ -17,7 +17,7 @@ COLUMNS: tuple[Column, ...] = (
     ("max_activation_rate", "largest rate", True),
     ("conditional_tvd", "TVD", True),
     ("conditional_label_flip_rate", "flips", True),
-    ("conditional_accuracy_change", "accuracy", True),
+    ("conditional_accuracy_change", "accuracy change", True),
     ("concept_sim", "ConceptSim", False),
     ("c_v", "C_V", False),
     ("c_npmi", "C_NPMI", False),

@@ -46,9 +46,14 @@ def test_a_mistake_is_put_down_to_the_concept_that_pushes_most_towards_it() -> N
     found = concept_effects(_CONCEPTS, _logits(_CONCEPTS), torch.tensor([0, 1, 0, 0]), labels)
     assert [own.row for own in found.misled] == [2, 0], "the strongest push first"
     strong, weak = found.misled
-    assert strong == MisledText(2, 0, pytest.approx(2 * (_sigmoid(1) - _sigmoid(-1))), True)  # type: ignore[arg-type]
+    assert strong == _misled(2, _sigmoid(1) - _sigmoid(-1), True)
     # Without its one concept text 0 is a tie, which falls to the first class: still wrong.
-    assert weak == MisledText(0, 0, pytest.approx(2 * (_sigmoid(3) - 0.5)), False)  # type: ignore[arg-type]
+    assert weak == _misled(0, _sigmoid(3) - 0.5, False)
+
+
+def _misled(row: int, for_wrong: float, is_righted: bool) -> MisledText:
+    """By the first concept; what one of two classes gains the other loses."""
+    return MisledText(row, 0, pytest.approx(for_wrong), pytest.approx(-for_wrong), is_righted)  # type: ignore[arg-type]
 
 
 def test_a_text_that_is_right_with_the_concept_is_not_righted_without_it() -> None:

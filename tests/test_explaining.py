@@ -64,6 +64,8 @@ def test_every_active_concept_is_there_with_what_it_does_to_the_class(
     z = concepts_of(sae, classifier, TEXT)
     whole = probabilities_of(sae, classifier, TEXT, z)
     assert explanation.through_concepts == pytest.approx(whole.tolist(), abs=1e-5)
+    default = probabilities_of(sae, classifier, TEXT, torch.zeros_like(z))
+    assert explanation.with_none == pytest.approx(default.tolist(), abs=1e-5)
     assert {own.index for own in explanation.concepts} == set(z.nonzero()[:, 0].tolist()) != set()
     for own in explanation.concepts:
         without = z.clone()
@@ -188,7 +190,7 @@ def made_up(text: str = "one two", classes: tuple[str, ...] = ("animals", "money
     )  # fmt: skip
     values = {
         "text": text, "class_names": classes, "probabilities": (0.7, 0.3), "through_concepts": (0.65, 0.35),
-        "words": tuple(text.split()), "concepts": (concept,),
+        "with_none": (0.45, 0.55), "words": tuple(text.split()), "concepts": (concept,),
     }  # fmt: skip
     return Explanation(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -210,9 +212,23 @@ class _Page(HTMLParser):
 
 def test_the_page_says_in_words_what_the_numbers_are() -> None:
     words = " ".join(_Page(to_html(made_up())).words.split())
-    for said in ("70.0 %", "65.0 %", "Concept 3, animals", "dog, cat", "animals: +25.0 points with it"):
-        assert said in words
-    assert "without it the class would be money" in words
+    for said in (
+        "animals (predicted) 70.0 % 65.0 % 45.0 %", "money 30.0 % 35.0 % 55.0 %", "Concept 3, animals", "dog, cat",
+        "animals: +25.0 points with it", "without it the class would be money",
+    ):  # fmt: skip
+        assert said in words, said
+    assert "they do not tell all" not in words
+
+
+def test_where_the_concepts_say_another_class_than_the_model_the_page_says_so() -> None:
+    words = " ".join(_Page(to_html(made_up(through_concepts=(0.4, 0.6)))).words.split())
+    assert "Through the concepts alone the class would be money, not animals: they do not tell all" in words
+
+
+def test_a_concept_against_the_class_is_drawn_to_the_left() -> None:
+    for effect, side in ((0.25, "slc-for"), (-0.25, "slc-against")):
+        concept = ActiveConcept(0, None, (), 1.0, effect, (0.4, 0.6), (1.0, 0.5))
+        assert f'<span class="{side}" style="width: 12.5%">' in to_html(made_up(concepts=(concept,)))
 
 
 def test_of_many_classes_and_concepts_those_that_matter_are_shown_and_the_others_counted() -> None:
@@ -221,9 +237,15 @@ def test_of_many_classes_and_concepts_those_that_matter_are_shown_and_the_others
     concepts = tuple(
         ActiveConcept(index, None, (), 1.0, 0.2 - index / 100, probabilities, (1.0, 0.5)) for index in range(10)
     )
-    found = made_up(classes=classes, probabilities=probabilities, through_concepts=probabilities, concepts=concepts)
+    found = made_up(
+        classes=classes,
+        probabilities=probabilities,
+        through_concepts=probabilities,
+        with_none=probabilities,
+        concepts=concepts,
+    )
     words = " ".join(_Page(to_html(found)).words.split())
-    assert "class 13 (predicted) 50.0 %" in words and "15 other classes, each less" in words
+    assert "class 13 (predicted) 50.0 % 50.0 % 50.0 %" in words and "15 other classes, each less" in words
     assert "Concept 7" in words and "Concept 8" not in words and "2 other concepts are active" in words
 
 

@@ -20,7 +20,7 @@ from sae_lens_classif.concept_effects import MisledText
 from sae_lens_classif.config import ClassifierConfig, CompareConfig, DataConfig, PromptConfig, RunConfig
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.own_comparison import read_own_comparison
-from sae_lens_classif.report.content import ClassScores, Mistakes, Report, ShownConcept, ShownText
+from sae_lens_classif.report.content import ClassScores, DefaultClass, Mistakes, Report, ShownConcept, ShownText
 from sae_lens_classif.report.findings import Finding, findings, reliances, telling_mistake
 from sae_lens_classif.report.gathering import gather_report
 from sae_lens_classif.report.page import report_page
@@ -89,6 +89,19 @@ def test_wrong_decisions_are_counted_and_a_misleading_concept_is_what_an_explana
         is_right = explanation.class_without(concept) == report.texts[misled.row].gold
         was_right = explanation.class_through_concepts == report.texts[misled.row].gold
         assert misled.is_righted == (is_right and not was_right)
+
+
+def test_the_class_by_default_is_what_the_bias_alone_gives(report: Report, run: RunFolder) -> None:
+    classifier, sae = load_classifier(run.classifier, device="cpu"), ClassifSAE.load_from_disk(run.sae)
+    hidden = ActivationStore(run.activations("test")).read("hidden").float()
+    # The norm of the bias is made that of each state; the model's final LayerNorm leaves little of that difference.
+    states = sae.b_dec.detach() / sae.b_dec.detach().norm() * hidden.norm(dim=1, keepdim=True)
+    probabilities = classifier.logits_from(states).softmax(dim=1)
+    said = probabilities.argmax(dim=1).tolist()
+    default = report.default_class
+    assert default is not None and default.share == pytest.approx(said.count(default.class_number) / len(said))
+    assert all(said.count(other) <= said.count(default.class_number) for other in range(len(report.class_names)))
+    assert default.probability == pytest.approx(float(probabilities[:, default.class_number].mean()), abs=1e-5)
 
 
 def test_the_scores_of_a_class_are_counts(report: Report, run: RunFolder) -> None:
@@ -220,8 +233,9 @@ def test_a_control_that_could_not_be_measured_proves_nothing(report: Report) -> 
 def test_what_was_not_checked_comes_with_the_command_that_does(report: Report) -> None:
     compared = dataclasses.replace(report, seed=7, comparison=(_method("classifsae", 0.9), _method("ica", 0.8)))
     methods = "classifsae,ica,random_directions,permuted_labels"
-    assert f"--compare.methods {methods} --compare.seeds 7 does it" in _found(compared)["Is it"].evidence
-    assert "--compare.seeds 7,8,9 does it" in _found(compared)["Do other"].evidence
+    assert _found(compared)["Is it"].command.endswith(f"--compare.methods {methods} --compare.seeds 7")
+    assert _found(compared)["Do other"].command == "sae-lens-classif compare --run RUN --compare.seeds 7,8,9"
+    assert _found(report)["Do the"].command == ""
 
 
 def test_several_trainings_are_told_by_their_range(report: Report) -> None:
@@ -254,7 +268,7 @@ def test_the_telling_mistake_is_one_that_a_concept_alone_explains_and_a_short_on
     texts = {0: ShownText("short", 0, 1), 1: ShownText("long " * 100, 0, 1), 2: ShownText("short too", 0, 1)}
 
     def chosen(*righted: bool) -> int:
-        shown = tuple(MisledText(row, 0, 1.0 - row / 10, own) for row, own in enumerate(righted))
+        shown = tuple(MisledText(row, 0, 0.5, row / 10, own) for row, own in enumerate(righted))
         found = telling_mistake(dataclasses.replace(report, texts=texts, mistakes=Mistakes(3, 3, 2, shown)))
         assert found is not None
         return found.row
@@ -317,7 +331,8 @@ def test_the_page_leads_to_a_true_sentence_and_to_a_mistake_with_the_concept_beh
     assert example is not None
     text = report.texts[example.row]
     gold, predicted = report.class_names[text.gold], report.class_names[text.predicted]
-    assert f"This text is {gold}, the model says {predicted}. It was pushed there by concept {example.concept}" in words
+    assert f"This text is labelled {gold}, the model says {predicted}. It was pushed there by" in words
+    assert f"by concept {example.concept} " in words
     assert words.index(" ".join(text.text.split())[:200]) < words.index("The classifier, and how good it is")
 
 
@@ -330,6 +345,7 @@ def test_every_concept_has_a_card_with_its_texts_and_every_link_leads_somewhere(
     assert len(links) > 20 and {link[1:] for link in links} <= set(ids)
     assert page.values("data-card").count("concept") == len(report.concepts)
     n_listed = sum(len(own.top_texts) for own in report.concepts) + len(report.mistakes.shown)
+    n_listed += sum(len(own.wrong_texts) for own in report.concepts if own.rate_on_wrong > own.rate_on_right)
     assert len(page.values("data-text")) == n_listed
 
 
@@ -367,8 +383,9 @@ def test_each_number_stands_where_it_belongs(report: Report) -> None:
             ClassScores(7, 0.61, 0.62, (1, 0.63)), ClassScores(0, None, 0.5, None), ClassScores(9, 1, None, None)
         ),
         concepts=(first, second),
+        default_class=DefaultClass(2, 0.71, 0.36),
         texts=texts,
-        mistakes=Mistakes(10, 8, 6, (MisledText(1, 3, 1.234, True),)),
+        mistakes=Mistakes(10, 8, 6, (MisledText(1, 3, 0.61, -0.62, True),)),
         comparison=(),
         summary={**report.summary, "n_test_texts": 100, "dataset_mean_cosine": 0.01},
         entry={
@@ -381,19 +398,22 @@ def test_each_number_stands_where_it_belongs(report: Report) -> None:
     for said in (
         "91.0 % of the test texts rightly decided", "92.0 % of its decisions stay the same",
         "93.0 % of the decisions change when a concept", "it decides 92.0 % of the texts as before",
-        "Its accuracy is then 94.0 %, before it was 91.0 %", "move by 95.0 % on average, and 93.0 % of the decisions",
-        "active on 17.0 % of the texts on average, the most frequent one on 46.0 %",
+        "Its accuracy is then 94.0 %, before it was 91.0 %",
+        "95.0 % of the probability moves to other classes on average, and 93.0 % of the decisions",
+        f"active on 17.0 % of the texts, mean over all {report.n_concepts}; the most frequent one on 46.0 %",
+        "With no concept at all the model says Ce on 71.0 % of the texts, with a mean probability of 36.0 %",
         "Ah relies most on concept 3 (erstes, zweites): it is active on 34.1 % of the texts",
         "raises the probability of Ah by 31.0 points on average; without it 34.3 % of the decisions",
         "No concept clearly raises the probability of Be.",
         "Ah 7 61.0 % 62.0 % Be (63.0 %)", "Be 0 – 50.0 % –", "Ce 9 100.0 % – –",
         "Concept 3: erstes, zweites erstes zweites Active on 34.1 % of the texts",
-        "the probabilities move by 34.2 % and the decision changes on 34.3 %", "(any two: 0.010) 0.344",
+        "moved without it, where active 34.2 % Decisions changed without it, where active 34.3 %",
+        "(any two: 0.010) 0.344",
         "Be -32.0 points Ah +31.0 points Ce +3.0 points", "Concept 5: anderes",
-        "decides 10 of the 100 test texts wrongly. Of these, 8 are pushed", "and 6 would be right",
+        "decides 10 of the 100 test texts wrongly. Of these, 8 are pushed", "6 are wrong through the concepts with it",
         "concept 3 (erstes, zweites) 40.0 % 35.0 % 1 of 4 wrong text",
-        "This text is Be, the model says Ah. It was pushed there by concept 3",
-        "Pushed there by concept 3 (erstes, zweites), +123.4 points; right without it",
+        "This text is labelled Be, the model says Ah. It was pushed there by concept 3",
+        "Pushed there by concept 3 (erstes, zweites): Ah +61.0 points, Be -62.0 points; right without it",
     ):  # fmt: skip
         assert said in words, said
     assert "concept 5 (anderes) 10.0 %" not in words, "it fires more often on right decisions"

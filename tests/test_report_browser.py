@@ -160,6 +160,44 @@ def test_a_class_leaves_its_concepts_and_the_mistakes_about_it(opened: Page) -> 
 
 
 @report_of("demo")
+def test_what_headings_count_is_what_is_left(opened: Page) -> None:
+    def counted() -> list[tuple[int, int]]:
+        """What each heading says, and what stands below it."""
+        groups = [(group, f"[data-card]{SHOWN}") for group in opened.locator(f"section[data-group]{SHOWN}").all()]
+        folds = [(fold, f"[data-text]{SHOWN}") for fold in opened.locator(f"details.more{SHOWN}").all()]
+        return [
+            (int(part.locator("[data-count]").first.text_content() or ""), part.locator(below).count())
+            for part, below in [*groups, *folds]
+        ]
+
+    before = counted()
+    assert len(before) > 2 and all(told == there for told, there in before)
+    opened.check("#wrong")
+    assert all(told == there for told, there in counted())
+    opened.click("#reset")
+    assert counted() == before
+
+
+@report_of("demo")
+def test_the_table_of_concepts_on_wrong_decisions_is_searched_too(opened: Page) -> None:
+    rows = opened.locator("[data-card=row]")
+    n_rows = rows.count()
+    assert n_rows > 1
+    number = str(rows.first.get_attribute("data-class"))
+    opened.select_option("#class", number)
+    left = opened.locator(f"[data-card=row]{SHOWN}")
+    assert 0 < left.count() == opened.locator(f"[data-card=row][data-class='{number}']").count()
+    opened.click("#reset")
+    name = rows.first.locator("th a").inner_text()
+    opened.fill("#search", name)
+    assert left.count() >= 1 and opened.locator(f"[data-card=row]{SHOWN} th a", has_text=name).count() >= 1
+    opened.fill("#search", "no such word anywhere")
+    assert left.count() == 0
+    opened.click("#reset")
+    assert left.count() == n_rows
+
+
+@report_of("demo")
 def test_wrong_decisions_can_be_looked_at_alone(opened: Page) -> None:
     opened.check("#wrong")
     texts = opened.locator(f"[data-card]{SHOWN} [data-text]{SHOWN}")

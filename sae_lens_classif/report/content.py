@@ -89,6 +89,21 @@ class ClassScores:
 
 
 @dataclass(frozen=True)
+class DefaultClass:
+    """The class that the model says most where it sees what stands for no concept at all.
+
+    Attributes:
+        class_number: The class.
+        share: On what share of the texts.
+        probability: Its probability, mean over all texts.
+    """
+
+    class_number: int
+    share: float
+    probability: float
+
+
+@dataclass(frozen=True)
 class Mistakes:
     """Wrong decisions.
 
@@ -122,6 +137,7 @@ class Report:
         n_concepts: Number of concepts, those included that are never active.
         concepts: Those that are active somewhere, the most influential first.
         texts: By number, those that some part of the report shows.
+        default_class: What the model says with no concept at all; None where nothing was measured.
         mistakes: The wrong decisions.
         concept_map: The map of texts and concepts, as SVG; None where nothing was measured.
         comparison: Methods side by side; empty where none were compared.
@@ -141,6 +157,7 @@ class Report:
     n_concepts: int
     concepts: Sequence[ShownConcept]
     texts: Mapping[int, ShownText]
+    default_class: DefaultClass | None
     mistakes: Mistakes
     concept_map: str | None
     comparison: Sequence[ComparedMethod]

@@ -26,12 +26,14 @@ class Finding:
         verdict: Its answer in one word.
         answer: The same in a few words.
         evidence: The numbers behind it, in sentences.
+        command: What would find out; empty where that is known.
     """
 
     question: str
     verdict: Verdict
     answer: str
     evidence: str
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,8 @@ def _suffice(report: Report) -> Finding:
 def _cause(report: Report) -> Finding:
     shift = report.entry["conditional_tvd"]
     evidence = (
-        "With one concept taken away in the model, on the texts where it is active, the class probabilities move by "
-        f"{number(shift, True)} on average{_interval(report, 'conditional_tvd')}, and "
+        f"With one concept taken away in the model, on the texts where it is active, {number(shift, True)} of the "
+        f"probability moves to other classes on average{_interval(report, 'conditional_tvd')}, and "
         f"{number(report.entry['conditional_label_flip_rate'], True)} of the decisions change."
     )
     if shift < 0.005:
@@ -153,8 +155,8 @@ def _cause(report: Report) -> Finding:
 def _specific(report: Report) -> Finding:
     largest, mean = report.entry["max_activation_rate"], report.entry["mean_activation_rate"]
     evidence = (
-        f"A concept is active on {number(mean, True)} of the texts on average, the most frequent one on "
-        f"{number(largest, True)}{_interval(report, 'max_activation_rate')}."
+        f"A concept is active on {number(mean, True)} of the texts, mean over all {report.n_concepts}; the most "
+        f"frequent one on {number(largest, True)}{_interval(report, 'max_activation_rate')}."
     )
     influences = sorted((own.activation_rate * own.tvd for own in report.concepts if own.tvd is not None), reverse=True)
     if sum(influences) > 0:
@@ -179,7 +181,8 @@ def _belong_together(report: Report) -> Finding:
     likeness, floor = report.entry["concept_sim"], report.summary["dataset_mean_cosine"]
     low, _ = report.entry.get("concept_sim_ci95") or (None, None)
     evidence = (
-        f"Likeness of two texts of the same concept (cosine of sentence embeddings): {likeness:.3f}"
+        "Likeness of two texts of the same concept (cosine of sentence embeddings), mean over all such pairs: "
+        f"{likeness:.3f}"
         f"{_interval(report, 'concept_sim', False)}; of any two texts: {floor:.3f}."
     )
     question = "Do a concept's texts have something in common?"
@@ -194,9 +197,7 @@ def _better_than_chance(report: Report) -> Finding:
     if not controls:
         methods = dict.fromkeys([METHOD, *(own.name for own in report.comparison), *CONTROLS])
         command = _compare(f"--compare.methods {','.join(methods)} --compare.seeds {report.seed}")
-        return Finding(
-            question, "unknown", "Not checked", f"No control was measured beside this SAE: {command} does it."
-        )
+        return Finding(question, "unknown", "Not checked", "No control was measured beside this SAE.", command)
     recovered = {own.title: own.estimates["recovery_accuracy"].mean for own in controls}
     shares = ", ".join(f"{number(share, True)} ({title})" for title, share in recovered.items())
     evidence = (
@@ -229,8 +230,7 @@ def _found_again(report: Report) -> Finding:
     if own is None or len(own.seeds) < 2:
         seeds = ",".join(str(report.seed + more) for more in range(3))
         command = _compare(f"--compare.seeds {seeds}")
-        evidence = f"No other training was measured beside this one: {command} does it."
-        return Finding(question, "unknown", "Not checked", evidence)
+        return Finding(question, "unknown", "Not checked", "No other training was measured beside this one.", command)
     spread = [
         f"{heading} {number(min(known), True)} to {number(max(known), True)}"
         for measure, heading in _OVER_SEEDS.items()

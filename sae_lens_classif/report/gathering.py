@@ -24,7 +24,7 @@ from sae_lens_classif.hooks.interventions import ACTIVE, run_interventions
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.own_comparison import read_own_comparison
 from sae_lens_classif.pipeline import TestSplit, evaluation_settings, load_trained
-from sae_lens_classif.report.content import ClassScores, Mistakes, Report, ShownConcept, ShownText
+from sae_lens_classif.report.content import ClassScores, DefaultClass, Mistakes, Report, ShownConcept, ShownText
 from sae_lens_classif.report.settings import last_part, shown_settings
 from sae_lens_classif.run_folder import METHOD, RunFolder
 from sae_lens_classif.run_in_words import model_in_words
@@ -71,6 +71,7 @@ def gather_report(run: RunFolder, explained: int) -> Report:
         n_concepts=method.classif_sae.cfg.n_concepts,
         concepts=shown.concepts,
         texts=shown.texts(explained),
+        default_class=shown.default_class,
         mistakes=shown.mistakes,
         concept_map=shown.concept_map(),
         comparison=read_own_comparison(run, entry),
@@ -123,9 +124,11 @@ class _Shown:
             method.decode,
             hidden,
             self._activations,
+            groups=torch.ones(1, self._activations.shape[1], dtype=torch.bool),
             texts=split.data.texts if context == "in_context" else None,
             batch_size=run.cfg.evaluate.batch_size,
         )
+        self.default_class = _default_class(logits.groups[0]) if self.is_measured else None
         self._effects = concept_effects(self._activations, logits, self._predicted, self._labels)
         self.concepts = self._concepts(self._effects)
         self.mistakes = self._mistakes(self._effects)
@@ -230,6 +233,13 @@ def _weights(concept: Mapping[str, Any], measures: Mapping[str, Measures]) -> di
         return dict.fromkeys(concept["key_words"], 1.0)
     weights: dict[str, float] = measures["interpretability"].details["key_words"][concept["index"]]
     return weights
+
+
+def _default_class(logits: torch.Tensor) -> DefaultClass:
+    counts = logits.argmax(dim=1).bincount()
+    number = int(counts.argmax())
+    probability = logits.softmax(dim=1)[:, number].mean()
+    return DefaultClass(number, float(counts[number] / len(logits)), float(probability))
 
 
 def _flips(concept: Mapping[str, Any], measures: Mapping[str, Measures]) -> float | None:
