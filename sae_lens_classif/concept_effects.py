@@ -7,6 +7,8 @@ import torch
 from sae_lens_classif.evals.completeness import FIRES
 from sae_lens_classif.hooks.interventions import InterventionLogits
 
+_LEAST = 0.005  # that a concept adds to the probability of a class, to be called a push
+
 
 @dataclass(frozen=True)
 class MisledText:
@@ -14,7 +16,7 @@ class MisledText:
 
     Attributes:
         row: Number of the text.
-        concept: The concept whose removal takes most from the wrong class in favour of the right one.
+        concept: The concept that does most for the wrong class rather than the right one.
         for_wrong: What the concept adds to the probability of the wrong class that the text got, -1..1.
         for_right: What it adds to that of the right class.
         is_righted: Whether the class through the concepts is the right one without this one, and not with it.
@@ -37,7 +39,7 @@ class ConceptEffects:
         rate_on_wrong: float32 (n,), share of the wrongly decided texts on which it fires.
         rate_on_right: float32 (n,), share of the rightly decided texts on which it fires.
         misled: Wrong decisions with the concept that pushes most towards them, the strongest push first; only those
-            where removing it takes something from the wrong class.
+            where it adds at least half a point to the wrong class, and more than to the right one.
     """
 
     by_class: torch.Tensor
@@ -82,7 +84,7 @@ def _misled(
     for_wrong, for_right = change[pair, predicted[text]], change[pair, labels[text]]
     push = for_wrong - for_right
     righted = (logits.pair.argmax(dim=1) == labels[text]) & (logits.bottleneck.argmax(dim=1) != labels)[text]
-    wrong = (predicted[text] != labels[text]) & (push > 0)
+    wrong = (predicted[text] != labels[text]) & (for_wrong >= _LEAST) & (push > 0)
     strongest: dict[int, MisledText] = {}
     for number in wrong.nonzero()[:, 0][push[wrong].argsort(descending=True, stable=True)].tolist():
         row = int(text[number])

@@ -134,7 +134,7 @@ def _find_file(name: str, split: str) -> Path | None:
             return path
     if not source.is_dir():
         if source.exists() or source.is_absolute() or name.startswith("."):
-            here = "" if source.is_absolute() else f" in {Path.cwd()}, where the command runs"
+            here = "" if source.is_absolute() else f" in the current folder, {Path.cwd()}"
             raise UserError(f"data.source {name!r} is not a folder{here}; give a folder or a name on the Hub")
         return None
     for suffix in _READERS:

@@ -136,7 +136,7 @@ def show_explanation(console: Console, explanation: Explanation) -> None:
         table.add_row(escape(name), *(bare_number(share, True) for share in shares), style=style)
     console.print(table)
     through = explanation.class_through_concepts
-    if through != explanation.predicted:
+    if explanation.concepts and through != explanation.predicted:
         names = (escape(explanation.class_names[number_]) for number_ in (through, explanation.predicted))
         console.print("Through the concepts alone the class is {}, not {}: they do not tell all.".format(*names))
     if not explanation.concepts:

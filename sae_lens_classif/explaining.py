@@ -52,7 +52,7 @@ class Explanation:
         class_names: Names of the C classes.
         probabilities: Of each class, as the model gives it.
         through_concepts: The same where the model sees nothing but the concepts.
-        with_none: The same where it sees what stands for no concept at all: what the class is by default.
+        with_none: The same where it sees what stands for no concept at all.
         words: The words of the text, in their order: what lies between white space.
         concepts: The active ones, the largest effect first.
     """

@@ -81,6 +81,7 @@ def _most_probable(explanation: Explanation) -> list[int]:
         return list(numbers)
 
     def rank(number: int) -> float:
-        return -max(explanation.probabilities[number], explanation.through_concepts[number])
+        columns = (explanation.probabilities, explanation.through_concepts, explanation.with_none)
+        return -max(column[number] for column in columns)
 
     return sorted(sorted(numbers, key=rank)[: _MOST_CLASSES - 1])

@@ -16,5 +16,5 @@ def model_in_words(cfg: RunConfig, named: Callable[[str], str]) -> str:
         return named("model")
     finetune = cfg.finetune
     if finetune.base_model == "scratch":
-        return f"a GPT-NeoX of {finetune.n_layers} layers × {finetune.d_model}, trained here for these classes"
-    return f"{named('base_model')}, fine-tuned here for these classes"
+        return f"a GPT-NeoX of {finetune.n_layers} layers × {finetune.d_model}, trained for this task"
+    return f"{named('base_model')}, fine-tuned for this task"

@@ -63,6 +63,20 @@ def test_a_text_that_is_right_with_the_concept_is_not_righted_without_it() -> No
     assert [(own.concept, own.is_righted) for own in found.misled] == [(0, False)]
 
 
+def test_a_concept_that_takes_from_the_wrong_class_or_adds_next_to_nothing_misleads_nobody() -> None:
+    # Three classes: the text is given the first, is of the second, and its concept speaks for the third or for none.
+    for speaks, is_misled in (((0.0, -1.0, 1.0), False), ((0.001, 0.0, 0.0), False), ((1.0, 0.0, 0.0), True)):
+        bottleneck, without = torch.tensor([speaks]), torch.zeros(1, 3)
+        pair = torch.zeros(1, dtype=torch.int64)
+        logits = InterventionLogits(bottleneck, pair, pair, without, torch.zeros(0, 1, 3))
+        found = concept_effects(torch.ones(1, 1), logits, torch.tensor([0]), torch.tensor([1]))
+        assert bool(found.misled) == is_misled
+        if is_misled:
+            (own,) = found.misled
+            assert own.for_wrong == pytest.approx(math.e / (math.e + 2) - 1 / 3)
+            assert own.for_right == pytest.approx(1 / (math.e + 2) - 1 / 3)
+
+
 @pytest.mark.parametrize("concepts", [torch.zeros(3, 2), torch.zeros(0, 2)])
 def test_where_nothing_is_active_nothing_is_changed(concepts: torch.Tensor) -> None:
     labels = torch.zeros(len(concepts), dtype=torch.int64)

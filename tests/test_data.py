@@ -214,8 +214,8 @@ def test_a_split_with_no_file_is_refused_with_what_the_folder_holds(folder: Path
     ("source", "message"),
     [
         ("{tmp}/nowhere", "nowhere' is not a folder; give"),
-        ("./nowhere", "'./nowhere' is not a folder in {tmp}, where the command runs; give"),
-        ("../nowhere", "'../nowhere' is not a folder in {tmp}, where the command runs; give"),
+        ("./nowhere", "'./nowhere' is not a folder in the current folder, {tmp}; give"),
+        ("../nowhere", "'../nowhere' is not a folder in the current folder, {tmp}; give"),
         ("{tmp}/a_file.csv", "a_file.csv' is not a folder; give"),
     ],
 )

@@ -1,5 +1,6 @@
 """One text explained: the numbers against the interventions' own definitions, and the page it is shown on."""
 
+import io
 import json
 import math
 import re
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from sae_lens_classif import ActivationStore, ClassifSAE, explain
 from sae_lens_classif.config import SAESettings, TrainConfig
+from sae_lens_classif.display import show_explanation
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.explaining import ActiveConcept, Explanation
 from sae_lens_classif.explanation_html import to_html
@@ -225,10 +228,22 @@ def test_where_the_concepts_say_another_class_than_the_model_the_page_says_so() 
     assert "Through the concepts alone the class would be money, not animals: they do not tell all" in words
 
 
-def test_a_concept_against_the_class_is_drawn_to_the_left() -> None:
-    for effect, side in ((0.25, "slc-for"), (-0.25, "slc-against")):
-        concept = ActiveConcept(0, None, (), 1.0, effect, (0.4, 0.6), (1.0, 0.5))
-        assert f'<span class="{side}" style="width: 12.5%">' in to_html(made_up(concepts=(concept,)))
+def test_where_none_is_active_the_concepts_are_not_said_to_say_another_class() -> None:
+    words = " ".join(_Page(to_html(made_up(through_concepts=(0.4, 0.6), concepts=()))).words.split())
+    assert "No concept is active" in words and "they do not tell all" not in words
+
+
+def test_the_terminal_says_the_same() -> None:
+    def printed(explanation: Explanation) -> str:
+        file = io.StringIO()
+        show_explanation(Console(width=120, file=file), explanation)
+        return " ".join(file.getvalue().replace("│", " ").split())
+
+    agreed = printed(made_up())
+    assert "with no concept" in agreed and "animals 70.0 65.0 45.0" in agreed and "they do not tell all" not in agreed
+    said = "Through the concepts alone the class is money, not animals: they do not tell all"
+    assert said in printed(made_up(through_concepts=(0.4, 0.6)))
+    assert said not in printed(made_up(through_concepts=(0.4, 0.6), concepts=()))
 
 
 def test_of_many_classes_and_concepts_those_that_matter_are_shown_and_the_others_counted() -> None:
@@ -237,15 +252,17 @@ def test_of_many_classes_and_concepts_those_that_matter_are_shown_and_the_others
     concepts = tuple(
         ActiveConcept(index, None, (), 1.0, 0.2 - index / 100, probabilities, (1.0, 0.5)) for index in range(10)
     )
+    by_default = tuple(0.62 if number == 17 else 0.02 for number in range(20))
     found = made_up(
         classes=classes,
         probabilities=probabilities,
         through_concepts=probabilities,
-        with_none=probabilities,
+        with_none=by_default,
         concepts=concepts,
     )
     words = " ".join(_Page(to_html(found)).words.split())
-    assert "class 13 (predicted) 50.0 % 50.0 % 50.0 %" in words and "15 other classes, each less" in words
+    assert "class 17 2.6 % 2.6 % 62.0 %" in words, "what the class is with no concept is there too"
+    assert "class 13 (predicted) 50.0 % 50.0 % 2.0 %" in words and "15 other classes, each less" in words
     assert "Concept 7" in words and "Concept 8" not in words and "2 other concepts are active" in words
 
 

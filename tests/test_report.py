@@ -101,7 +101,18 @@ def test_the_class_by_default_is_what_the_bias_alone_gives(report: Report, run: 
     default = report.default_class
     assert default is not None and default.share == pytest.approx(said.count(default.class_number) / len(said))
     assert all(said.count(other) <= said.count(default.class_number) for other in range(len(report.class_names)))
-    assert default.probability == pytest.approx(float(probabilities[:, default.class_number].mean()), abs=1e-5)
+    assert default.probabilities == pytest.approx(probabilities.mean(dim=0).tolist(), abs=1e-5)
+
+
+def test_a_class_that_is_hardly_the_default_is_not_called_so(report: Report) -> None:
+    shares = tuple(1 / len(report.class_names) for _ in report.class_names)
+    for default, is_said in (
+        (DefaultClass(1, 0.9, shares), True),
+        (DefaultClass(1, 0.89, shares), False),
+        (None, False),
+    ):
+        words = _Page(report_page(dataclasses.replace(report, default_class=default))).words
+        assert ("With no concept at all" in words) == is_said
 
 
 def test_the_scores_of_a_class_are_counts(report: Report, run: RunFolder) -> None:
@@ -234,6 +245,8 @@ def test_what_was_not_checked_comes_with_the_command_that_does(report: Report) -
     compared = dataclasses.replace(report, seed=7, comparison=(_method("classifsae", 0.9), _method("ica", 0.8)))
     methods = "classifsae,ica,random_directions,permuted_labels"
     assert _found(compared)["Is it"].command.endswith(f"--compare.methods {methods} --compare.seeds 7")
+    own = dataclasses.replace(report, comparison=(_method("classifsae", 0.9), _method("sae_runs-mine", 0.8)))
+    assert "sae_runs-mine" not in _found(own)["Is it"].command, "a name that the command does not know"
     assert _found(compared)["Do other"].command == "sae-lens-classif compare --run RUN --compare.seeds 7,8,9"
     assert _found(report)["Do the"].command == ""
 
@@ -268,7 +281,7 @@ def test_the_telling_mistake_is_one_that_a_concept_alone_explains_and_a_short_on
     texts = {0: ShownText("short", 0, 1), 1: ShownText("long " * 100, 0, 1), 2: ShownText("short too", 0, 1)}
 
     def chosen(*righted: bool) -> int:
-        shown = tuple(MisledText(row, 0, 0.5, row / 10, own) for row, own in enumerate(righted))
+        shown = tuple(MisledText(row, 0, 0.11, row / 10, own) for row, own in enumerate(righted))
         found = telling_mistake(dataclasses.replace(report, texts=texts, mistakes=Mistakes(3, 3, 2, shown)))
         assert found is not None
         return found.row
@@ -277,6 +290,8 @@ def test_the_telling_mistake_is_one_that_a_concept_alone_explains_and_a_short_on
     assert chosen(False, True, False) == 1
     assert chosen(False, False, False) == 0
     assert telling_mistake(dataclasses.replace(report, mistakes=Mistakes(0, 0, 0, ()))) is None
+    weak = Mistakes(1, 1, 0, (MisledText(0, 0, 0.09, -0.09, False),))
+    assert telling_mistake(dataclasses.replace(report, mistakes=weak)) is None, "it tells next to nothing"
 
 
 # --- the page ---
@@ -383,7 +398,7 @@ def test_each_number_stands_where_it_belongs(report: Report) -> None:
             ClassScores(7, 0.61, 0.62, (1, 0.63)), ClassScores(0, None, 0.5, None), ClassScores(9, 1, None, None)
         ),
         concepts=(first, second),
-        default_class=DefaultClass(2, 0.71, 0.36),
+        default_class=DefaultClass(2, 0.91, (0.33, 0.31, 0.36)),
         texts=texts,
         mistakes=Mistakes(10, 8, 6, (MisledText(1, 3, 0.61, -0.62, True),)),
         comparison=(),
@@ -400,8 +415,9 @@ def test_each_number_stands_where_it_belongs(report: Report) -> None:
         "93.0 % of the decisions change when a concept", "it decides 92.0 % of the texts as before",
         "Its accuracy is then 94.0 %, before it was 91.0 %",
         "95.0 % of the probability moves to other classes on average, and 93.0 % of the decisions",
-        f"active on 17.0 % of the texts, mean over all {report.n_concepts}; the most frequent one on 46.0 %",
-        "With no concept at all the model says Ce on 71.0 % of the texts, with a mean probability of 36.0 %",
+        f"active on 17.0 % of the texts, mean over all {report.n_concepts} concepts; the most frequent one on 46.0 %",
+        "With no concept at all the model says Ce on 91.0 % of the texts",
+        "(mean probability 36.0 %, next Ah with 33.0 %)",
         "Ah relies most on concept 3 (erstes, zweites): it is active on 34.1 % of the texts",
         "raises the probability of Ah by 31.0 points on average; without it 34.3 % of the decisions",
         "No concept clearly raises the probability of Be.",
@@ -410,7 +426,8 @@ def test_each_number_stands_where_it_belongs(report: Report) -> None:
         "moved without it, where active 34.2 % Decisions changed without it, where active 34.3 %",
         "(any two: 0.010) 0.344",
         "Be -32.0 points Ah +31.0 points Ce +3.0 points", "Concept 5: anderes",
-        "decides 10 of the 100 test texts wrongly. Of these, 8 are pushed", "6 are wrong through the concepts with it",
+        "decides 10 of the 100 test texts wrongly. Of these, 8 are pushed",
+        "6 are wrong through the concepts, and right without",
         "concept 3 (erstes, zweites) 40.0 % 35.0 % 1 of 4 wrong text",
         "This text is labelled Be, the model says Ah. It was pushed there by concept 3",
         "Pushed there by concept 3 (erstes, zweites): Ah +61.0 points, Be -62.0 points; right without it",
@@ -620,4 +637,6 @@ def test_numbers_that_are_none_are_reported_as_such(copy: Path) -> None:
 
 def test_in_context_the_earlier_words_are_kept(copy: Path) -> None:
     assert cli("evaluate", "--run", copy, "--evaluate.context", "in_context").code == 0
-    assert "without the earlier words" not in write_report(copy).read_text(encoding="utf-8")
+    page = write_report(copy).read_text(encoding="utf-8")
+    assert "without the earlier words" not in page
+    assert "With no concept at all" not in page, "the earlier words speak too"

@@ -13,6 +13,10 @@ from tests.browser import PICTURES, chromium, picture
 from tests.tiny_run import STRANGE, make_strange_run
 
 SHOWN = ":not([hidden])"
+_COUNT = """(number) => {
+    const part = document.querySelectorAll("section[data-group], details.more")[number];
+    return part.querySelectorAll(part.matches("section") ? "[data-card]" : "[data-text]").length;
+}"""
 CARDS = f"[data-card=concept]{SHOWN}"
 
 
@@ -165,6 +169,7 @@ def test_what_headings_count_is_what_is_left(opened: Page) -> None:
         """What each heading says, and what stands below it."""
         groups = [(group, f"[data-card]{SHOWN}") for group in opened.locator(f"section[data-group]{SHOWN}").all()]
         folds = [(fold, f"[data-text]{SHOWN}") for fold in opened.locator(f"details.more{SHOWN}").all()]
+        assert opened.locator(f"[data-card=row] details.more{SHOWN}").count() > 1
         return [
             (int(part.locator("[data-count]").first.text_content() or ""), part.locator(below).count())
             for part, below in [*groups, *folds]
@@ -173,7 +178,8 @@ def test_what_headings_count_is_what_is_left(opened: Page) -> None:
     before = counted()
     assert len(before) > 2 and all(told == there for told, there in before)
     opened.check("#wrong")
-    assert all(told == there for told, there in counted())
+    left = counted()
+    assert left != before and all(told == there for told, there in left)
     opened.click("#reset")
     assert counted() == before
 
@@ -195,6 +201,29 @@ def test_the_table_of_concepts_on_wrong_decisions_is_searched_too(opened: Page) 
     assert left.count() == 0
     opened.click("#reset")
     assert left.count() == n_rows
+
+
+def test_a_text_that_stands_in_the_table_alone_is_found_unfolded_and_counted(
+    browser: Browser, reports: dict[str, Path], tmp_path: Path
+) -> None:
+    # Texts of a small run stand in some card too, so one is given a number and words of its own.
+    html, changed = re.subn(
+        r'(<tr data-card="row".*?data-row=")\d+(".*?<p class="slc-text" dir="auto">).*?</p>',
+        r"\g<1>999999\g<2>kolibri</p>",
+        reports["demo"].read_text(encoding="utf-8"),
+        count=1,
+        flags=re.DOTALL,
+    )
+    assert changed == 1
+    (tmp_path / "report.html").write_text(html, encoding="utf-8")
+    page = browser.new_page()
+    page.goto((tmp_path / "report.html").as_uri())
+    text = page.locator("[data-row='999999']")
+    assert not text.is_visible()
+    page.fill("#search", "kolibri")
+    assert text.is_visible() and page.locator("details:has([data-row='999999']) [data-count]").text_content() == "1"
+    expect(page.locator("#found")).to_have_text(re.compile(r"^0 of \d+ concepts, 1 text$"))
+    page.close()
 
 
 @report_of("demo")
@@ -251,6 +280,9 @@ def test_without_scripts_all_is_there_but_what_needs_them(browser: Browser, repo
     assert page.locator(CARDS).count() > 0 and not page.locator("#search").is_visible()
     page.locator("details.why summary").first.click()
     expect(page.locator("details.why table").first).to_be_visible()
+    counted = page.locator("section[data-group], details.more")
+    for part, below in ((counted.nth(number), page.evaluate(_COUNT, number)) for number in range(counted.count())):
+        assert int(part.locator("[data-count]").first.text_content() or "") == below
 
 
 @report_of("demo")
@@ -260,6 +292,12 @@ def test_why_leads_to_the_explanation_of_the_mistake_and_unfolds_it(opened: Page
     expect(explanation.locator("table")).to_be_visible()
     expect(opened.locator("li:target .slc-text").first).to_be_in_viewport()
     expect(explanation).to_contain_text("Probability of each class")
+    for side, is_for in (("slc-for", True), ("slc-against", False)):
+        for bar in explanation.locator(f".{side}").all():
+            own, track = (part.bounding_box() for part in (bar, bar.locator("xpath=..")))
+            assert own is not None and track is not None
+            middle = track["x"] + track["width"] / 2
+            assert own["x"] == pytest.approx(middle, abs=1) if is_for else own["x"] + own["width"] <= middle + 1
     picture(opened, "report_demo_why")
 
 

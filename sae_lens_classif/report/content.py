@@ -95,12 +95,18 @@ class DefaultClass:
     Attributes:
         class_number: The class.
         share: On what share of the texts.
-        probability: Its probability, mean over all texts.
+        probabilities: Of each class, mean over all texts.
     """
 
     class_number: int
     share: float
-    probability: float
+    probabilities: tuple[float, ...]
+
+    @property
+    def next_class(self) -> int:
+        """Of the other classes the most probable."""
+        others = [number for number in range(len(self.probabilities)) if number != self.class_number]
+        return max(others, key=self.probabilities.__getitem__)
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,8 @@ class Mistakes:
     Attributes:
         n_wrong: Number of the wrongly decided texts.
         n_misled: Number of those that an active concept pushes towards the wrong class.
-        n_righted: Number of those whose class through the concepts is right without that concept, and not with it.
+        n_righted: Number of those whose class through the concepts is right without the one that pushes most, and not
+            with it.
         shown: Some of them, the strongest push first.
     """
 
@@ -137,7 +144,8 @@ class Report:
         n_concepts: Number of concepts, those included that are never active.
         concepts: Those that are active somewhere, the most influential first.
         texts: By number, those that some part of the report shows.
-        default_class: What the model says with no concept at all; None where nothing was measured.
+        default_class: What the model says with no concept at all; None where nothing was measured, or in the context of
+            the earlier words, which speak too.
         mistakes: The wrong decisions.
         concept_map: The map of texts and concepts, as SVG; None where nothing was measured.
         comparison: Methods side by side; empty where none were compared.

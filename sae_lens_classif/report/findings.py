@@ -7,6 +7,7 @@ from typing import Literal
 
 from sae_lens_classif.comparing import ComparedMethod
 from sae_lens_classif.concept_effects import MisledText
+from sae_lens_classif.methods.registry import BUILT_IN
 from sae_lens_classif.report.content import Report, ShownConcept
 from sae_lens_classif.run_folder import METHOD
 from sae_lens_classif.tables import CONTROLS
@@ -14,6 +15,7 @@ from sae_lens_classif.wording import number
 
 Verdict = Literal["yes", "partly", "no", "unknown"]
 _LEAST = 0.02  # of a class's share of the texts, were all classes alike
+_CLEAR_PUSH = 0.1
 _LONG_TEXT = 300  # characters; shorter ones are better examples
 
 
@@ -73,10 +75,14 @@ def reliances(report: Report) -> tuple[Reliance, ...]:
 
 
 def telling_mistake(report: Report) -> MisledText | None:
-    """The wrong decision that shows best how a concept misleads: right without it, and a short text if there is one."""
+    """The wrong decision that shows best how a concept misleads: right without it, and a short text if there is one.
+
+    None where no concept rights a text, nor adds much to a wrong class.
+    """
     righted = [own for own in report.mistakes.shown if own.is_righted]
     short = [own for own in righted if len(report.texts[own.row].text) <= _LONG_TEXT]
-    return next(iter([*short, *righted, *report.mistakes.shown]), None)
+    clear = [own for own in report.mistakes.shown if own.for_wrong >= _CLEAR_PUSH]
+    return next(iter([*short, *righted, *clear]), None)
 
 
 def findings(report: Report) -> Iterator[Finding]:
@@ -155,8 +161,8 @@ def _cause(report: Report) -> Finding:
 def _specific(report: Report) -> Finding:
     largest, mean = report.entry["max_activation_rate"], report.entry["mean_activation_rate"]
     evidence = (
-        f"A concept is active on {number(mean, True)} of the texts, mean over all {report.n_concepts}; the most "
-        f"frequent one on {number(largest, True)}{_interval(report, 'max_activation_rate')}."
+        f"A concept is active on {number(mean, True)} of the texts, mean over all {report.n_concepts} concepts; "
+        f"the most frequent one on {number(largest, True)}{_interval(report, 'max_activation_rate')}."
     )
     influences = sorted((own.activation_rate * own.tvd for own in report.concepts if own.tvd is not None), reverse=True)
     if sum(influences) > 0:
@@ -195,7 +201,8 @@ def _better_than_chance(report: Report) -> Finding:
     question = "Is it more than chance?"
     controls = [own for own in report.comparison if own.name in CONTROLS]
     if not controls:
-        methods = dict.fromkeys([METHOD, *(own.name for own in report.comparison), *CONTROLS])
+        compared = [own.name for own in report.comparison if own.name in BUILT_IN]
+        methods = dict.fromkeys([METHOD, *compared, *CONTROLS])
         command = _compare(f"--compare.methods {','.join(methods)} --compare.seeds {report.seed}")
         return Finding(question, "unknown", "Not checked", "No control was measured beside this SAE.", command)
     recovered = {own.title: own.estimates["recovery_accuracy"].mean for own in controls}

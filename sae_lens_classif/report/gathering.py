@@ -128,7 +128,8 @@ class _Shown:
             texts=split.data.texts if context == "in_context" else None,
             batch_size=run.cfg.evaluate.batch_size,
         )
-        self.default_class = _default_class(logits.groups[0]) if self.is_measured else None
+        is_default = self.is_measured and context == "alone"
+        self.default_class = _default_class(logits.groups[0]) if is_default else None
         self._effects = concept_effects(self._activations, logits, self._predicted, self._labels)
         self.concepts = self._concepts(self._effects)
         self.mistakes = self._mistakes(self._effects)
@@ -238,8 +239,8 @@ def _weights(concept: Mapping[str, Any], measures: Mapping[str, Measures]) -> di
 def _default_class(logits: torch.Tensor) -> DefaultClass:
     counts = logits.argmax(dim=1).bincount()
     number = int(counts.argmax())
-    probability = logits.softmax(dim=1)[:, number].mean()
-    return DefaultClass(number, float(counts[number] / len(logits)), float(probability))
+    probabilities = logits.softmax(dim=1).mean(dim=0)
+    return DefaultClass(number, float(counts[number] / len(logits)), tuple(probabilities.tolist()))
 
 
 def _flips(concept: Mapping[str, Any], measures: Mapping[str, Measures]) -> float | None:
