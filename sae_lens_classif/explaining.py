@@ -124,31 +124,42 @@ def explain(
     if not spans:
         raise UserError("the text to be explained has no word; give one with at least one")
     method = as_concept_method(method)
+    whole, concepts, driven = _read(method, classifier, text, spans)
+    logits = run_interventions(
+        classifier,
+        method.decode,
+        whole.hidden,
+        concepts,
+        groups=torch.ones(1, concepts.shape[1], dtype=torch.bool),
+        texts=[text] if context == "in_context" else None,
+    )
+    return Explanation(
+        text=text,
+        class_names=classifier.class_names,
+        probabilities=tuple(whole.logits[0].softmax(dim=0).tolist()),
+        through_concepts=tuple(logits.bottleneck[0].softmax(dim=0).tolist()),
+        with_none=tuple(logits.groups[0, 0].softmax(dim=0).tolist()),
+        words=tuple(text[start:end] for start, end in spans),
+        concepts=_active_concepts(concepts[0], driven, logits, int(whole.logits[0].argmax()), descriptions),
+    )
+
+
+def _read(
+    method: ConceptMethod, classifier: TextClassifier, text: str, spans: Sequence[tuple[int, int]]
+) -> tuple[StatesAndLogits, torch.Tensor, torch.Tensor]:
+    """Run the text as it is, and without each of its words that the prompt has room for.
+
+    Returns:
+        Hidden state and logits of the whole text; its concepts' activations, float32 (1, n); what each word adds to
+        them, float32 (words, n).
+    """
     read = _words_in_prompt(classifier, text, spans)
     states = _states(classifier, [text, *_without_each(text, [spans[place] for place in read])])
     with torch.no_grad():
         concepts = method.encode(states.hidden).float()
-    logits = run_interventions(
-        classifier,
-        method.decode,
-        states.hidden[:1],
-        concepts[:1],
-        groups=torch.ones(1, concepts.shape[1], dtype=torch.bool),
-        texts=[text] if context == "in_context" else None,
-    )
-    probabilities = states.logits[0].softmax(dim=0)
-    through = logits.bottleneck[0].softmax(dim=0)
-    return Explanation(
-        text=text,
-        class_names=classifier.class_names,
-        probabilities=tuple(probabilities.tolist()),
-        through_concepts=tuple(through.tolist()),
-        with_none=tuple(logits.groups[0, 0].softmax(dim=0).tolist()),
-        words=tuple(text[start:end] for start, end in spans),
-        concepts=_active_concepts(
-            concepts, logits, through, int(probabilities.argmax()), descriptions, read, len(spans)
-        ),
-    )
+    driven = torch.zeros(len(spans), concepts.shape[1])
+    driven[read.start : read.stop] = concepts[:1] - concepts[1:]
+    return StatesAndLogits(states.hidden[:1], states.logits[:1]), concepts[:1], driven
 
 
 def _words_in_prompt(classifier: TextClassifier, text: str, spans: Sequence[tuple[int, int]]) -> range:
@@ -180,29 +191,26 @@ def _without_each(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:
 
 
 def _active_concepts(
-    concepts: torch.Tensor,
+    activations: torch.Tensor,
+    driven: torch.Tensor,
     logits: InterventionLogits,
-    through: torch.Tensor,
     predicted: int,
     descriptions: Sequence[Mapping[str, Any]],
-    read: range,
-    n_words: int,
 ) -> tuple[ActiveConcept, ...]:
     described = {int(own["index"]): own for own in descriptions}
+    through = logits.bottleneck[0].softmax(dim=0)
     found = []
     for index, without in zip(logits.pair_concept.tolist(), logits.pair.softmax(dim=1), strict=True):
         own = described.get(index, {})
-        words = torch.zeros(n_words)
-        words[read.start : read.stop] = concepts[0, index] - concepts[1:, index]
         found.append(
             ActiveConcept(
                 index=index,
                 class_name=own.get("class_name"),
                 key_words=tuple(own.get("key_words", ())),
-                activation=float(concepts[0, index]),
+                activation=float(activations[index]),
                 effect=float(through[predicted] - without[predicted]),
                 probabilities_without=tuple(without.tolist()),
-                words=tuple(words.tolist()),
+                words=tuple(driven[:, index].tolist()),
             )
         )
     return tuple(sorted(found, key=lambda concept: -abs(concept.effect)))

@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from sae_lens_classif.report.gathering import gather_report
 from sae_lens_classif.report.page import report_page
 from sae_lens_classif.report.settings import shown_settings
 from sae_lens_classif.run_folder import RunFolder
+from tests.html_page import ParsedPage
 from tests.tiny_run import STRANGE, assert_refused_at_once, change_sae, cli, make_strange_run
 
 
@@ -111,7 +111,7 @@ def test_a_class_that_is_hardly_the_default_is_not_called_so(report: Report) -> 
         (DefaultClass(1, 0.89, shares), False),
         (None, False),
     ):
-        words = _Page(report_page(dataclasses.replace(report, default_class=default))).words
+        words = ParsedPage(report_page(dataclasses.replace(report, default_class=default))).words
         assert ("With no concept at all" in words) == is_said
 
 
@@ -297,45 +297,13 @@ def test_the_telling_mistake_is_one_that_a_concept_alone_explains_and_a_short_on
 # --- the page ---
 
 
-class _Page(HTMLParser):
-    """Tags, attributes and visible words of a page, as a parser of HTML finds them."""
-
-    _EMPTY = frozenset({"meta", "input", "br"})
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str, str]] = []
-        self.words = ""
-        self._open: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag not in self._EMPTY:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag, f"</{tag}> closes nothing"
-        if tag in ("td", "th", "dt", "dd", "li"):
-            self.words += " "
-
-    def handle_data(self, data: str) -> None:
-        if "script" not in self._open and "style" not in self._open:
-            self.words += data
-
-    def values(self, name: str) -> list[str]:
-        return [value for _, attribute, value in self.attributes if attribute == name]
-
-
 @pytest.fixture(scope="module")
-def page(report: Report) -> _Page:
-    return _Page(report_page(report))
+def page(report: Report) -> ParsedPage:
+    return ParsedPage(report_page(report))
 
 
 def test_the_page_leads_to_a_true_sentence_and_to_a_mistake_with_the_concept_behind_it(
-    page: _Page, report: Report
+    page: ParsedPage, report: Report
 ) -> None:
     words = " ".join(page.words.split())
     relied = reliances(report)[0]
@@ -351,7 +319,9 @@ def test_the_page_leads_to_a_true_sentence_and_to_a_mistake_with_the_concept_beh
     assert words.index(" ".join(text.text.split())[:200]) < words.index("The classifier, and how good it is")
 
 
-def test_every_concept_has_a_card_with_its_texts_and_every_link_leads_somewhere(page: _Page, report: Report) -> None:
+def test_every_concept_has_a_card_with_its_texts_and_every_link_leads_somewhere(
+    page: ParsedPage, report: Report
+) -> None:
     ids = page.values("id")
     assert {f"concept-{own.index}" for own in report.concepts} <= set(ids)
     ours = [name for name in ids if not re.match(r"[a-zA-Z]+_\d|p[0-9a-f]|m[0-9a-f]|DejaVu|Noto", name)]
@@ -364,12 +334,12 @@ def test_every_concept_has_a_card_with_its_texts_and_every_link_leads_somewhere(
     assert len(page.values("data-text")) == n_listed
 
 
-def test_a_text_is_explained_once_and_led_to_from_elsewhere(page: _Page, report: Report) -> None:
+def test_a_text_is_explained_once_and_led_to_from_elsewhere(page: ParsedPage, report: Report) -> None:
     explained = [f"why-{row}" for row, text in report.texts.items() if text.explanation is not None]
     assert sorted(name for name in page.values("id") if name.startswith("why-")) == sorted(explained)
 
 
-def test_the_page_asks_no_other_machine_and_runs_no_script_but_its_own(page: _Page) -> None:
+def test_the_page_asks_no_other_machine_and_runs_no_script_but_its_own(page: ParsedPage) -> None:
     loaded = [value for name in ("src", "href", "xlink:href", "srcset", "action") for value in page.values(name)]
     assert [value for value in loaded if not value.startswith(("#", "data:image/png;base64,"))] == []
     assert page.tags.count("script") == 1 and "link" not in page.tags and "img" not in page.tags
@@ -409,7 +379,7 @@ def test_each_number_stands_where_it_belongs(report: Report) -> None:
             "mean_activation_rate": 0.17, "warnings": [], "concepts": [], "context": "alone",
         },
     )  # fmt: skip
-    words = " ".join(_Page(report_page(made)).words.split())
+    words = " ".join(ParsedPage(report_page(made)).words.split())
     for said in (
         "91.0 % of the test texts rightly decided", "92.0 % of its decisions stay the same",
         "93.0 % of the decisions change when a concept", "it decides 92.0 % of the texts as before",
@@ -468,7 +438,7 @@ def test_a_text_of_one_long_word_is_cut_and_not_left_out(report: Report, text: s
     card = dataclasses.replace(report.by_index[concept.index], top_texts=(row,), wrong_texts=())
     texts = {row: dataclasses.replace(report.texts[row], text=text, explanation=explained)}
     alone = dataclasses.replace(report, concepts=(card,), texts=texts, mistakes=Mistakes(0, 0, 0, ()))
-    assert f"… {text[-600:]}" in _Page(report_page(alone)).words
+    assert f"… {text[-600:]}" in ParsedPage(report_page(alone)).words
 
 
 @pytest.mark.parametrize(("side", "shown"), [("beginning", "… zwei zwei"), ("end", "eins eins")])
@@ -476,7 +446,7 @@ def test_of_a_long_text_the_part_is_shown_that_the_prompt_keeps(report: Report, 
     row = report.concepts[0].top_texts[0]
     texts = {**report.texts, row: ShownText("eins " * 200 + "zwei " * 200, 0, 0)}
     summary = {**report.summary, "prompt": {**report.summary["prompt"], "cut": side}}
-    words = _Page(report_page(dataclasses.replace(report, texts=texts, summary=summary))).words
+    words = ParsedPage(report_page(dataclasses.replace(report, texts=texts, summary=summary))).words
     assert shown in words and ("eins" in words) == (side == "end")
 
 
@@ -516,7 +486,7 @@ def test_settings_are_shown_without_the_folders_of_the_machine() -> None:
 def test_texts_and_class_names_stay_text(strange: Path) -> None:
     write_report(strange)
     html = (strange / "report.html").read_text(encoding="utf-8")
-    parsed = _Page(html)
+    parsed = ParsedPage(html)
     assert parsed.tags.count("script") == 1 and "img" not in parsed.tags and "b" not in parsed.tags
     words = " ".join(parsed.words.split())
     assert [text for text in STRANGE[:4] if text not in words] == [], "class names and texts"
@@ -619,7 +589,7 @@ def test_what_is_made_anew_takes_its_report_along(copy: Path) -> None:
 def test_concepts_that_are_never_active_are_reported_as_such(copy: Path) -> None:
     change_sae(copy, lambda sae: sae.b_enc[:5].fill_(-1e6))
     assert cli("evaluate", "--run", copy).code == 0
-    words = " ".join(_Page(write_report(copy).read_text(encoding="utf-8")).words.split())
+    words = " ".join(ParsedPage(write_report(copy).read_text(encoding="utf-8")).words.split())
     assert "No concept is active on any test text." in words
     assert "5 of the 5 are active on hardly any test text, or on none" in words
     assert "Warning: No concept fires on any test text" in words
@@ -628,7 +598,7 @@ def test_concepts_that_are_never_active_are_reported_as_such(copy: Path) -> None
 def test_numbers_that_are_none_are_reported_as_such(copy: Path) -> None:
     change_sae(copy, lambda sae: sae.W_enc.mul_(3e38))
     assert cli("evaluate", "--run", copy).code == 0
-    parsed = _Page(write_report(copy).read_text(encoding="utf-8"))
+    parsed = ParsedPage(write_report(copy).read_text(encoding="utf-8"))
     words = " ".join(parsed.words.split())
     assert "nothing was measured" in words and "Nothing could be measured" in words
     assert "No concept is active" not in words and "are pushed towards" not in words

@@ -62,9 +62,8 @@ def concept_map(
         say_nothing_to_show(axes, "no two hidden states differ")
         return figure
     texts = plane.project(hidden)
-    places = np.full((len(alive), 2), np.nan) if directions is None else plane.project(directions)
-    drawn = np.flatnonzero(alive & np.isfinite(places).all(axis=1))
-    places, beyond = _frame(axes, texts, places[drawn])
+    drawn, places = _drawn(plane, directions, alive)
+    places, beyond = _frame(axes, texts, places)
     _draw_texts(axes, texts, labels, len(class_names), max_texts)
     note = _note(len(texts), max_texts, len(drawn), len(alive), directions is not None, bool(beyond.any()))
     _explain(figure, axes, plane, note)
@@ -75,12 +74,19 @@ def concept_map(
     classes = _class_means(texts, labels, len(class_names))
     obstacles = classes[np.isfinite(classes).all(axis=1)]
     shares, sizes = _not_negative(class_shares[drawn]), _not_negative(mean_activation[drawn])
-    numbers = drawn.tolist()
-    links = [None if link is None else link.format(number) for number in numbers]
-    taken = draw_pies(axes, numbers, places, beyond, shares, sizes, obstacles, links)
+    taken = draw_pies(axes, drawn.tolist(), places, beyond, shares, sizes, obstacles, link)
     names = [name if number in named else None for number, name in enumerate(class_names)]
     draw_classes(axes, classes, names, taken)
     return figure
+
+
+def _drawn(plane: Plane, directions: Floats | None, alive: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Places]:
+    """Numbers of the concepts that have a place in the plane and are ever active, and their places."""
+    if directions is None:
+        return np.zeros(0, np.int64), np.zeros((0, 2))
+    places = plane.project(directions)
+    drawn = np.flatnonzero(alive & np.isfinite(places).all(axis=1))
+    return drawn, places[drawn]
 
 
 def _not_negative(numbers: Floats) -> Places:

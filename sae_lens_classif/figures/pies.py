@@ -35,7 +35,7 @@ def draw_pies(
     shares: Places,
     sizes: Places,
     classes: Places,
-    links: Sequence[str | None],
+    link: str | None,
 ) -> Places:
     """Draw one pie a concept. Pies that would cover each other or a class are moved apart.
 
@@ -47,7 +47,7 @@ def draw_pies(
         shares: float64 (n, C), slices, not negative.
         sizes: float64 (n,), what the areas are proportional to, not negative.
         classes: float64 (m, 2), the classes' places, in data coordinates.
-        links: Where each pie leads in an SVG; None for nowhere.
+        link: Where a pie leads in an SVG, with ``{}`` for the concept's number; None for nowhere.
 
     Returns:
         float64 (n, 4): left, bottom, right and top of the pies, in points from the panel's lower left corner.
@@ -63,8 +63,8 @@ def draw_pies(
         _draw_tie(axes, home[pie], centres[pie], radii[pie], beyond[pie], frame)
         _draw_slices(axes, centres[pie], radii[pie], shares[pie], frame)
         _draw_number(axes, numbers[pie], centres[pie], radii[pie], frame)
-        if links[pie] is not None:
-            _draw_link(axes, centres[pie], radii[pie], frame, links[pie])
+        if link is not None:
+            _draw_link(axes, centres[pie], radii[pie], frame, link.format(numbers[pie]))
     return np.concatenate([centres - room[:, None], centres + room[:, None]], axis=1)
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from sae_lens_classif.comparing import ComparedMethod
 from sae_lens_classif.concept_effects import MisledText
 from sae_lens_classif.methods.registry import BUILT_IN
-from sae_lens_classif.report.content import Report, ShownConcept
+from sae_lens_classif.report.content import DefaultClass, Report, ShownConcept
 from sae_lens_classif.run_folder import METHOD
 from sae_lens_classif.tables import CONTROLS
 from sae_lens_classif.wording import number
@@ -16,6 +16,7 @@ from sae_lens_classif.wording import number
 Verdict = Literal["yes", "partly", "no", "unknown"]
 _LEAST = 0.02  # of a class's share of the texts, were all classes alike
 _CLEAR_PUSH = 0.1
+_CLEAR_DEFAULT = 0.9  # of the texts
 _LONG_TEXT = 300  # characters; shorter ones are better examples
 
 
@@ -72,6 +73,20 @@ def reliances(report: Report) -> tuple[Reliance, ...]:
         if is_said and best is not None and adds(best, class_number) >= least:
             found.append(Reliance(class_number, best, adds(best, class_number)))
     return tuple(found)
+
+
+def unraised_classes(report: Report) -> list[int]:
+    """Classes that are decided, but that no concept clearly raises."""
+    raised = {own.class_number for own in reliances(report)}
+    return [
+        number for number, own in enumerate(report.class_scores) if own.precision is not None and number not in raised
+    ]
+
+
+def clear_default(report: Report) -> DefaultClass | None:
+    """The class that the model says with no concept at all; None where that is not nearly always the same."""
+    default = report.default_class
+    return default if default is not None and default.share >= _CLEAR_DEFAULT else None
 
 
 def telling_mistake(report: Report) -> MisledText | None:

@@ -12,7 +12,13 @@ from sae_lens_classif.explanation_html import explanation_body, shaded_words
 from sae_lens_classif.figures.style import class_colour, darken, lighten
 from sae_lens_classif.headlines import FLOOR, HEADLINES
 from sae_lens_classif.report.content import Report, ShownConcept
-from sae_lens_classif.report.findings import findings, reliances, telling_mistake
+from sae_lens_classif.report.findings import (
+    clear_default,
+    findings,
+    reliances,
+    telling_mistake,
+    unraised_classes,
+)
 from sae_lens_classif.tables import COLUMNS, best_methods, cell_of, fit_time, intervals, marks
 from sae_lens_classif.templating import template
 
@@ -32,26 +38,22 @@ def report_page(report: Report) -> str:
     """
     script = template("report_script.html").render()
     best = best_methods(report.comparison)
-    relied, cut = reliances(report), _Cut(report.summary.get("prompt", {}).get("cut", "beginning"))
     return template("report.html").render(
         report=report,
         colours=[_colours(number, len(report.class_names)) for number in range(len(report.class_names))],
         script=Markup(script),  # ours alone
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         findings=list(findings(report)),
-        reliances=relied,
-        unspoken=[
-            number
-            for number, own in enumerate(report.class_scores)
-            if own.precision is not None and number not in {other.class_number for other in relied}
-        ],
+        reliances=reliances(report),
+        default=clear_default(report),
+        unraised=unraised_classes(report),
         first_classes=_N_FIRST_CLASSES,
         example=telling_mistake(report),
         headlines=[*HEADLINES, FLOOR],
         bars=_bars,
         first_texts=_N_FIRST_TEXTS,
         cloud=_cloud,
-        cut=cut,
+        cut=_Cut(report.summary.get("prompt", {}).get("cut", "beginning")),
         more_on_wrong=_more_on_wrong(report),
         explained=explanation_body,
         explained_above=set(),  # of a text that is shown twice, the second leads to the first
