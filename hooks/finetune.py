@@ -139,6 +139,7 @@ def label_logits(
     Returns:
         float (B, C).
     """
+    # Both are there on every Hugging Face decoder; a torch.nn.Module may have anything by these names.
     states = model.base_model(input_ids=input_ids).last_hidden_state  # type: ignore[operator]
     state = states[torch.arange(len(last), device=last.device), last]
     unembedding = model.get_output_embeddings()  # type: ignore[operator]

@@ -41,10 +41,10 @@ class ClassifSAEConfig(TopKSAEConfig):
     n_concepts: int = 20
     k: int = 10
     apply_b_dec_to_input: bool = False
-    normalize_activations: str = "constant_norm_rescale"  # type: ignore[assignment]
+    normalize_activations: str = "constant_norm_rescale"  # type: ignore[assignment]  # SAELens' list lacks it
 
     def __post_init__(self) -> None:
-        super().__post_init__()  # type: ignore[no-untyped-call]
+        super().__post_init__()  # type: ignore[no-untyped-call]  # SAELens left it without
         check_sizes(self.d_in, self.d_sae, self.k, self.n_concepts, self.n_classes)
 
     @override

@@ -181,9 +181,9 @@ def validation_measures(
             is_logging_step=False,
         )
         output = sae.training_forward_pass(step_input)
-        values = {"loss": output.loss, **output.losses, **output.metrics}
+        values: dict[str, Any] = {"loss": output.loss, **output.losses, **output.metrics}
         for name, value in values.items():
-            totals[name] = totals.get(name, 0.0) + float(value) * len(batch) / n_states  # type: ignore[arg-type]
+            totals[name] = totals.get(name, 0.0) + float(value) * len(batch) / n_states
     return totals
 
 

@@ -66,7 +66,7 @@ class ClassifTrainingSAEConfig(TopKTrainingSAEConfig):
     mse_normalization: Literal["dense_batch", "none"] = "dense_batch"
     unit_norm_decoder: bool = True
     apply_b_dec_to_input: bool = False
-    normalize_activations: str = "constant_norm_rescale"  # type: ignore[assignment]
+    normalize_activations: str = "constant_norm_rescale"  # type: ignore[assignment]  # SAELens' list lacks it
     rescale_acts_by_decoder_norm: bool = False
     decoder_init_norm: float | None = None
 
@@ -90,7 +90,7 @@ class ClassifTrainingSAEConfig(TopKTrainingSAEConfig):
                 "dead_latent_loss is aux, SAELens' own, which works only with normalize_activations none "
                 f"(it is {self.normalize_activations}); use dead_latent_loss ghost"
             )
-        super().__post_init__()  # type: ignore[no-untyped-call]
+        super().__post_init__()  # type: ignore[no-untyped-call]  # SAELens left it without
 
     @override
     @classmethod
@@ -209,6 +209,7 @@ class ClassifTrainingSAE(TopKTrainingSAE):
         if self.cfg.rescale_acts_by_decoder_norm:
             W_dec = W_dec / W_dec.norm(dim=-1, keepdim=True)
         sae_out = decode(active, W_dec) + self.b_dec
+        # SAELens sets this function in a method, where mypy does not look for its type.
         return cast(torch.Tensor, self.run_time_activation_norm_fn_out(sae_out))  # type: ignore[has-type]
 
     def _add_classifier_loss(self, output: ClassifTrainStepOutput, coefficient: float) -> None:

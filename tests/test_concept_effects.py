@@ -1,6 +1,8 @@
 """Effects of concepts class by class, by hand on a classifier that is a sum."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -53,7 +55,8 @@ def test_a_mistake_is_put_down_to_the_concept_that_pushes_most_towards_it() -> N
 
 def _misled(row: int, for_wrong: float, is_righted: bool) -> MisledText:
     """By the first concept; what one of two classes gains the other loses."""
-    return MisledText(row, 0, pytest.approx(for_wrong), pytest.approx(-for_wrong), is_righted)  # type: ignore[arg-type]
+    approximately: Callable[[float], Any] = pytest.approx
+    return MisledText(row, 0, approximately(for_wrong), approximately(-for_wrong), is_righted)
 
 
 def test_a_text_that_is_right_with_the_concept_is_not_righted_without_it() -> None:

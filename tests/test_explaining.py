@@ -5,8 +5,8 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +22,7 @@ from sae_lens_classif.hooks.caching import states_of_texts
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.prompt import PromptTokenizer
 from sae_lens_classif.training import train_classifsae
+from tests.html_page import ParsedPage
 from tests.tiny_run import assert_refused_at_once, cli
 
 TEXT = "the old dog and some rain near the bank"
@@ -186,35 +187,20 @@ def test_the_command_refuses_what_it_cannot_explain(tmp_path: Path, demo_folder:
 # --- the page ---
 
 
-def made_up(text: str = "one two", classes: tuple[str, ...] = ("animals", "money"), **changes: object) -> Explanation:
+def made_up(text: str = "one two", classes: tuple[str, ...] = ("animals", "money"), **changes: Any) -> Explanation:
     concept = ActiveConcept(
         index=3, class_name="animals", key_words=("dog", "cat"), activation=1.5, effect=0.25,
         probabilities_without=(0.4, 0.6), words=(1.2, -0.4),
     )  # fmt: skip
-    values = {
+    values: dict[str, Any] = {
         "text": text, "class_names": classes, "probabilities": (0.7, 0.3), "through_concepts": (0.65, 0.35),
         "with_none": (0.45, 0.55), "words": tuple(text.split()), "concepts": (concept,),
     }  # fmt: skip
-    return Explanation(**{**values, **changes})  # type: ignore[arg-type]
-
-
-class _Page(HTMLParser):
-    """The visible words and the tags of a page."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.words, self.tags = "", set[str]()
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
+    return Explanation(**{**values, **changes})
 
 
 def test_the_page_says_in_words_what_the_numbers_are() -> None:
-    words = " ".join(_Page(to_html(made_up())).words.split())
+    words = " ".join(ParsedPage(to_html(made_up())).words.split())
     for said in (
         "animals (predicted) 70.0 % 65.0 % 45.0 %", "money 30.0 % 35.0 % 55.0 %", "Concept 3, animals", "dog, cat",
         "animals: +25.0 points with it", "without it the class would be money",
@@ -224,12 +210,12 @@ def test_the_page_says_in_words_what_the_numbers_are() -> None:
 
 
 def test_where_the_concepts_say_another_class_than_the_model_the_page_says_so() -> None:
-    words = " ".join(_Page(to_html(made_up(through_concepts=(0.4, 0.6)))).words.split())
+    words = " ".join(ParsedPage(to_html(made_up(through_concepts=(0.4, 0.6)))).words.split())
     assert "Through the concepts alone the class would be money, not animals: they do not tell all" in words
 
 
 def test_where_none_is_active_the_concepts_are_not_said_to_say_another_class() -> None:
-    words = " ".join(_Page(to_html(made_up(through_concepts=(0.4, 0.6), concepts=()))).words.split())
+    words = " ".join(ParsedPage(to_html(made_up(through_concepts=(0.4, 0.6), concepts=()))).words.split())
     assert "No concept is active" in words and "they do not tell all" not in words
 
 
@@ -260,7 +246,7 @@ def test_of_many_classes_and_concepts_those_that_matter_are_shown_and_the_others
         with_none=by_default,
         concepts=concepts,
     )
-    words = " ".join(_Page(to_html(found)).words.split())
+    words = " ".join(ParsedPage(to_html(found)).words.split())
     assert "class 17 2.6 % 2.6 % 62.0 %" in words, "what the class is with no concept is there too"
     assert "class 13 (predicted) 50.0 % 50.0 % 2.0 %" in words and "15 other classes, each less" in words
     assert "Concept 7" in words and "Concept 8" not in words and "2 other concepts are active" in words
@@ -282,8 +268,8 @@ def test_a_text_without_active_concepts_is_told_so() -> None:
 def test_text_class_and_key_words_stay_text() -> None:
     evil = "<script>alert(1)</script> <img/src=x>"
     concept = ActiveConcept(0, evil, (evil,), 1.0, -0.1, (1.0, 0.0), (1.0, 0.5))
-    page = _Page(to_html(made_up(evil, (evil, "money"), concepts=(concept,))))
-    assert page.tags.isdisjoint({"script", "img", "link", "iframe"})
+    page = ParsedPage(to_html(made_up(evil, (evil, "money"), concepts=(concept,))))
+    assert {"script", "img", "link", "iframe"}.isdisjoint(page.tags)
     assert page.words.count("<script>alert(1)</script>") >= 4
 
 

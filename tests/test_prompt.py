@@ -1,7 +1,7 @@
 """From texts to prompts to token ids: the template always survives, and a label is one token."""
 
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import pytest
 from tokenizers import Tokenizer
@@ -181,9 +181,9 @@ def test_a_tokenizer_that_has_bos_but_does_not_use_it_gets_none(own: PreTrainedT
     ],
 )
 def test_prompts_that_cannot_work_are_refused(
-    tokenizer: PreTrainedTokenizerBase, settings: dict[str, object], message: str
+    tokenizer: PreTrainedTokenizerBase, settings: dict[str, Any], message: str
 ) -> None:
-    cfg = PromptConfig(**settings)  # type: ignore[arg-type]
+    cfg = PromptConfig(**settings)
     with pytest.raises(UserError, match=message):
         PromptTokenizer(tokenizer, cfg, NEWS, context=512)
 

@@ -63,7 +63,7 @@ def copied(run: Path, to: Path) -> Path:
     return to
 
 
-def card_of(readme: bytes) -> tuple[dict[str, object], str]:
+def card_of(readme: bytes) -> tuple[dict[str, Any], str]:
     """Metadata and text of a model card."""
     _, metadata, text = readme.decode().split("---\n", 2)
     return yaml.safe_load(metadata), text
@@ -224,10 +224,10 @@ def test_the_card_of_a_whole_run_tells_what_a_stranger_needs(demo_folder: Path) 
     folder = Path(publish(run, REPO, license="cc-by-4.0", dry_run=True))
     metadata, text = card_of((folder / "README.md").read_bytes())
     assert metadata["library_name"] == "saelens" and metadata["license"] == "cc-by-4.0"
-    assert {"saelens", "sparse-autoencoder", "sae-lens-classif"} <= set(metadata["tags"])  # type: ignore[call-overload]
+    assert {"saelens", "sparse-autoencoder", "sae-lens-classif"} <= set(metadata["tags"])
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     entry = summary["methods"]["classifsae"]
-    measured = {own["type"]: own["value"] for own in metadata["model-index"][0]["results"][0]["metrics"]}  # type: ignore[index]
+    measured = {own["type"]: own["value"] for own in metadata["model-index"][0]["results"][0]["metrics"]}
     assert measured["recovery_accuracy"] == pytest.approx(entry["recovery_accuracy"], abs=1e-6)
     low, high = entry["recovery_accuracy_ci95"]
     assert f"| {100 * entry['recovery_accuracy']:.1f} % | {100 * low:.1f} % … {100 * high:.1f} % |" in text

@@ -202,10 +202,10 @@ def test_it_can_be_hung_into_an_sae_transformer_bridge(classifier_folder: Path) 
         ({"dead_latent_loss": "aux"}, "works only with normalize_activations none"),
     ],
 )
-def test_sizes_that_cannot_go_together_are_refused(changes: dict[str, float], message: str) -> None:
+def test_sizes_that_cannot_go_together_are_refused(changes: dict[str, Any], message: str) -> None:
     settings = {"d_in": 16, "d_sae": 40, "n_classes": 3, "total_training_steps": 10, **changes}
     with pytest.raises(UserError, match=message):
-        ClassifTrainingSAEConfig(**settings)  # type: ignore[arg-type]
+        ClassifTrainingSAEConfig(**settings)
 
 
 def test_an_untrained_sae_starts_as_the_paper_s() -> None:

@@ -1,19 +1,19 @@
 """Both schedules, by their definitions."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from sae_lens_classif import ClassifTrainingSAEConfig
 from sae_lens_classif.schedules import coefficients, detaches_concepts
 
 
-def _cfg(schedule: Literal["reference", "paper"], **changes: float) -> ClassifTrainingSAEConfig:
+def _cfg(schedule: Literal["reference", "paper"], **changes: Any) -> ClassifTrainingSAEConfig:
     return ClassifTrainingSAEConfig(
         d_in=4,
         d_sae=30,
         n_classes=2,
         total_training_steps=100,
         schedule=schedule,
-        **changes,  # type: ignore[arg-type]
+        **changes,
     )
 
 

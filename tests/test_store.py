@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -367,10 +368,10 @@ def _interrupt(monkeypatch: pytest.MonkeyPatch, at_call: int) -> list[int]:
     """Let the computing of states fail at one call; gives the list of the numbers of texts computed."""
     computed: list[int] = []
 
-    def counted(*args: object) -> object:
+    def counted(*args: Any) -> Any:
         if len(computed) + 1 == at_call:
             raise KeyboardInterrupt
-        states = states_of_texts(*args)  # type: ignore[arg-type]
+        states = states_of_texts(*args)
         computed.append(len(states.hidden))
         return states
 
