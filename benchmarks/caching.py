@@ -14,11 +14,11 @@ from timing import medians_in_turn, start
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from sae_lens_classif.config import CacheConfig, PromptConfig
+from sae_lens_classif.config.run import CacheConfig, PromptConfig
+from sae_lens_classif.hooks.backends.hooked_transformer import HookedTransformerClassifier
 from sae_lens_classif.hooks.batching import batches_by_length, pad_right
-from sae_lens_classif.hooks.hooked_transformer import HookedTransformerClassifier
 from sae_lens_classif.hooks.prompt import PromptTokenizer
-from sae_lens_classif.hooks.scratch import train_tokenizer
+from sae_lens_classif.hooks.tuning.scratch import train_tokenizer
 
 _LABELS = ("<|0|>", "<|1|>", "<|2|>", "<|3|>")
 _N_TEXTS = 256

@@ -10,12 +10,12 @@ import torch
 from timing import medians_in_turn, start
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from sae_lens_classif.config import PromptConfig
+from sae_lens_classif.config.run import PromptConfig
 from sae_lens_classif.evals.interpretability import TOP_CONCEPTS, activating_sets, interpretability
-from sae_lens_classif.hooks.hooked_transformer import HookedTransformerClassifier, to_hooked_transformer
+from sae_lens_classif.hooks.backends.hooked_transformer import HookedTransformerClassifier, to_hooked_transformer
 from sae_lens_classif.hooks.interventions import replace_states, run_interventions
 from sae_lens_classif.hooks.prompt import PromptTokenizer
-from sae_lens_classif.hooks.scratch import train_tokenizer
+from sae_lens_classif.hooks.tuning.scratch import train_tokenizer
 
 _N_TEXTS, _N_CONCEPTS, _D_MODEL, _EMBEDDING = 7600, 20, 128, 384
 _LABELS = ("<|0|>", "<|1|>", "<|2|>", "<|3|>")

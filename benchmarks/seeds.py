@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import sae_lens_classif as slc
-from sae_lens_classif.pipeline import open_run_classifier
-from sae_lens_classif.run_folder import RunFolder
+from sae_lens_classif.runs.folder import RunFolder
+from sae_lens_classif.runs.steps import open_run_classifier
 
 run = Path(sys.argv[1])
 cfg = slc.load_config(run / "config.yaml")

@@ -13,7 +13,7 @@ from synthetic_store import write_store
 from timing import start
 
 import sae_lens_classif as slc
-from sae_lens_classif.config import SAESettings, TrainConfig
+from sae_lens_classif.config.run import SAESettings, TrainConfig
 
 _D_IN, _STEPS, _BATCH = 1024, 400, 500
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import FloatRect
 
-from tests.browser import chromium
+from tests.fakes.browser import chromium
 
 report, picture = Path(sys.argv[1]) / "report.html", Path(sys.argv[2])
 with chromium() as browser:

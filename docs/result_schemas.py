@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from sae_lens_classif.comparing import ComparedMethod
-from sae_lens_classif.config import EvaluateConfig
-from sae_lens_classif.evaluating import Concept
+from sae_lens_classif.config.run import EvaluateConfig
+from sae_lens_classif.evals.comparison import ComparedMethod
+from sae_lens_classif.evals.evaluate import Concept
 
 FOLDER = Path(__file__).parent / "schemas"
 

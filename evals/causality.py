@@ -146,6 +146,6 @@ def global_causality(
 
 
 if __name__ == "__main__":
-    from sae_lens_classif.cli import evaluate_main
+    from sae_lens_classif.cli.parser import evaluate_main
 
     evaluate_main("causality")

@@ -125,6 +125,6 @@ def reconstruction_quality(
 
 
 if __name__ == "__main__":
-    from sae_lens_classif.cli import evaluate_main
+    from sae_lens_classif.cli.parser import evaluate_main
 
     evaluate_main("completeness")

@@ -232,6 +232,6 @@ def set_measures(member: torch.Tensor) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    from sae_lens_classif.cli import evaluate_main
+    from sae_lens_classif.cli.parser import evaluate_main
 
     evaluate_main("interpretability")

@@ -24,7 +24,7 @@ from sae_probes import run_sae_evals
 from transformer_lens import HookedTransformer
 
 import sae_lens_classif as slc
-from sae_lens_classif.hooks.hooked_transformer import model_context, to_hooked_transformer
+from sae_lens_classif.hooks.backends.hooked_transformer import model_context, to_hooked_transformer
 from sae_lens_classif.hooks.loading import load_causal_lm, load_tokenizer
 
 run, texts = Path(sys.argv[1]), sys.argv[2]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from sae_lens_classif.config import PromptConfig
+from sae_lens_classif.config.run import PromptConfig
 from sae_lens_classif.errors import UserError
 
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wrapt import register_post_import_hook
 
 if TYPE_CHECKING:
-    from sae_lens_classif.caching import cache_states
-    from sae_lens_classif.config import (
+    from sae_lens_classif.config.run import (
         BaselineConfig,
         CacheConfig,
         CompareConfig,
@@ -25,14 +24,13 @@ if TYPE_CHECKING:
         SAESettings,
         TrainConfig,
     )
-    from sae_lens_classif.config_file import load_config
-    from sae_lens_classif.data import TextData, load_text_data
+    from sae_lens_classif.config.yaml import load_config
+    from sae_lens_classif.data.texts import TextData, load_text_data
     from sae_lens_classif.errors import UserError
-    from sae_lens_classif.evaluating import Concept, Evaluation, evaluate
-    from sae_lens_classif.explaining import Explanation, explain
-    from sae_lens_classif.export import export_topk
+    from sae_lens_classif.evals.evaluate import Concept, Evaluation, evaluate
+    from sae_lens_classif.explaining.explain import Explanation, explain
     from sae_lens_classif.hooks.classifier import TextClassifier
-    from sae_lens_classif.hooks.open_classifier import load_classifier
+    from sae_lens_classif.hooks.load import load_classifier
     from sae_lens_classif.methods.base import ConceptMethod, FitTask, load_method
     from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
     from sae_lens_classif.methods.concept_shap import ConceptSHAP
@@ -40,61 +38,63 @@ if TYPE_CHECKING:
     from sae_lens_classif.methods.ica import ICAConcepts
     from sae_lens_classif.methods.random_directions import RandomDirections
     from sae_lens_classif.methods.sae_probe import SAEProbeConcepts
-    from sae_lens_classif.paper_checkpoints import paper_disk_loader, paper_huggingface_loader
-    from sae_lens_classif.publishing import publish
-    from sae_lens_classif.report.writing import write_report
-    from sae_lens_classif.sae import ClassifSAE, ClassifSAEConfig
-    from sae_lens_classif.saebench import SAEBenchAdapter
-    from sae_lens_classif.store import ActivationStore
-    from sae_lens_classif.trainer import ClassifSAETrainer
-    from sae_lens_classif.training import train_classifsae
-    from sae_lens_classif.training_sae import ClassifTrainingSAE, ClassifTrainingSAEConfig
+    from sae_lens_classif.publishing.publish import publish
+    from sae_lens_classif.report.write import write_report
+    from sae_lens_classif.saes.classif_sae import ClassifSAE, ClassifSAEConfig
+    from sae_lens_classif.saes.export import export_topk
+    from sae_lens_classif.saes.paper_checkpoints import paper_disk_loader, paper_huggingface_loader
+    from sae_lens_classif.saes.saebench import SAEBenchAdapter
+    from sae_lens_classif.saes.training_sae import ClassifTrainingSAE, ClassifTrainingSAEConfig
+    from sae_lens_classif.store.caching import cache_states
+    from sae_lens_classif.store.store import ActivationStore
+    from sae_lens_classif.training.train import train_classifsae
+    from sae_lens_classif.training.trainer import ClassifSAETrainer
 
 _HOME = {
-    "ActivationStore": "store",
-    "BaselineConfig": "config",
-    "CacheConfig": "config",
-    "ClassifSAE": "sae",
+    "ActivationStore": "store.store",
+    "BaselineConfig": "config.run",
+    "CacheConfig": "config.run",
+    "ClassifSAE": "saes.classif_sae",
     "ClassifSAEConcepts": "methods.classif_sae",
-    "ClassifSAEConfig": "sae",
-    "ClassifSAETrainer": "trainer",
-    "ClassifTrainingSAE": "training_sae",
-    "ClassifTrainingSAEConfig": "training_sae",
-    "CompareConfig": "config",
-    "Concept": "evaluating",
+    "ClassifSAEConfig": "saes.classif_sae",
+    "ClassifSAETrainer": "training.trainer",
+    "ClassifTrainingSAE": "saes.training_sae",
+    "ClassifTrainingSAEConfig": "saes.training_sae",
+    "CompareConfig": "config.run",
+    "Concept": "evals.evaluate",
     "ConceptMethod": "methods.base",
     "ConceptSHAP": "methods.concept_shap",
-    "DataConfig": "config",
-    "EvaluateConfig": "config",
-    "Evaluation": "evaluating",
-    "Explanation": "explaining",
-    "FinetuneConfig": "config",
+    "DataConfig": "config.run",
+    "EvaluateConfig": "config.run",
+    "Evaluation": "evals.evaluate",
+    "Explanation": "explaining.explain",
+    "FinetuneConfig": "config.run",
     "FitTask": "methods.base",
     "HIConcept": "methods.hi_concept",
     "ICAConcepts": "methods.ica",
-    "PromptConfig": "config",
+    "PromptConfig": "config.run",
     "RandomDirections": "methods.random_directions",
-    "RunConfig": "config",
-    "SAEBenchAdapter": "saebench",
+    "RunConfig": "config.run",
+    "SAEBenchAdapter": "saes.saebench",
     "SAEProbeConcepts": "methods.sae_probe",
-    "SAESettings": "config",
+    "SAESettings": "config.run",
     "TextClassifier": "hooks.classifier",
-    "TextData": "data",
-    "TrainConfig": "config",
+    "TextData": "data.texts",
+    "TrainConfig": "config.run",
     "UserError": "errors",
-    "cache_states": "caching",
-    "evaluate": "evaluating",
-    "explain": "explaining",
-    "export_topk": "export",
-    "load_classifier": "hooks.open_classifier",
-    "load_config": "config_file",
+    "cache_states": "store.caching",
+    "evaluate": "evals.evaluate",
+    "explain": "explaining.explain",
+    "export_topk": "saes.export",
+    "load_classifier": "hooks.load",
+    "load_config": "config.yaml",
     "load_method": "methods.base",
-    "load_text_data": "data",
-    "paper_disk_loader": "paper_checkpoints",
-    "paper_huggingface_loader": "paper_checkpoints",
-    "publish": "publishing",
-    "train_classifsae": "training",
-    "write_report": "report.writing",
+    "load_text_data": "data.texts",
+    "paper_disk_loader": "saes.paper_checkpoints",
+    "paper_huggingface_loader": "saes.paper_checkpoints",
+    "publish": "publishing.publish",
+    "train_classifsae": "training.train",
+    "write_report": "report.write",
 }
 
 __version__ = "0.1.0"
@@ -163,8 +163,8 @@ def _register(_: Any) -> None:
 
     Where one of them is what imports SAELens, it is half-way through and registers both itself.
     """
-    if not {f"{__name__}.sae", f"{__name__}.training_sae"} & sys.modules.keys():
-        importlib.import_module(f"{__name__}.training_sae")
+    if not {f"{__name__}.saes.classif_sae", f"{__name__}.saes.training_sae"} & sys.modules.keys():
+        importlib.import_module(f"{__name__}.saes.training_sae")
 
 
 # SAELens takes seconds to import; a command line's --help need not wait for it.

@@ -1,5 +1,5 @@
 """``python -m sae_lens_classif``."""
 
-from sae_lens_classif.cli import main
+from sae_lens_classif.cli.parser import main
 
 main()

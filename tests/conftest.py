@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from sae_lens_classif.caching import cache_states
-from sae_lens_classif.cli import main
-from sae_lens_classif.config import CacheConfig, FinetuneConfig, PromptConfig
-from sae_lens_classif.data import TextData
+from sae_lens_classif.cli.parser import main
+from sae_lens_classif.config.run import CacheConfig, FinetuneConfig, PromptConfig
+from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.hooks.finetune import finetune
-from sae_lens_classif.hooks.open_classifier import load_classifier, save_classifier
-from sae_lens_classif.store import ActivationStore
+from sae_lens_classif.hooks.load import load_classifier, save_classifier
+from sae_lens_classif.hooks.tuning.finetune import finetune
+from sae_lens_classif.store.caching import cache_states
+from sae_lens_classif.store.store import ActivationStore
 
 # Everything here is tiny: more threads only wait for each other.
 torch.set_num_threads(1)

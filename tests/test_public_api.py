@@ -111,7 +111,7 @@ def test_the_wheel_holds_every_module_and_preset(tmp_path: Path) -> None:
         f"import sys, importlib; sys.path.insert(0, {str(tmp_path / 'site')!r})\n"
         f"for name in {_modules()!r}:\n"
         f"    assert importlib.import_module(name).__file__.startswith({str(tmp_path)!r}), name\n"
-        "from sae_lens_classif.cli import preset_names\n"
+        "from sae_lens_classif.cli.parser import preset_names\n"
         "assert 'demo' in preset_names()"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=tmp_path)

@@ -12,9 +12,9 @@ import datasets
 import torch
 import yaml
 
-from sae_lens_classif.cli import main
-from sae_lens_classif.data import TextData
-from sae_lens_classif.sae import ClassifSAE
+from sae_lens_classif.cli.parser import main
+from sae_lens_classif.data.texts import TextData
+from sae_lens_classif.saes.classif_sae import ClassifSAE
 
 
 class Ended(NamedTuple):

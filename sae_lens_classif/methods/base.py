@@ -13,12 +13,12 @@ from sae_lens import SAE
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from sae_lens_classif.config import BaselineConfig, SAESettings, TrainConfig
+from sae_lens_classif.config.run import BaselineConfig, SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import new_folder, read_json, sha256_of_file, sha256_of_json, write_json
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.shuffle import Rows
-from sae_lens_classif.store import ActivationStore
+from sae_lens_classif.store.shuffle import Rows
+from sae_lens_classif.store.store import ActivationStore
 
 METHOD_FILE = "method.json"
 _TENSORS = "method.safetensors"

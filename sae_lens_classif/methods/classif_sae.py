@@ -8,8 +8,8 @@ import torch
 from typing_extensions import override
 
 from sae_lens_classif.methods.base import ConceptMethod, FitTask
-from sae_lens_classif.sae import ClassifSAE
-from sae_lens_classif.training import train_classifsae
+from sae_lens_classif.saes.classif_sae import ClassifSAE
+from sae_lens_classif.training.train import train_classifsae
 
 
 @dataclass

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
-from sae_lens_classif.config import BaselineConfig
+from sae_lens_classif.config.run import BaselineConfig
 from sae_lens_classif.errors import UserError
 
 STRENGTHS = (0.01, 0.1, 1.0)

@@ -24,8 +24,8 @@ from sae_lens_classif.methods.sae_probe import (
     fit_rate_only,
     load_sae,
 )
-from sae_lens_classif.sae import ClassifSAE
-from sae_lens_classif.training import settings_that_matter
+from sae_lens_classif.saes.classif_sae import ClassifSAE
+from sae_lens_classif.training.train import settings_that_matter
 
 Check = Callable[[int, int], None]
 

@@ -12,11 +12,11 @@ from sae_lens import SAE
 from typing_extensions import override
 
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.export import export_topk
 from sae_lens_classif.hub import cache_alone, hub_is_reachable, hub_unreachable_message
 from sae_lens_classif.methods.base import ConceptMethod, FitTask
 from sae_lens_classif.methods.classif_sae import train_sae
 from sae_lens_classif.methods.probe import probe_latents
+from sae_lens_classif.saes.export import export_topk
 
 _CHUNK = 8192
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
-from sae_lens_classif.comparing import ComparedMethod
-from sae_lens_classif.concept_effects import MisledText
+from sae_lens_classif.evals.comparison import ComparedMethod
+from sae_lens_classif.evals.concept_effects import MisledText
 from sae_lens_classif.methods.registry import BUILT_IN
-from sae_lens_classif.report.content import DefaultClass, Report, ShownConcept
-from sae_lens_classif.run_folder import METHOD
-from sae_lens_classif.tables import CONTROLS
+from sae_lens_classif.report.view import DefaultClass, Report, ShownConcept
+from sae_lens_classif.runs.folder import METHOD
+from sae_lens_classif.runs.tables import CONTROLS
 from sae_lens_classif.wording import number
 
 Verdict = Literal["yes", "partly", "no", "unknown"]

@@ -7,11 +7,10 @@ from itertools import accumulate
 
 from markupsafe import Markup
 
-from sae_lens_classif.explaining import Explanation
-from sae_lens_classif.explanation_html import explanation_body, shaded_words
+from sae_lens_classif.evals.headlines import FLOOR, HEADLINES
+from sae_lens_classif.explaining.explain import Explanation
+from sae_lens_classif.explaining.html import explanation_body, shaded_words
 from sae_lens_classif.figures.style import class_colour, darken, lighten
-from sae_lens_classif.headlines import FLOOR, HEADLINES
-from sae_lens_classif.report.content import Report, ShownConcept
 from sae_lens_classif.report.findings import (
     clear_default,
     findings,
@@ -19,8 +18,9 @@ from sae_lens_classif.report.findings import (
     telling_mistake,
     unraised_classes,
 )
-from sae_lens_classif.tables import COLUMNS, best_methods, cell_of, fit_time, intervals, marks
-from sae_lens_classif.templating import template
+from sae_lens_classif.report.view import Report, ShownConcept
+from sae_lens_classif.runs.tables import COLUMNS, best_methods, cell_of, fit_time, intervals, marks
+from sae_lens_classif.templates import template
 
 _DARK = "#24282f"  # the background of a card on the dark page, as in report_style.html
 _CONTRAST = 5.0  # with white; with a card on the light page a little less

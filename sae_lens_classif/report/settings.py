@@ -2,10 +2,10 @@
 
 from pathlib import Path, PureWindowsPath
 
-from sae_lens_classif.config import RunConfig
-from sae_lens_classif.config_file import write_settings
+from sae_lens_classif.config.run import RunConfig
+from sae_lens_classif.config.yaml import write_settings
 from sae_lens_classif.hub import hub_name
-from sae_lens_classif.run_folder import to_plain
+from sae_lens_classif.runs.folder import to_plain
 
 _PLACES = {"data": ("source", "train", "test"), "classifier": ("model",), "finetune": ("base_model",),
            "evaluate": ("sentence_encoder",)}  # fmt: skip

@@ -11,7 +11,7 @@ from sae_lens_classif import ClassifSAE, ClassifSAEConcepts, ClassifSAEConfig
 from sae_lens_classif.evals.causality import conditional_causality, global_causality
 from sae_lens_classif.evals.completeness import completeness
 from sae_lens_classif.evals.segments import segment_heads, segments
-from sae_lens_classif.hooks.hooked_transformer import HookedTransformerClassifier
+from sae_lens_classif.hooks.backends.hooked_transformer import HookedTransformerClassifier
 from sae_lens_classif.hooks.interventions import InterventionLogits, replace_states, run_interventions
 from tests.reference.tiny_neox import load_tiny_neox
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from sae_lens_classif.hooks.hooked_transformer import HookedTransformerClassifier
+from sae_lens_classif.hooks.backends.hooked_transformer import HookedTransformerClassifier
 from sae_lens_classif.hooks.prompt import PromptTokenizer
 
 

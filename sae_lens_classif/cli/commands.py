@@ -1,0 +1,120 @@
+"""What each command of the command line does, once its settings are known."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from sae_lens_classif.cli.display import (
+    show_comparison,
+    show_explanation,
+    show_folder,
+    show_publication,
+    show_summary,
+    show_sweep,
+    show_transfer,
+)
+from sae_lens_classif.data.texts import load_text_data
+from sae_lens_classif.explaining.html import to_page
+from sae_lens_classif.files import sizes, write_text
+from sae_lens_classif.publishing import publish as publishing
+from sae_lens_classif.report.write import write_report
+from sae_lens_classif.runs import steps as pipeline
+from sae_lens_classif.runs.compare import compare_step
+from sae_lens_classif.runs.explain import explain_by_run
+from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.sweep import sweep_step
+from sae_lens_classif.runs.transfer import transfer_step
+
+Step = Callable[[RunFolder], Any]
+_MAKING = (pipeline.finetune_step, pipeline.cache_step, pipeline.train_step)
+
+
+def _steps(*steps: Step) -> Step:
+    """One command of several steps; the settings are noted after each, for those that come later."""
+
+    def command(run: RunFolder) -> Any:
+        result = None
+        for step in steps:
+            result = step(run)
+            run.note()
+        return result
+
+    return command
+
+
+def _evaluate(run: RunFolder) -> None:
+    summary = _steps(pipeline.evaluate_step)(run)
+    show_summary(Console(), summary, METHOD, load_text_data(run.cfg.data, "test").texts)
+    show_folder(Console(), run.folder)
+
+
+def _run(run: RunFolder) -> None:
+    _steps(*_MAKING)(run)
+    _evaluate(run)
+
+
+def _compare(run: RunFolder) -> None:
+    show_comparison(Console(), _steps(compare_step)(run))
+    show_folder(Console(), run.folder)
+
+
+def _sweep(run: RunFolder) -> None:
+    show_sweep(Console(), _steps(sweep_step)(run))
+    show_folder(Console(), run.folder / "sweep")
+
+
+def transfer(run: RunFolder, other: str) -> None:
+    """Measure a run's concepts on the test texts of another data set, and show both beside each other."""
+    show_transfer(Console(), transfer_step(run, other))
+    show_folder(Console(), run.folder / "transfer")
+
+
+def publish(folder: Path, repo_id: str, *, dry_run: bool, **choices: Any) -> None:
+    """Publish a run's ClassifSAE, and show what was published and how it is loaded."""
+    address = publishing.publish(folder, repo_id, dry_run=dry_run, **choices)
+    show_publication(Console(), sizes(RunFolder.open(folder).hub), address, repo_id, dry_run)
+
+
+def explain(folder: Path, text: str, page: Path | None) -> None:
+    """Explain one text by a run's ClassifSAE, and write that as a page where one is asked for."""
+    explanation = explain_by_run(RunFolder.open(folder), text)
+    show_explanation(Console(), explanation)
+    if page is not None:
+        write_text(page, to_page(explanation))
+        Console().print(f"As a page: {escape(str(page))}", soft_wrap=True, highlight=False)
+
+
+def report(folder: Path, path: Path | None, explained: int) -> None:
+    """Write one page about a run."""
+    _show_report(write_report(folder, path, explained))
+
+
+def _show_report(page: Path) -> None:
+    Console().print(
+        f"Open {escape(str(page))} in a browser. It holds some of the test texts.", soft_wrap=True, highlight=False
+    )
+
+
+def _demo(run: RunFolder) -> None:
+    _steps(*_MAKING)(run)
+    summary = _steps(pipeline.evaluate_step)(run)
+    compared = _steps(compare_step)(run)
+    show_summary(Console(), summary, METHOD, load_text_data(run.cfg.data, "test").texts)
+    show_comparison(Console(), compared)
+    show_folder(Console(), run.folder)
+    _show_report(write_report(run))
+
+
+COMMANDS: dict[str, Step] = {
+    "finetune": _steps(pipeline.finetune_step),
+    "cache": _steps(pipeline.cache_step),
+    "train": _steps(pipeline.train_step),
+    "evaluate": _evaluate,
+    "run": _run,
+    "compare": _compare,
+    "sweep": _sweep,
+    "demo": _demo,
+}

@@ -1,0 +1,223 @@
+"""What a run shows at its end: headline numbers, the most influential concepts, warnings, the folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+
+from sae_lens_classif.evals.comparison import ComparedMethod
+from sae_lens_classif.evals.headlines import FLOOR, HEADLINES
+from sae_lens_classif.explaining.explain import ActiveConcept, Explanation
+from sae_lens_classif.publishing.model_card import SAE_ID
+from sae_lens_classif.runs.sweep import varied
+from sae_lens_classif.runs.tables import COLUMNS, Cell, best_methods, cell_of, marks
+from sae_lens_classif.runs.transfer import ROWS as TRANSFER_ROWS
+from sae_lens_classif.runs.transfer import Transfer, change
+from sae_lens_classif.wording import bare_number, number, points
+
+_N_CONCEPTS = 5
+_N_TEXTS = 2
+_TEXT_WIDTH = 200
+_N_WORDS = 6
+# What a terminal has room for.
+_COMPARED = (
+    "recovery_accuracy",
+    "mean_activation_rate",
+    "conditional_tvd",
+    "conditional_label_flip_rate",
+    "concept_sim",
+    "c_v",
+)
+
+
+def show_summary(console: Console, summary: dict[str, Any], method: str, texts: Sequence[str]) -> None:
+    """Print the headline numbers of a method, its most influential concepts and its warnings.
+
+    Args:
+        console: Where to print.
+        summary: Content of ``summary.json``.
+        method: Which method's numbers.
+        texts: Test texts, to show some of each concept's.
+    """
+    entry = summary["methods"][method]
+    console.print(_headlines(summary, entry))
+    console.print("\nThe most influential concepts", style="italic")
+    for concept in entry["concepts"][:_N_CONCEPTS]:
+        console.print(_concept(concept, texts), highlight=False)
+    console.print()
+    for warning in entry["warnings"]:
+        console.print(f"[yellow]Warning:[/] {escape(warning)}")
+
+
+def show_comparison(console: Console, methods: Sequence[ComparedMethod]) -> None:
+    """Print concept methods beside each other, how to read the table, and what must be known of each.
+
+    Args:
+        console: Where to print.
+        methods: The rows.
+    """
+    table = Table(title="Concept methods beside each other, rates in percent", title_justify="left")
+    table.add_column("Method")
+    columns = [column for column in COLUMNS if column[0] in _COMPARED]
+    for _, heading, _ in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
+    best = best_methods(methods)
+    for method in methods:
+        shown = [cell_of(method, column, best) for column in columns]
+        table.add_row(escape(method.title), *map(_compared, shown))
+    console.print(table)
+    console.print(marks(methods), "Intervals and more columns: comparison.md", style="dim", highlight=False)
+    for method in methods:
+        for note in method.notes:
+            console.print(f"[yellow]{escape(method.title)}:[/] {escape(note)}", highlight=False)
+
+
+def _compared(cell: Cell) -> str:
+    return (
+        f"[bold]{cell.value}[/]{'*' if cell.is_real else ' '}"
+        if cell.is_best
+        else f"{cell.value}{'*' if cell.is_real else ' '}"
+    )
+
+
+def show_sweep(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    """Print the measures of every cell of a sweep, means over seeds.
+
+    Args:
+        console: Where to print.
+        rows: What ``sweep_step`` gives.
+    """
+    table = Table(title="Sweep, rates in percent", title_justify="left")
+    names = varied(rows)
+    for name in [*names, "seeds"]:
+        table.add_column(name.rpartition(".")[2], overflow="fold")
+    columns = [column for column in COLUMNS if column[0] in _COMPARED and column[0] in rows[0]]
+    for _, heading, _ in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        values = [bare_number(row[measure]["mean"], in_percent) for measure, _, in_percent in columns]
+        table.add_row(*(escape(str(row["cell"][name])) for name in names), str(len(row["seeds"])), *values)
+    console.print(table)
+
+
+def show_transfer(console: Console, transfer: Transfer) -> None:
+    """Print the same concepts' measures on two data sets beside each other.
+
+    Args:
+        console: Where to print.
+        transfer: What was measured.
+    """
+    table = Table(title=f"The concepts of {escape(transfer.home)} elsewhere", title_justify="left")
+    for heading in ("Measure", transfer.home, transfer.away, "change"):
+        table.add_column(escape(heading), justify="left" if heading == "Measure" else "right")
+    for measure, heading, in_percent in TRANSFER_ROWS:
+        numbers = (transfer.here.get(measure), transfer.there.get(measure), change(transfer, measure))
+        table.add_row(heading, *(number(value, in_percent) for value in numbers))
+    console.print(table)
+
+
+def show_explanation(console: Console, explanation: Explanation) -> None:
+    """Print why one text got its class.
+
+    Args:
+        console: Where to print.
+        explanation: What is shown.
+    """
+    table = Table(title="Probability of each class, %", title_justify="left")
+    for heading in ("Class", "by the model", "through the concepts alone", "with no concept"):
+        table.add_column(heading, justify="left" if heading == "Class" else "right")
+    columns = (explanation.probabilities, explanation.through_concepts, explanation.with_none)
+    for number_, (name, *shares) in enumerate(zip(explanation.class_names, *columns, strict=True)):
+        style = "bold" if number_ == explanation.predicted else None
+        table.add_row(escape(name), *(bare_number(share, True) for share in shares), style=style)
+    console.print(table)
+    through = explanation.class_through_concepts
+    if explanation.concepts and through != explanation.predicted:
+        names = (escape(explanation.class_names[number_]) for number_ in (through, explanation.predicted))
+        console.print("Through the concepts alone the class is {}, not {}: they do not tell all.".format(*names))
+    if not explanation.concepts:
+        console.print("No concept is active on this text: the concepts say nothing about its class.")
+    for concept in explanation.concepts:
+        console.print(_active_concept(concept, explanation), highlight=False)
+
+
+def _active_concept(concept: ActiveConcept, explanation: Explanation) -> Group:
+    name = f"Concept {concept.index}" + (f", {escape(concept.class_name)}" if concept.class_name else "")
+    predicted = escape(explanation.class_names[explanation.predicted])
+    without = explanation.class_names[explanation.class_without(concept)]
+    effect = f"{predicted} {points(concept.effect)} with it; without it the class is {escape(without)}"
+    driven = ", ".join(escape(_shorten(word)) for word in explanation.driving_words(concept)[:_N_WORDS])
+    lines = [f"[bold]{escape(', '.join(concept.key_words))}[/]"] if concept.key_words else []
+    lines += [f"driven by: {driven}"] if driven else []
+    return Group(f"\n[bold cyan]{name}[/]: {effect}", *(Padding(line, (0, 0, 0, 4)) for line in lines))
+
+
+def show_publication(
+    console: Console, files: Sequence[tuple[str, int]], address: str, repo_id: str, dry_run: bool
+) -> None:
+    """Print what was published, or would be, and how it is loaded.
+
+    Args:
+        console: Where to print.
+        files: Every file with its size in bytes.
+        address: Of the repository, or the folder of a dry run.
+        repo_id: ``owner/name``.
+        dry_run: Whether nothing was uploaded.
+    """
+    table = Table(title=escape(repo_id), title_justify="left")
+    table.add_column("File")
+    table.add_column("kB", justify="right")
+    for name, size in files:
+        table.add_row(escape(name), f"{size / 1000:,.0f}")
+    console.print(table)
+    if dry_run:
+        console.print(f"Nothing was uploaded. Look at {escape(address)}/README.md", soft_wrap=True, highlight=False)
+        return
+    console.print(f"Published: {escape(address)}", soft_wrap=True, highlight=False)
+    console.print("To load it:  import sae_lens_classif; from sae_lens import SAE", highlight=False)
+    console.print(f'             SAE.from_pretrained("{escape(repo_id)}", "{SAE_ID}")', soft_wrap=True, highlight=False)
+
+
+def show_folder(console: Console, folder: Path) -> None:
+    """Print where everything is."""
+    console.print(f"Everything is in {escape(str(folder))}", soft_wrap=True)
+
+
+def _headlines(summary: dict[str, Any], entry: dict[str, Any]) -> Table:
+    table = Table(
+        title=f"{summary['data']}: {summary['n_test_texts']:,} test texts", title_justify="left", expand=False
+    )
+    table.add_column("Measure")
+    table.add_column("Value", justify="right")
+    table.add_column("95 % interval", justify="right")
+    for name, heading, in_percent in HEADLINES:
+        if name in entry:
+            low, high = entry[f"{name}_ci95"] or (None, None)
+            interval = f"{number(low, in_percent)} … {number(high, in_percent)}"
+            table.add_row(heading, number(entry[name], in_percent), interval)
+    if "concept_sim" in entry:
+        name, heading, in_percent = FLOOR
+        table.add_row(heading, number(summary[name], in_percent), "")
+    return table
+
+
+def _concept(concept: dict[str, Any], texts: Sequence[str]) -> Group:
+    numbers = f"fires on {number(concept['activation_rate'], True)} of the texts"
+    if concept["tvd"] is not None:
+        numbers += f"; without it their class probabilities move by {number(concept['tvd'], True)}"
+    words = f"[bold]{escape(', '.join(concept['key_words']))}[/]"
+    examples = [f"· {escape(_shorten(texts[row]))}" for row in concept["top_texts"][:_N_TEXTS]]
+    return Group(
+        f"\n[bold cyan]Concept {concept['index']}, {escape(concept['class_name'])}[/]: {numbers}",
+        *(Padding(line, (0, 0, 0, 4)) for line in (words, *examples)),
+    )
+
+
+def _shorten(text: str) -> str:
+    # A text may hold anything, control sequences of the terminal included.
+    clean = "".join(character if character.isprintable() else " " for character in text)
+    return clean if len(clean) <= _TEXT_WIDTH else clean[: _TEXT_WIDTH - 1] + "…"

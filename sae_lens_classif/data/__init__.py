@@ -1,0 +1,1 @@
+"""Labelled texts, checked before anything is computed."""

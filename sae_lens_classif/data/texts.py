@@ -1,0 +1,241 @@
+"""Labelled texts from the embedded default, local files or the Hub, checked before anything is computed."""
+
+import glob
+import hashlib
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from sae_lens_classif.config.run import DataConfig
+from sae_lens_classif.data.bbc_news import bbc_news_paragraphs
+from sae_lens_classif.errors import UserError, nearest
+
+logger = logging.getLogger(__name__)
+
+Split = Literal["train", "test"]
+# How datasets and pyarrow word it that a table has no rows.
+_NO_ROWS = ("corresponds to no data", "BatchSize must be greater than 0")
+_READERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "json"}
+
+
+@dataclass(frozen=True)
+class TextData:
+    """Labelled texts of one split.
+
+    Attributes:
+        texts: The texts, none of them empty.
+        labels: int64 array (n_texts,), each in 0..C-1.
+        class_names: Names of the C classes.
+    """
+
+    texts: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of texts, labels and class names: what a store of hidden states belongs to."""
+        digest = hashlib.sha256(json.dumps(self.class_names).encode())
+        for text, label in zip(self.texts, self.labels.tolist(), strict=True):
+            encoded = text.encode("utf-8", errors="surrogatepass")
+            digest.update(f"{label}:{len(encoded)}:".encode())
+            digest.update(encoded)
+        return digest.hexdigest()
+
+
+def load_text_data(cfg: DataConfig, split: Split) -> TextData:
+    """Load and check one split.
+
+    Args:
+        cfg: Where the texts are.
+        split: ``train`` or ``test``.
+
+    Raises:
+        UserError: If the file, split or a column is missing, there is no text, a text is empty or not a
+            string, or the labels are not 0..C-1 or names of at least two classes.
+    """
+    texts, labels, found_names = _read(cfg, split)
+    where = f"the {split} texts of {cfg.source}"
+    _check_texts(texts, where)
+    texts = [text[: cfg.max_characters] for text in texts]
+    _check_texts(texts, where)
+    labels_, class_names = _number_labels(labels, cfg.class_names or found_names, where)
+    maximum = cfg.max_train_texts if split == "train" else cfg.max_test_texts
+    rows: Iterable[int] = range(len(texts))
+    if maximum is not None and maximum < len(texts):
+        rows = np.sort(np.random.default_rng(0).permutation(len(texts))[:maximum]).tolist()
+    kept = list(rows)
+    if len(set(labels_[kept].tolist())) < 2:
+        raise UserError(f"the {len(kept)} drawn of {where} are all of one class; raise data.max_{split}_texts")
+    return TextData(
+        texts=tuple(texts[row] for row in kept),
+        labels=labels_[kept],
+        class_names=class_names,
+    )
+
+
+def _read(cfg: DataConfig, split: Split) -> tuple[list[Any], list[Any], tuple[str, ...] | None]:
+    if cfg.source == "bbc_news":
+        splits, class_names = bbc_news_paragraphs()
+        texts, labels = zip(*splits[split], strict=True)
+        return list(texts), list(labels), class_names
+    table = _read_table(cfg, cfg.train if split == "train" else cfg.test)
+    for column in (cfg.text_column, cfg.label_column):
+        if column not in table.column_names:
+            raise UserError(
+                f"there is no column {column!r} in {cfg.source}; {nearest(column, table.column_names)}. "
+                "Set data.text_column and data.label_column"
+            )
+    names = getattr(table.features[cfg.label_column], "names", None)
+    return (
+        list(table[cfg.text_column]),
+        list(table[cfg.label_column]),
+        tuple(names) if names else None,
+    )
+
+
+def _read_table(cfg: DataConfig, split: str) -> Any:
+    import datasets
+
+    file = _find_file(cfg.source, split)
+    if file is None:
+        return _read_from_hub(cfg, split)
+    if file.stat().st_size == 0:
+        raise UserError(f"{file} is empty; give a file with texts and labels")
+    verbosity = datasets.logging.get_verbosity()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # it logs what the error below says
+    try:
+        return datasets.load_dataset(_READERS[file.suffix], data_files=glob.escape(str(file)), split="train")
+    except (datasets.exceptions.DatasetGenerationError, ValueError, OSError) as error:
+        cause = error.__cause__ or error
+        if any(words in str(cause) for words in _NO_ROWS):
+            raise UserError(f"{file} is empty; give a file with texts and labels") from error
+        raise UserError(f"{file} cannot be read as {_READERS[file.suffix]}: {cause}") from error
+    finally:
+        datasets.logging.set_verbosity(verbosity)
+
+
+def _find_file(name: str, split: str) -> Path | None:
+    """Find a split's file; None means that the source is a name on the Hub."""
+    source = Path(name)
+    places = [source / split] + ([Path(split)] if Path(split).suffix or len(Path(split).parts) > 1 else [])
+    for path in places:
+        if path.is_file():
+            if path.suffix not in _READERS:
+                raise UserError(f"{path} has the suffix {path.suffix!r}; valid: {', '.join(_READERS)}")
+            return path
+    if not source.is_dir():
+        if source.exists() or source.is_absolute() or name.startswith("."):
+            here = "" if source.is_absolute() else f" in the current folder, {Path.cwd()}"
+            raise UserError(f"data.source {name!r} is not a folder{here}; give a folder or a name on the Hub")
+        return None
+    for suffix in _READERS:
+        if (source / f"{split}{suffix}").is_file():
+            return source / f"{split}{suffix}"
+    found = sorted(path.name for path in source.iterdir())
+    raise UserError(
+        f"{source} holds no {split}{{{','.join(_READERS)}}}; it holds: {', '.join(found) or 'nothing'}. "
+        "Set data.train and data.test to the names of the files"
+    )
+
+
+def _read_from_hub(cfg: DataConfig, split: str) -> Any:
+    import datasets
+
+    from sae_lens_classif.hub import hub_is_reachable, hub_unreachable_message
+
+    offline = not hub_is_reachable()
+    try:
+        if offline:
+            _go_offline()
+        return datasets.load_dataset(
+            cfg.source,
+            cfg.subset,
+            split=split,
+            download_config=datasets.DownloadConfig(local_files_only=offline, max_retries=0 if offline else 2),
+            download_mode="reuse_dataset_if_exists",
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        if offline and isinstance(error, OSError):  # not where it is cached but the split or subset is wrong
+            raise UserError(hub_unreachable_message(f"the data set {cfg.source}")) from error
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"the data set {cfg.source} (split {split}, data.subset {cfg.subset}) cannot be loaded: {reason}"
+        ) from error
+
+
+def _go_offline() -> None:
+    """Without this, each look-up of a file is retried for half a minute; the Hub was found not to answer."""
+    import datasets
+    from huggingface_hub import constants
+
+    datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+
+
+def _check_texts(texts: list[Any], where: str) -> None:
+    if not texts:
+        raise UserError(f"{where} are none at all; at least one text is needed")
+    not_strings = [row for row, text in enumerate(texts) if not isinstance(text, str)]
+    if not_strings:
+        row = not_strings[0]
+        raise UserError(
+            f"{len(not_strings)} of {where} are not strings (row {row} is of type "
+            f"{type(texts[row]).__name__}); remove those rows or name another data.text_column"
+        )
+    empty = [row for row, text in enumerate(texts) if not text.strip()]
+    if empty:
+        raise UserError(f"{len(empty)} of {where} are empty (the first is row {empty[0]}); remove those rows")
+
+
+def _number_labels(
+    labels: list[Any], names: tuple[str, ...] | None, where: str
+) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    if all(isinstance(label, str) for label in labels):
+        class_names = names or tuple(sorted(set(labels)))
+        numbers = {name: number for number, name in enumerate(class_names)}
+        unknown = sorted(set(labels) - set(numbers))
+        if unknown:
+            raise UserError(f"the labels of {where} contain {unknown[0]!r}; {nearest(unknown[0], list(class_names))}")
+        values = [numbers[label] for label in labels]
+    else:
+        values = [_whole_number(label, row, where) for row, label in enumerate(labels)]
+        found = sorted(set(values))
+        if names is None and found != list(range(len(found))) and len(found) > 1:
+            shown = ", ".join(map(str, found[:5])) + (", ..." if len(found) > 5 else "")
+            raise UserError(
+                f"the labels of {where} are {shown}; {len(found)} classes must be 0..{len(found) - 1}: "
+                "number them so, or set data.class_names"
+            )
+        class_names = names or tuple(str(number) for number in range(max(values) + 1))
+    _check_classes(values, class_names, where)
+    return np.asarray(values, dtype=np.int64), class_names
+
+
+def _whole_number(label: Any, row: int, where: str) -> int:
+    if isinstance(label, int | np.integer | bool):
+        return int(label)
+    raise UserError(f"the label of row {row} of {where} is {label!r}; labels must be 0..C-1 or names of classes")
+
+
+def _check_classes(values: list[int], class_names: tuple[str, ...], where: str) -> None:
+    n_classes = len(class_names)
+    if len(set(class_names)) < n_classes:
+        raise UserError(f"the class names {list(class_names)} are not all different")
+    outside = [value for value in values if not 0 <= value < n_classes]
+    if outside:
+        raise UserError(
+            f"the labels of {where} contain {outside[0]}; with {n_classes} classes they must be 0..{n_classes - 1}"
+        )
+    if n_classes < 2 or len(set(values)) < 2:
+        raise UserError(f"{where} are all of one class; a classifier needs at least two. Check data.label_column")
+    missing = sorted(set(range(n_classes)) - set(values))
+    if missing:
+        logger.warning("%s have no text of class %s", where, class_names[missing[0]])

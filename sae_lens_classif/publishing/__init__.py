@@ -1,0 +1,1 @@
+"""What is put on the Hugging Face Hub, and how."""

@@ -1,0 +1,136 @@
+"""Publish a run's ClassifSAE on the Hugging Face Hub, or write what would be published into a folder."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # re-exported, but not by that name
+
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.files import folder_is_writable, new_folder, read_json, write_json, write_text
+from sae_lens_classif.publishing.model_card import SAE_ID, TOPK_ID, CardFacts, model_card
+from sae_lens_classif.publishing.results import (
+    LOCAL_MODEL,
+    TEXTS_FILE,
+    copy_figures,
+    write_evaluations,
+    write_own_comparison,
+    write_top_texts,
+)
+from sae_lens_classif.publishing.upload import upload
+from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.saes.classif_sae import ClassifSAE
+from sae_lens_classif.saes.export import export_topk
+
+# Picture, how the card calls it.
+_ON_CARD = {"concept_map": "Hidden states and the directions of the concepts", "word_clouds": "Words of each concept"}
+
+
+def publish(
+    run: str | Path,
+    repo_id: str,
+    *,
+    license: str | None = None,
+    private: bool = False,
+    with_texts: bool = False,
+    dry_run: bool = False,
+) -> str:
+    """Publish the ClassifSAE of a run, its evaluations, figures and a model card.
+
+    The login is that of ``hf auth login`` or ``HF_TOKEN``. What was published stays in ``RUN/hub``. Publishing again
+    replaces what is there; the Hub keeps what was there before in the repository's history, texts included.
+
+    Args:
+        run: The run folder, trained and evaluated.
+        repo_id: ``owner/name`` on the Hub; made if it does not exist.
+        license: The Hub's identifier of the licence of what is published, such as ``apache-2.0``.
+        private: Whether only its owners see the repository. Default: as the owner's account has it.
+        with_texts: Whether the texts that activate each concept most are published too.
+        dry_run: Only write ``RUN/hub``.
+
+    Returns:
+        Address of the repository; with ``dry_run`` the path of the folder.
+
+    Raises:
+        UserError: If the run is not trained and evaluated, ``repo_id`` is no name, the repository holds something
+            else, or the Hub cannot be reached or refuses.
+    """
+    _check(repo_id, license)
+    files = RunFolder.open(run)
+    folder_is_writable(files.folder)
+    if files.hub.is_file():
+        raise UserError(f"{files.hub} is a file; what is published is written there: move it away")
+    with new_folder(files.hub) as temporary:
+        write_repository(temporary, files, repo_id, license=license, with_texts=with_texts)
+    if dry_run:
+        return str(files.hub)
+    return upload(files.hub, repo_id, private=private)
+
+
+def write_repository(folder: Path, run: RunFolder, repo_id: str, *, license: str | None, with_texts: bool) -> None:
+    """Write what is published: both architectures, evaluations, figures, the model card.
+
+    Args:
+        folder: Empty.
+        run: The run folder.
+        repo_id: ``owner/name`` on the Hub.
+        license: Identifier of the licence.
+        with_texts: Whether the texts that activate each concept most are written too.
+
+    Raises:
+        UserError: If the run is not trained and evaluated, or its texts are others by now.
+    """
+    if not all((run.sae / name).is_file() for name in ("cfg.json", "runner_cfg.json")):
+        raise UserError(f"{run.sae} holds no trained SAE; run the steps `train` and `evaluate` first")
+    summary = read_json(run.summary) if run.summary.is_file() else {}
+    entry: Mapping[str, Any] | None = summary.get("methods", {}).get(METHOD)
+    if entry is None:
+        raise UserError(f"{run.folder} holds no evaluation of {METHOD}; run the step `evaluate` first")
+    model = summary.get("hub_names", {}).get("model") or LOCAL_MODEL
+    _write_saes(folder, run, model)
+    write_evaluations(folder / "evals" / METHOD, run, entry, repo_id, model)
+    if with_texts:
+        write_top_texts(folder / "evals" / TEXTS_FILE, run, entry)
+    is_compared = write_own_comparison(folder / "evals", run, entry, summary["n_test_texts"])
+    copy_figures(folder / "figures", run, entry, is_compared)
+    facts = CardFacts(
+        repo_id=repo_id,
+        cfg=run.cfg,
+        summary=summary,
+        entry=entry,
+        sae_cfg=read_json(folder / SAE_ID / "cfg.json"),
+        license=license,
+        comparison=(folder / "evals" / "comparison.md").read_text(encoding="utf-8") if is_compared else None,
+        figures={
+            title: f"figures/{METHOD}/{name}.png"
+            for name, title in _ON_CARD.items()
+            if (folder / "figures" / METHOD / f"{name}.png").is_file()
+        },
+        with_texts=with_texts,
+    )
+    write_text(folder / "README.md", model_card(facts))
+
+
+def _check(repo_id: str, license: str | None) -> None:
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise UserError(f"{repo_id!r} is no name of a repository: {error}") from error
+    if "/" not in repo_id:
+        raise UserError(f"{repo_id!r} has no owner; give owner/name, such as your-name/{repo_id}")
+    if license is not None and not license.replace("-", "").replace(".", "").isalnum():
+        raise UserError(
+            f"{license!r} is no identifier of a licence; the Hub knows apache-2.0, mit, cc-by-4.0, other ..."
+        )
+
+
+def _write_saes(folder: Path, run: RunFolder, model: str) -> None:
+    """Both architectures, without this machine's paths."""
+    sae = ClassifSAE.load_from_disk(run.sae)
+    sae.cfg.metadata["model_name"] = model
+    export_topk(sae, folder / TOPK_ID)
+    sae.save_model(folder / SAE_ID)
+    write_json(folder / SAE_ID / "cfg.json", dict(sorted(sae.cfg.to_dict().items())))  # SAELens' order varies
+    shutil.copyfile(run.sae / "runner_cfg.json", folder / SAE_ID / "runner_cfg.json")

@@ -1,0 +1,178 @@
+"""What a report shows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sae_lens_classif.evals.comparison import ComparedMethod
+from sae_lens_classif.evals.concept_effects import MisledText
+from sae_lens_classif.explaining.explain import Explanation
+
+
+@dataclass(frozen=True)
+class ShownText:
+    """A test text.
+
+    Attributes:
+        text: The text.
+        predicted: Number of the class that the model predicts.
+        gold: Number of its own class.
+        explanation: Why it got its class; None where that was not worked out.
+    """
+
+    text: str
+    predicted: int
+    gold: int
+    explanation: Explanation | None = None
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether the model predicts another class than its own."""
+        return self.predicted != self.gold
+
+
+@dataclass(frozen=True)
+class ShownConcept:
+    """A concept that is active on some test text.
+
+    Attributes:
+        index: Its number.
+        class_number: Class on whose texts it is most active.
+        weights: Its key words, the most telling first, each with its weight.
+        activation_rate: Share of the texts on which it fires.
+        n_texts: Number of the texts on which it is active.
+        tvd: Mean shift of the class probabilities without it, where it is active; None where that was not measured.
+        flips: Share of these texts whose class changes without it; None where that was not measured.
+        concept_sim: Mean cosine between its clearly activating texts; None where that was not measured.
+        effects: What it adds to the probability of each class, mean over the texts where it is active.
+        rate_on_wrong: Share of the wrongly decided texts on which it fires.
+        rate_on_right: Share of the rightly decided texts on which it fires.
+        top_texts: Numbers of the texts that activate it most, the strongest first.
+        wrong_texts: Numbers of some wrongly decided texts on which it fires.
+    """
+
+    index: int
+    class_number: int
+    weights: Mapping[str, float]
+    activation_rate: float
+    n_texts: int
+    tvd: float | None
+    flips: float | None
+    concept_sim: float | None
+    effects: tuple[float, ...]
+    rate_on_wrong: float
+    rate_on_right: float
+    top_texts: tuple[int, ...]
+    wrong_texts: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Its first key words."""
+        return ", ".join(list(self.weights)[:4])
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """How well the model knows a class.
+
+    Attributes:
+        n_texts: Number of its texts.
+        recall: Share of them that get it; None where there are none.
+        precision: Share of the texts that get it to which it belongs; None where no text gets it.
+        taken_for: The other class that most of its texts get, and their share; None where all get their own.
+    """
+
+    n_texts: int
+    recall: float | None
+    precision: float | None
+    taken_for: tuple[int, float] | None
+
+
+@dataclass(frozen=True)
+class DefaultClass:
+    """The class that the model says most where it sees what stands for no concept at all.
+
+    Attributes:
+        class_number: The class.
+        share: On what share of the texts.
+        probabilities: Of each class, mean over all texts.
+    """
+
+    class_number: int
+    share: float
+    probabilities: tuple[float, ...]
+
+    @property
+    def next_class(self) -> int:
+        """Of the other classes the most probable."""
+        others = [number for number in range(len(self.probabilities)) if number != self.class_number]
+        return max(others, key=self.probabilities.__getitem__)
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """Wrong decisions.
+
+    Attributes:
+        n_wrong: Number of the wrongly decided texts.
+        n_misled: Number of those that an active concept pushes towards the wrong class.
+        n_righted: Number of those whose class through the concepts is right without the one that pushes most, and not
+            with it.
+        shown: Some of them, the strongest push first.
+    """
+
+    n_wrong: int
+    n_misled: int
+    n_righted: int
+    shown: tuple[MisledText, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page shows.
+
+    Attributes:
+        run: Name of the run.
+        model: The classifier in a few words.
+        data: The texts in a few words.
+        summary: Content of ``summary.json``.
+        entry: The ClassifSAE's measures in it.
+        class_names: Names of the C classes.
+        class_scores: One a class.
+        seed: Seed of the SAE's training.
+        is_measured: Whether the concepts gave numbers at all, and not NaN.
+        n_concepts: Number of concepts, those included that are never active.
+        concepts: Those that are active somewhere, the most influential first.
+        texts: By number, those that some part of the report shows.
+        default_class: What the model says with no concept at all; None where nothing was measured, or in the context of
+            the earlier words, which speak too.
+        mistakes: The wrong decisions.
+        concept_map: The map of texts and concepts, as SVG; None where nothing was measured.
+        comparison: Methods side by side; empty where none were compared.
+        settings: Settings of the run, as YAML.
+        fingerprints: What identifies the model, the texts, the SAE, and the versions that wrote the report.
+    """
+
+    run: str
+    model: str
+    data: str
+    summary: Mapping[str, Any]
+    entry: Mapping[str, Any]
+    class_names: Sequence[str]
+    class_scores: Sequence[ClassScores]
+    seed: int
+    is_measured: bool
+    n_concepts: int
+    concepts: Sequence[ShownConcept]
+    texts: Mapping[int, ShownText]
+    default_class: DefaultClass | None
+    mistakes: Mistakes
+    concept_map: str | None
+    comparison: Sequence[ComparedMethod]
+    settings: str
+    fingerprints: Mapping[str, str]
+
+    @property
+    def by_index(self) -> Mapping[int, ShownConcept]:
+        """Concepts by their numbers."""
+        return {concept.index: concept for concept in self.concepts}

@@ -1,0 +1,157 @@
+"""``compare``: fit every chosen concept method on one store with every seed, measure all of them alike."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from sae_lens_classif.evals.comparison import ComparedMethod, SeedResult, compare_results
+from sae_lens_classif.data.texts import load_text_data
+from sae_lens_classif.runs.figures import draw_curves_of_methods, draw_method
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.evals.advice import short_warnings
+from sae_lens_classif.evals.results import Measures, merged_metrics
+from sae_lens_classif.runs.fitted_methods import MethodError, blame_the_method, fit_or_load, is_fitted, is_run_s_own
+from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.methods.base import ConceptMethod, FitTask
+from sae_lens_classif.methods.registry import MethodSpec, find_method
+from sae_lens_classif.runs.steps import (
+    TestSplit,
+    cache_step,
+    evaluate_method,
+    finetune_step,
+    open_run_classifier,
+)
+from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.store.store import ActivationStore
+from sae_lens_classif.runs.tables import write_comparison
+
+logger = logging.getLogger(__name__)
+_NAN = "gave numbers that are not finite (NaN or infinity); nothing was measured"
+
+
+def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
+    """Fit and measure the methods that ``cfg.compare`` names; what is done is reused.
+
+    Makes the classifier and its hidden states where they are missing, ``methods/<name>/seed-<s>/``,
+    ``evals/<name>/seed-<s>/``, ``figures/``, ``comparison.{json,md,tex}``, and in ``summary.json`` an entry a method:
+    that of the first seed.
+
+    Raises:
+        UserError: If a method does not exist or cannot be fitted to this model and these texts; before any is fitted.
+    """
+    cfg = run.cfg
+    specs = [find_method(name) for name in cfg.compare.methods]
+    _check_names(specs)
+    check_number_of_texts(len(load_text_data(cfg.data, "train")), cfg.sae.n_concepts)
+    finetune_step(run)
+    classifier = open_run_classifier(run)
+    for spec in specs:
+        spec.check(classifier.d_model, cfg.sae.n_concepts)
+    cache_step(run, classifier)
+    store = ActivationStore(run.activations("train"))
+    check_classes(store)
+    for spec in specs:
+        for seed in cfg.compare.seeds:
+            is_fitted(run, spec, _task(run, store, classifier, seed))
+    run.note()  # should this be killed, what is made already is known to be of these settings
+    split = TestSplit(run, classifier)
+    results: dict[str, list[SeedResult]] = {}
+    drawn: dict[str, dict[str, Measures]] = {}
+    for spec in specs:
+        for seed in cfg.compare.seeds:
+            logger.info("%s, seed %d", spec.title, seed)
+            result, measures = _fit_and_measure(run, spec, _task(run, store, classifier, seed), split)
+            results.setdefault(spec.name, []).append(result)
+            drawn.setdefault(spec.title, measures)  # of the first seed
+    compared = compare_results(results, {spec.name: spec.title for spec in specs})
+    write_comparison(run.folder, compared, len(split.store))
+    if cfg.evaluate.figures:
+        about = f"95 % intervals over texts, seed {cfg.compare.seeds[0]}"
+        draw_curves_of_methods(run.figures, drawn, split.store.class_names, cfg.sae.gamma, about)
+    return compared
+
+
+def _check_names(specs: Sequence[MethodSpec]) -> None:
+    for number, spec in enumerate(specs):
+        if any(spec.name == other.name for other in specs[:number]):
+            raise UserError(
+                f"two of compare.methods are called {spec.name!r} and would take each other's place; rename the class "
+                "or the folder of one"
+            )
+
+
+def _task(run: RunFolder, store: ActivationStore, classifier: TextClassifier, seed: int) -> FitTask:
+    cfg = run.cfg
+    return FitTask(store, classifier, cfg.sae.n_concepts, seed, cfg.sae, replace(cfg.train, seed=seed), cfg.baselines)
+
+
+def check_number_of_texts(n_texts: int, n_concepts: int) -> None:
+    """Refuse fewer training texts than concepts.
+
+    Raises:
+        UserError: If there are fewer.
+    """
+    if n_texts < n_concepts:
+        raise UserError(
+            f"{n_texts} training texts are fewer than the {n_concepts} concepts asked for; use more texts, or lower "
+            "sae.n_concepts"
+        )
+
+
+def check_classes(store: ActivationStore) -> None:
+    """Refuse training texts from which not every method can learn.
+
+    Raises:
+        UserError: If a class is never predicted.
+    """
+    counts = torch.bincount(store.read("predicted"), minlength=store.n_classes).tolist()
+    for name, count in zip(store.class_names, counts, strict=True):
+        if count == 0:
+            raise UserError(
+                f"the model predicts {name!r} for none of the {len(store)} training texts, so no concept of it can be "
+                "found; use a classifier that tells this class apart, or data without it"
+            )
+
+
+def _fit_and_measure(
+    run: RunFolder, spec: MethodSpec, task: FitTask, split: TestSplit
+) -> tuple[SeedResult, dict[str, Measures]]:
+    """One method with one seed; what fails is noted, so that the others are not lost."""
+    try:
+        return _fit_and_measure_whole(run, spec, task, split)
+    except MethodError as failed:
+        logger.warning("%s, seed %d failed", spec.title, task.seed, exc_info=failed.__cause__)
+        return SeedResult.of(task.seed, {}, (f"failed: {failed}",)), {}
+
+
+def _fit_and_measure_whole(
+    run: RunFolder, spec: MethodSpec, task: FitTask, split: TestSplit
+) -> tuple[SeedResult, dict[str, Measures]]:
+    fitted = fit_or_load(run, spec, task)
+    is_own, is_first = is_run_s_own(run, spec, task.seed), task.seed == run.cfg.compare.seeds[0]
+    in_summary = is_own or (is_first and (spec.name != METHOD or not run.sae.exists()))
+    with blame_the_method():
+        measures = evaluate_method(
+            run,
+            fitted.method,
+            fitted.weights,
+            spec.name,
+            run.evaluations(spec.name, None if is_own else task.seed),
+            split,
+            in_summary,
+        )
+    if in_summary and run.cfg.evaluate.figures:
+        draw_method(run, spec.name, spec.title, fitted.method, measures, split.store)
+    return SeedResult.of(task.seed, measures, _notes(fitted.method, measures), fitted.seconds), measures
+
+
+def _notes(method: ConceptMethod, measures: dict[str, Measures]) -> tuple[str, ...]:
+    if not measures:
+        return (*method.notes, _NAN)
+    dead = 0
+    if "completeness" in measures:
+        dead = sum(rate == 0 for rate in measures["completeness"].details["activation_rate"])
+    silent = (f"{dead} concept{'s' if dead > 1 else ''} never active on a test text",) if dead else ()
+    return (*method.notes, *silent, *short_warnings(merged_metrics(measures)))

@@ -1,0 +1,22 @@
+"""The command ``explain``: one text, by the classifier and the ClassifSAE of a run."""
+
+from sae_lens_classif.explaining.explain import Explanation, explain
+from sae_lens_classif.files import read_json
+from sae_lens_classif.runs.steps import load_trained, open_run_classifier
+from sae_lens_classif.runs.folder import METHOD, RunFolder
+
+
+def explain_by_run(run: RunFolder, text: str) -> Explanation:
+    """Explain one text; concepts are called as the run's evaluation calls them, if there is one.
+
+    Args:
+        run: A run with a trained ClassifSAE.
+        text: Any text with at least one word.
+
+    Raises:
+        UserError: If the run has no classifier or no trained SAE, or the text has no word.
+    """
+    method, _ = load_trained(run)
+    summary = read_json(run.summary) if run.summary.is_file() else {"methods": {}}
+    concepts = summary["methods"].get(METHOD, {}).get("concepts", ())
+    return explain(method, open_run_classifier(run), text, concepts, run.cfg.evaluate.context)

@@ -1,0 +1,149 @@
+"""The figures of a run, from what was measured."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from sae_lens_classif.evals.interpretability import SHARED
+from sae_lens_classif.evals.results import Measures
+from sae_lens_classif.evals.segments import SHARES, segments
+from sae_lens_classif.figures.curves import (
+    Curve,
+    ablation_curves,
+    ablation_of_each_class,
+    ablation_over_classes,
+    activation_rates,
+    sentence_sim_curves,
+)
+from sae_lens_classif.figures.concept_map import concept_map
+from sae_lens_classif.figures.style import save_figure
+from sae_lens_classif.figures.word_clouds import ConceptWords, word_clouds
+from sae_lens_classif.files import read_json, write_json
+from sae_lens_classif.methods.base import ConceptMethod
+from sae_lens_classif.runs.folder import RunFolder
+from sae_lens_classif.store.store import ActivationStore
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MADE_FROM = "made_from.json"
+_SUFFIXES = ("png", "svg")
+
+
+def draw_method(
+    run: RunFolder,
+    name: str,
+    title: str,
+    method: ConceptMethod,
+    measures: Mapping[str, Measures],
+    store: ActivationStore,
+) -> None:
+    """Draw a method's own figures into ``figures/<name>/``, unless they are of these results already.
+
+    Args:
+        run: The run folder; ``summary.json`` has an entry of the method.
+        name: Name of the method.
+        title: How figures call it.
+        method: The fitted method.
+        measures: What was measured of it; nothing where it gave NaN, and then nothing is drawn.
+        store: Hidden states of the test texts.
+    """
+    folder = run.figures / name
+    if not measures:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    entry = read_json(run.summary)["methods"][name]
+    made_from = {"settings_sha256": entry["settings_sha256"], "evals": sorted(measures)}
+    if _is_drawn(folder, made_from):
+        return
+    shutil.rmtree(folder, ignore_errors=True)  # it may hold a figure of what is not measured any more
+    save_figure(map_of_concepts(method, store), folder / "concept_map")
+    if "interpretability" in measures:
+        words = measures["interpretability"].details["key_words"]
+        class_of = {concept["index"]: concept["class_name"] for concept in entry["concepts"]}
+        cells = [ConceptWords(index, class_of.get(index), weights) for index, weights in enumerate(words)]
+        save_figure(word_clouds(cells, store.class_names), folder / "word_clouds")
+    about = "95 % intervals over texts"
+    draw_curves_of_methods(folder, {title: measures}, store.class_names, run.cfg.sae.gamma, about)
+    files = sorted(path.name for path in folder.iterdir())
+    write_json(folder / _MADE_FROM, {**made_from, "files": files})
+
+
+def _is_drawn(folder: Path, made_from: dict[str, Any]) -> bool:
+    if not (folder / _MADE_FROM).is_file():
+        return False
+    noted = read_json(folder / _MADE_FROM)
+    files = noted.pop("files", [""])
+    return bool(noted == made_from) and all((folder / name).is_file() for name in files)
+
+
+def map_of_concepts(method: ConceptMethod, store: ActivationStore, **choices: Any) -> "Figure":
+    """Draw where a method's concepts lie among the texts.
+
+    Args:
+        method: The fitted method.
+        store: Hidden states of the texts.
+        **choices: ``max_texts`` and ``link`` of ``figures.pca.concept_map``.
+    """
+    hidden = store.read("hidden").float()
+    concepts, labels = method.encode(hidden), store.read("label")
+    own = segments(concepts, labels, store.n_classes)
+    directions = method.directions()
+    return concept_map(
+        hidden.numpy(),
+        labels.numpy(),
+        store.class_names,
+        directions.numpy() if directions is not None else None,
+        own.class_shares.numpy(),
+        own.mean_activation.numpy(),
+        torch.tensor([own.class_of(index) is not None for index in range(concepts.shape[1])]).numpy(),
+        **choices,
+    )
+
+
+def draw_curves_of_methods(
+    folder: Path, methods: Mapping[str, Mapping[str, Measures]], class_names: Sequence[str], gamma: float, about: str
+) -> None:
+    """Draw ``activation_rates``, ``sentence_sim`` and ``ablation``, one line or panel a method.
+
+    Args:
+        folder: Where to.
+        methods: For each method, by its title, what was measured of it.
+        class_names: Names of the classes; a method that is alone has one ablation curve for each.
+        gamma: The activation rate that costs nothing in ClassifSAE's loss.
+        about: What the intervals are over.
+    """
+    for name in ("activation_rates", "sentence_sim", "ablation"):
+        for suffix in _SUFFIXES:  # one of what is not measured any more would stay
+            (folder / f"{name}.{suffix}").unlink(missing_ok=True)
+    complete = _details(methods, "completeness", "activation_rate")
+    if complete:
+        save_figure(activation_rates(complete, gamma), folder / "activation_rates")
+    similar = {title: own["interpretability"].metrics for title, own in methods.items() if "interpretability" in own}
+    if similar:
+        curves = {title: _sentence_sim(metrics) for title, metrics in similar.items()}
+        floor = next(iter(similar.values()))["dataset_mean_cosine"]
+        save_figure(sentence_sim_curves(curves, floor, about), folder / "sentence_sim")
+    causal = _details(methods, "causality", "global")
+    if causal:
+        tvd, flips = (_ablation(causal, measure, class_names) for measure in ("tvd", "label_flip_rate"))
+        save_figure(ablation_curves(tvd, flips, SHARES, about), folder / "ablation")
+
+
+def _details(methods: Mapping[str, Mapping[str, Measures]], evaluation: str, name: str) -> dict[str, Any]:
+    return {title: own[evaluation].details[name] for title, own in methods.items() if evaluation in own}
+
+
+def _sentence_sim(metrics: Mapping[str, Any]) -> Curve:
+    limits = [pair or (None, None) for pair in metrics["sentence_sim_ci95"]]
+    assert len(limits) == len(SHARED)
+    return Curve(metrics["sentence_sim"], [low for low, _ in limits], [high for _, high in limits])
+
+
+def _ablation(causal: Mapping[str, Any], measure: str, class_names: Sequence[str]) -> dict[str, Curve]:
+    if len(causal) == 1:
+        return ablation_of_each_class(next(iter(causal.values())), measure, class_names, SHARES)
+    return {title: ablation_over_classes(rows, measure, SHARES) for title, rows in causal.items()}

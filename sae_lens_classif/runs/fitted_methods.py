@@ -1,0 +1,83 @@
+"""Fitted concept methods of a run: fitted once, then read from ``methods/<name>/seed-<s>``."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.files import new_folder, read_json, sha256_of_file, write_json
+from sae_lens_classif.methods.base import METHOD_FILE, ConceptMethod, FitTask, load_method
+from sae_lens_classif.methods.registry import MethodSpec
+from sae_lens_classif.runs.steps import load_trained, train_step
+from sae_lens_classif.runs.folder import METHOD, RunFolder
+
+_FIT_FILE = "fit.json"
+
+
+class MethodError(Exception):
+    """A method could not be fitted, saved or measured."""
+
+
+@contextlib.contextmanager
+def blame_the_method() -> Iterator[None]:
+    """What a method's own code raises is noted; what the user can put right (a full disk, changed texts) stops all."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise MethodError(f"{type(error).__name__}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted method, the SHA-256 of what it learned, and how long that took if it is known."""
+
+    method: ConceptMethod
+    weights: str
+    seconds: float | None
+
+
+def is_run_s_own(run: RunFolder, spec: MethodSpec, seed: int) -> bool:
+    """Whether this is the ClassifSAE that the step ``train`` makes."""
+    return spec.name == METHOD and seed == run.cfg.train.seed
+
+
+def fit_or_load(run: RunFolder, spec: MethodSpec, task: FitTask) -> Fitted:
+    """Fit a method, or read it where it was fitted to the same before.
+
+    Raises:
+        MethodError: If it cannot be fitted or saved.
+        UserError: If it was fitted to something else.
+    """
+    if is_run_s_own(run, spec, task.seed):
+        train_step(run)
+        method, weights = load_trained(run)
+        return Fitted(method, weights, None)
+    folder = run.method(spec.name, task.seed)
+    if not is_fitted(run, spec, task):
+        start = time.perf_counter()
+        try:
+            fitted = spec.fit(task)
+        except Exception as error:
+            raise MethodError(f"{type(error).__name__}: {error}") from error
+        with new_folder(folder) as temporary:
+            with blame_the_method():
+                fitted.save(temporary)
+            content = {"made_from": spec.made_from(task), "seconds": time.perf_counter() - start}
+            write_json(temporary / _FIT_FILE, content)
+    seconds = read_json(folder / _FIT_FILE)["seconds"]
+    return Fitted(load_method(folder), sha256_of_file(folder / METHOD_FILE), seconds)
+
+
+def is_fitted(run: RunFolder, spec: MethodSpec, task: FitTask) -> bool:
+    """Whether a method was fitted before.
+
+    Raises:
+        UserError: If it was fitted to something else, and ``overwrite`` was not asked for.
+    """
+    noted = run.method(spec.name, task.seed) / _FIT_FILE
+    if not noted.is_file():
+        return False
+    return run.check_made_from(noted.parent, read_json(noted)["made_from"], spec.made_from(task))

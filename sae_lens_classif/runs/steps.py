@@ -1,0 +1,269 @@
+"""The steps of a run, each from the files of the one before: finetune, cache, train, evaluate."""
+
+import logging
+import shutil
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from sae_lens_classif.store.caching import cache_states
+from sae_lens_classif.config.run import PromptConfig
+from sae_lens_classif.data.texts import Split, TextData, load_text_data
+from sae_lens_classif.runs.figures import draw_method
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.evals.embeddings import embed_texts
+from sae_lens_classif.evals.results import Measures
+from sae_lens_classif.evals.evaluate import evaluate
+from sae_lens_classif.runs.evaluation_files import EvaluationFiles
+from sae_lens_classif.files import (
+    explain_full_disk,
+    new_folder,
+    read_json,
+    sha256_of_file,
+    sha256_of_json,
+    write_json,
+    write_tensors,
+)
+from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.hooks.tuning.finetune import finetune
+from sae_lens_classif.hooks.loading import pick_device
+from sae_lens_classif.hooks.load import CLASSIFIER_FILE, load_classifier, save_classifier
+from sae_lens_classif.hub import hub_name
+from sae_lens_classif.methods.base import ConceptMethod
+from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
+from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.saes.classif_sae import ClassifSAE
+from sae_lens_classif.store.store import ActivationStore
+from sae_lens_classif.runs.summary import is_up_to_date, update_summary
+from sae_lens_classif.training.train import LOG_FILE, made_from, train_classifsae
+
+logger = logging.getLogger(__name__)
+_FORMAT = 2  # of what the evaluations write
+_SETTINGS = "runner_cfg.json"  # the name under which SAELens' uploader takes a training's settings along
+
+
+def finetune_step(run: RunFolder) -> None:
+    """Make ``classifier/``, unless it is there or the settings name a classifier of the user's own."""
+    if run.cfg.classifier.model is not None:
+        logger.info("classifier: %s, as classifier.model says", run.cfg.classifier.model)
+        return
+    data = load_text_data(run.cfg.data, "train")
+    asked = {
+        "data": data.fingerprint(),
+        "prompt": asdict(run.cfg.prompt),
+        "finetune": asdict(run.cfg.finetune),
+    }
+    if _is_made(run, run.classifier, asked):
+        logger.info("classifier: reusing %s", run.classifier)
+        return
+    device = pick_device(run.cfg.classifier.device)
+    logger.info("classifier: training on %d texts", len(data))
+    model, tokenizer = finetune(run.cfg.finetune, run.cfg.prompt, data, device)
+    with new_folder(run.classifier) as folder:
+        save_classifier(folder, model, tokenizer, run.cfg.prompt, data.class_names)
+        write_json(folder / _SETTINGS, asked)
+
+
+def _is_made(run: RunFolder, result: Path, asked: dict[str, Any]) -> bool:
+    return (result / _SETTINGS).is_file() and run.check_made_from(result, read_json(result / _SETTINGS), asked)
+
+
+def open_run_classifier(run: RunFolder) -> TextClassifier:
+    """Open the model that a run explains.
+
+    Raises:
+        UserError: If there is none yet.
+    """
+    cfg = run.cfg.classifier
+    if cfg.model is not None:
+        class_names = load_text_data(run.cfg.data, "test").class_names
+        # A folder that `finetune` made knows its own prompt; one that was not asked for is not held against it.
+        own = (Path(cfg.model) / CLASSIFIER_FILE).is_file() and run.cfg.prompt == PromptConfig()
+        prompt = None if own else run.cfg.prompt
+        return load_classifier(cfg.model, class_names, prompt, cfg.hook, cfg.dtype, cfg.device)
+    if not (run.classifier / CLASSIFIER_FILE).is_file():
+        raise UserError(
+            f"{run.classifier} holds no classifier; run the step `finetune`, or set classifier.model to your own"
+        )
+    name = "/".join(run.classifier.resolve().parts[-2:])
+    return load_classifier(run.classifier, hook=cfg.hook, dtype=cfg.dtype, device=cfg.device, name=name)
+
+
+def cache_step(run: RunFolder, classifier: TextClassifier | None = None) -> None:
+    """Make ``activations/train`` and ``activations/test``, or go on where a killed run stopped.
+
+    Args:
+        run: The run folder.
+        classifier: The model that is explained, if it is open already.
+    """
+    classifier = classifier or open_run_classifier(run)
+    splits: tuple[Split, ...] = ("train", "test")
+    for split in splits:
+        data = load_text_data(run.cfg.data, split)
+        cache_states(classifier, data, run.activations(split), run.cfg.cache)
+
+
+def train_step(run: RunFolder) -> None:
+    """Make ``saes/classifsae`` from ``activations/train``, or go on where a killed run stopped."""
+    store = ActivationStore(run.activations("train"))
+    asked = made_from(store, run.cfg.sae, run.cfg.train)
+    if _is_made(run, run.sae, asked):
+        logger.info("SAE: reusing %s", run.sae)
+        shutil.rmtree(run.training, ignore_errors=True)
+        return
+    store.verify()
+    with explain_full_disk(run.training):
+        sae = train_classifsae(store, run.cfg.sae, run.cfg.train, run.training)
+    with new_folder(run.sae) as folder:
+        sae.save(folder)
+        shutil.copyfile(run.training / LOG_FILE, folder / LOG_FILE)
+        write_json(folder / _SETTINGS, asked)
+    shutil.rmtree(run.training)
+
+
+def evaluate_step(run: RunFolder) -> dict[str, Any]:
+    """Make ``evals/classifsae/*.json``, ``summary.json`` and ``figures/`` from ``activations/test`` and the SAE.
+
+    Returns:
+        The summary.
+    """
+    method, weights = load_trained(run)
+    split = TestSplit(run)
+    measures = evaluate_method(run, method, weights, METHOD, run.evaluations(METHOD), split)
+    if run.cfg.evaluate.figures:
+        draw_method(run, METHOD, "ClassifSAE", method, measures, split.store)
+    summary: dict[str, Any] = read_json(run.summary)
+    return summary
+
+
+def load_trained(run: RunFolder) -> tuple[ClassifSAEConcepts, str]:
+    """The run's own ClassifSAE, and the SHA-256 of its weights.
+
+    Raises:
+        UserError: If it is not trained yet.
+    """
+    if not (run.sae / _SETTINGS).is_file():
+        raise UserError(f"{run.sae} holds no trained SAE; run the step `train` first")
+    sae = ClassifSAE.load_from_disk(run.sae, device=str(pick_device(run.cfg.evaluate.device)))
+    return ClassifSAEConcepts(sae), sha256_of_file(run.sae / "sae_weights.safetensors")
+
+
+class TestSplit:
+    """The test texts of a run and what belongs to them, each loaded when it is first needed."""
+
+    __test__ = False  # no test of pytest's
+
+    def __init__(self, run: RunFolder, classifier: TextClassifier | None = None) -> None:
+        """
+        Args:
+            run: The run folder; holds ``activations/test``.
+            classifier: The model that is explained, if it is open already.
+        """
+        self._run = run
+        self._classifier = classifier
+        self.store = ActivationStore(run.activations("test"))
+
+    @cached_property
+    def data(self) -> TextData:
+        """The texts, after their hidden states were found to be what `cache` wrote."""
+        self.store.verify()
+        return load_text_data(self._run.cfg.data, "test")
+
+    @cached_property
+    def classifier(self) -> TextClassifier:
+        """The model that is explained."""
+        return self._classifier or open_run_classifier(self._run)
+
+    @cached_property
+    def embeddings(self) -> torch.Tensor:
+        """Sentence embeddings, float32 (N, e), kept on disk for the next run."""
+        return embed_and_keep(self._run, self.data)
+
+
+def embed_and_keep(run: RunFolder, data: TextData) -> torch.Tensor:
+    """Sentence embeddings of texts, float32 (N, e), read from the run folder where they are there already."""
+    cfg = run.cfg.evaluate
+    key = sha256_of_json([data.fingerprint(), cfg.sentence_encoder])
+    file = run.embeddings / f"{key[:16]}.safetensors"
+    if not file.is_file():
+        embeddings = embed_texts(data.texts, cfg.sentence_encoder, cfg.device)
+        write_tensors(file, {"embeddings": embeddings})
+    return load_file(file)["embeddings"]
+
+
+def evaluate_method(
+    run: RunFolder,
+    method: ConceptMethod,
+    weights: str,
+    name: str,
+    folder: Path,
+    split: TestSplit,
+    in_summary: bool = True,
+) -> dict[str, Measures]:
+    """Measure a fitted method on the test texts, or read what was measured before.
+
+    Args:
+        run: The run folder.
+        method: The fitted method.
+        weights: SHA-256 of what it learned.
+        name: Its name.
+        folder: Where its results belong.
+        split: The test texts.
+        in_summary: Whether its numbers go into ``summary.json``.
+
+    Returns:
+        One ``Measures`` for each evaluation; none where the method gave NaN.
+    """
+    cfg = run.cfg.evaluate
+    settings = evaluation_settings(run, weights, split.store)
+    files = EvaluationFiles(folder, settings)
+    known = files.known()
+    is_noted = not in_summary or is_up_to_date(run.summary, name, settings)
+    if set(cfg.evals) <= known.keys() and is_noted:
+        logger.info("evaluations: reusing %s", folder)
+        return known
+    embeddings = split.embeddings if "interpretability" in cfg.evals else None
+    evaluation = evaluate(method, split.classifier, split.store, split.data, cfg, embeddings, known)
+    sae = method.autoencoder()
+    files.write(evaluation, cfg, name, run.folder.resolve().name, sae.cfg.to_dict() if sae is not None else {})
+    if in_summary:
+        run.report.unlink(missing_ok=True)
+        update_summary(run.summary, name, evaluation, _about(run, split), settings, cfg.context)
+    return evaluation.measures
+
+
+def evaluation_settings(run: RunFolder, weights: str, store: ActivationStore) -> str:
+    """Fingerprint of everything that the measures of a method depend on.
+
+    Args:
+        run: The run folder.
+        weights: SHA-256 of what the method learned.
+        store: Hidden states of the test texts.
+    """
+    free = dict.fromkeys(("device", "evals", "batch_size", "figures"))
+    evaluate = {**asdict(run.cfg.evaluate), **free}
+    return sha256_of_json({"format": _FORMAT, "evaluate": evaluate, "sae": weights, "store": store.fingerprint()})
+
+
+def _about(run: RunFolder, split: TestSplit) -> dict[str, Any]:
+    store, prompts = split.store, split.classifier.prompts
+    classifier, own = run.cfg.classifier.model, run.cfg.classifier.model is None
+    return {
+        "run": run.folder.resolve().name,
+        "model": store.model_name,
+        "hook": store.hook_name,
+        "data": run.cfg.data.source,
+        "class_names": list(store.class_names),
+        "n_test_texts": len(store),
+        "prompt": {**asdict(prompts.cfg), "label_words": list(prompts.label_words), "max_tokens": prompts.max_tokens},
+        # What strangers know them by, found out while the local folders are where the settings say.
+        "hub_names": {
+            "model": hub_name(classifier),
+            "base_model": hub_name(run.cfg.finetune.base_model) if own else None,
+            "data": hub_name(run.cfg.data.source),
+        },
+    }

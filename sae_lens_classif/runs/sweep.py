@@ -1,0 +1,191 @@
+"""``sweep``: one training and evaluation for every cell of a grid of settings."""
+
+import itertools
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sae_lens_classif.evals.comparison import MEASURES, SeedResult, estimate
+from sae_lens_classif.config.run import RunConfig
+from sae_lens_classif.config.yaml import check_settings, config_of
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.runs.evaluation_files import read_measures
+from sae_lens_classif.figures.curves import Curve
+from sae_lens_classif.figures.style import save_figure
+from sae_lens_classif.figures.sweep import sweep_figure
+from sae_lens_classif.files import read_json, sha256_of_json, write_json, write_text
+from sae_lens_classif.runs.steps import cache_step, evaluate_step, finetune_step, train_step
+from sae_lens_classif.runs.folder import METHOD, RunFolder, to_plain
+from sae_lens_classif.store.store import ActivationStore
+from sae_lens_classif.wording import markdown_row
+
+logger = logging.getLogger(__name__)
+SEED = "train.seed"
+_SHOWN = (
+    "recovery_accuracy",
+    "mean_activation_rate",
+    "max_activation_rate",
+    "conditional_tvd",
+    "conditional_label_flip_rate",
+    "concept_sim",
+)
+_LONGEST_NAME = 100
+
+Cell = dict[str, Any]
+Row = dict[str, Any]
+
+
+def sweep_step(run: RunFolder) -> list[Row]:
+    """Train and evaluate a ClassifSAE for every cell of ``cfg.sweep.grid``; cells that are done are reused.
+
+    Makes ``sweep/<cell>/``, each a run folder, and of all of them ``sweep/sweep.{json,md,png,svg}``. Cells share the
+    run's classifier and hidden states where their settings allow it.
+
+    Returns:
+        One row a cell, those of several seeds together: ``cell``, ``seeds`` and the measures.
+
+    Raises:
+        UserError: If the grid is empty, a setting does not exist, or a value is not valid; before any is trained.
+    """
+    grid = run.cfg.sweep.grid
+    cells = list(_cells(grid))
+    runs = [
+        RunFolder(run.folder / "sweep" / _name(cell), cell_config(run.cfg, cell), run.overwrite, run) for cell in cells
+    ]
+    for cell_run in runs:
+        cell_run.claim()
+    _prepare(runs)
+    run.note()
+    for number, (cell, cell_run) in enumerate(zip(cells, runs, strict=True), start=1):
+        logger.info("cell %d of %d: %s", number, len(cells), _words(cell))
+        for step in (train_step, evaluate_step):
+            step(cell_run)
+            cell_run.note()
+    rows = _rows(cells, runs)
+    write_json(run.folder / "sweep" / "sweep.json", {"grid": grid, "rows": rows})
+    write_text(run.folder / "sweep" / "sweep.md", to_markdown(rows))
+    _draw(run, rows)
+    return rows
+
+
+def _prepare(runs: Sequence[RunFolder]) -> None:
+    """Make what the trainings need, so that a value that fits neither model nor texts is found before the first."""
+    prepared = set()
+    for run in runs:
+        if run.activations("train") not in prepared:
+            finetune_step(run)
+            cache_step(run)
+            prepared.add(run.activations("train"))
+        run.note()
+        train = run.cfg.train
+        ActivationStore(run.activations("train")).training_rows(train.validation_share, train.seed, train.data_share)
+
+
+def _cells(grid: Mapping[str, Sequence[Any]]) -> Iterator[Cell]:
+    if not grid:
+        raise UserError(
+            "the grid is empty; give settings and values, as --grid sae.gamma=0.05,0.1 --grid train.seed=0,1"
+        )
+    for values in itertools.product(*grid.values()):
+        yield dict(zip(grid, values, strict=True))
+
+
+def cell_config(cfg: RunConfig, cell: Cell) -> RunConfig:
+    """The settings of a cell.
+
+    Args:
+        cfg: The settings of the run.
+        cell: Values of the settings that are swept, by their full names.
+
+    Raises:
+        UserError: If a setting does not exist, or a value is not valid.
+    """
+    settings = to_plain(cfg)
+    for name, value in cell.items():
+        section, _, own = name.partition(".")
+        check_settings({section: {own: value}} if own else {name: {}}, f"the grid of the sweep ({name})")
+        if not own or section in ("sweep", "compare", "baselines"):
+            raise UserError(f"the grid holds {name!r}, which a sweep cannot vary; name one setting, such as sae.gamma")
+        settings[section][own] = value
+    settings["sweep"] = {}
+    return config_of(settings, f"the cell {_words(cell)}")
+
+
+def _words(cell: Cell) -> str:
+    return ", ".join(f"{name}={value}" for name, value in cell.items())
+
+
+def _name(cell: Cell) -> str:
+    """A folder's name that says what is in it."""
+    words = ",".join(f"{name}={value}" for name, value in cell.items())
+    name = re.sub(r"[^\w.=,-]+", "_", words)
+    if name == words and len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[:_LONGEST_NAME]}-{sha256_of_json(cell)[:12]}"
+
+
+def _rows(cells: Sequence[Cell], runs: Sequence[RunFolder]) -> list[Row]:
+    """Measures of each cell; seeds are taken together."""
+    groups: dict[str, list[tuple[Cell, RunFolder]]] = {}
+    for cell, run in zip(cells, runs, strict=True):
+        groups.setdefault(_words({name: value for name, value in cell.items() if name != SEED}), []).append((cell, run))
+    return [_row(group) for group in groups.values()]
+
+
+def _row(group: Sequence[tuple[Cell, RunFolder]]) -> Row:
+    results = []
+    for _, run in group:
+        measures = read_measures(run.evaluations(METHOD), read_json(run.summary)["methods"][METHOD]["settings_sha256"])
+        results.append(SeedResult.of(run.cfg.train.seed, measures))
+    return {
+        "cell": {name: value for name, value in group[0][0].items() if name != SEED},
+        "seeds": [result.seed for result in results],
+        "folders": [run.folder.name for _, run in group],
+        **{measure: asdict(estimate(results, measure)) for measure in MEASURES},
+    }
+
+
+def to_markdown(rows: Sequence[Row]) -> str:
+    """One line a row: the swept settings, then the measures with their intervals."""
+    names = list(rows[0]["cell"])
+    head = [*names, "seeds", *_SHOWN]
+    lines = [head, ["---"] * len(head)]
+    for row in rows:
+        values = [str(row["cell"][name]) for name in names]
+        lines.append([*values, ", ".join(map(str, row["seeds"])), *(_shown(row[measure]) for measure in _SHOWN)])
+    return "\n".join(map(markdown_row, lines)) + "\n"
+
+
+def _shown(measure: Mapping[str, Any]) -> str:
+    if measure["mean"] is None:
+        return "–"
+    interval = f" ({measure['ci95'][0]:.3f} … {measure['ci95'][1]:.3f})" if measure["ci95"] else ""
+    return f"{measure['mean']:.3f}{interval}"
+
+
+def varied(rows: Sequence[Row]) -> list[str]:
+    """Settings of which a sweep has several values."""
+    return [name for name in rows[0]["cell"] if len({str(row["cell"][name]) for row in rows}) > 1]
+
+
+def _draw(run: RunFolder, rows: Sequence[Row]) -> None:
+    """The first setting with several values on the axis, a line for each combination of the others."""
+    names = varied(rows) or list(rows[0]["cell"])
+    parameter = names[0] if names else SEED
+    values = list(dict.fromkeys(str(row["cell"].get(parameter, "all")) for row in rows))
+    metrics: dict[str, dict[str, Curve]] = {}
+    for measure in _SHOWN:
+        lines: dict[str, dict[str, Any]] = {}
+        for row in rows:
+            others = _words({name: row["cell"][name] for name in names if name != parameter})
+            lines.setdefault(others, {})[str(row["cell"].get(parameter, "all"))] = row[measure]
+        metrics[measure] = {name: _curve([points.get(value) for value in values]) for name, points in lines.items()}
+    save_figure(sweep_figure(parameter, values, metrics), run.folder / "sweep" / "sweep")
+
+
+def _curve(points: Sequence[Mapping[str, Any] | None]) -> Curve:
+    known = [point or {"mean": None, "ci95": None} for point in points]
+    limits = [point["ci95"] or (None, None) for point in known]
+    return Curve([point["mean"] for point in known], [low for low, _ in limits], [high for _, high in limits])

@@ -1,0 +1,189 @@
+"""Comparisons as files: JSON, Markdown, LaTeX; best values in bold."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sae_lens_classif.evals.comparison import MEASURES, PLAIN_MEASURES, ComparedMethod
+from sae_lens_classif.evals.results import finite
+from sae_lens_classif.files import write_json, write_text
+from sae_lens_classif.wording import bare_number, markdown_row
+
+# Measure, heading, whether it reads better in percent.
+Column = tuple[str, str, bool]
+COLUMNS: tuple[Column, ...] = (
+    ("recovery_accuracy", "RAcc", True),
+    ("mean_activation_rate", "mean rate", True),
+    ("max_activation_rate", "largest rate", True),
+    ("conditional_tvd", "TVD", True),
+    ("conditional_label_flip_rate", "flips", True),
+    ("conditional_accuracy_change", "accuracy change", True),
+    ("concept_sim", "ConceptSim", False),
+    ("c_v", "C_V", False),
+    ("c_npmi", "C_NPMI", False),
+)
+_COMPLETE = 0.9
+CONTROLS = ("random_directions", "permuted_labels")
+_DIRECTIONS = {**MEASURES, **PLAIN_MEASURES}
+_LATEX = str.maketrans(
+    {char: f"\\{char}" for char in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}", "…": r"\dots{}"}
+)
+
+
+def write_comparison(folder: Path, methods: Sequence[ComparedMethod], n_texts: int) -> None:
+    """Write ``comparison.json``, ``.md`` and ``.tex``.
+
+    Args:
+        folder: Where to.
+        methods: The rows.
+        n_texts: Number of test texts.
+    """
+    content = {"n_test_texts": n_texts, "methods": {method.name: asdict(method) for method in methods}}
+    write_json(folder / "comparison.json", finite(content))
+    write_text(folder / "comparison.md", to_markdown(methods, n_texts))
+    write_text(folder / "comparison.tex", to_latex(methods, n_texts))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of the table, in words.
+
+    Attributes:
+        value: The mean.
+        low_high: Its interval; empty if there is none.
+        is_best: Whether no other method's mean is better.
+        is_real: Whether it differs from the reference's.
+    """
+
+    value: str
+    low_high: str
+    is_best: bool
+    is_real: bool
+
+
+def cell_of(method: ComparedMethod, column: Column, best: dict[str, str]) -> Cell:
+    """One number of the table.
+
+    Args:
+        method: The row.
+        column: Which measure.
+        best: For each measure the method that is best.
+    """
+    measure, _, in_percent = column
+    estimate = method.estimates[measure]
+    low_high = " … ".join(bare_number(limit, in_percent) for limit in estimate.ci95 or ())
+    is_real = measure in method.differences and method.differences[measure].is_real
+    return Cell(bare_number(estimate.mean, in_percent), low_high, best.get(measure) == method.name, is_real)
+
+
+def best_methods(methods: Sequence[ComparedMethod]) -> dict[str, str]:
+    """For each measure the method whose mean is best.
+
+    Controls cannot win, nor methods that recover less than 90 % of the decisions while others do more: concepts that
+    are never active have the lowest activation rate.
+    """
+    rivals = [method for method in methods if method.name not in CONTROLS]
+    complete = [method for method in rivals if (method.estimates["recovery_accuracy"].mean or 0) >= _COMPLETE]
+    best = {}
+    for measure, _, _ in COLUMNS:
+        known = {
+            method.name: mean for method in complete or rivals if (mean := method.estimates[measure].mean) is not None
+        }
+        if len(known) > 1:
+            best[measure] = max(known, key=lambda name: _DIRECTIONS[measure] * known[name])
+    return best
+
+
+def _headings() -> list[str]:
+    return ["Method", *(f"{heading}, %" if percent else heading for _, heading, percent in COLUMNS), "fit, s"]
+
+
+def fit_time(method: ComparedMethod) -> str:
+    """Seconds of a fit."""
+    return "–" if method.fit_seconds is None else f"{method.fit_seconds:.0f}"
+
+
+def to_markdown(methods: Sequence[ComparedMethod], n_texts: int) -> str:
+    """The table as GitHub renders it, then how to read it and the notes."""
+
+    def write(cell: Cell) -> str:
+        shown = f"**{cell.value}**" if cell.is_best else cell.value
+        return shown + (r"\*" if cell.is_real else "") + (f" ({cell.low_high})" if cell.low_high else "")
+
+    rows = _rows(methods, write, str)
+    lines = [markdown_row(_headings()), "|---" + "|---:" * (len(_headings()) - 1) + "|", *map(markdown_row, rows)]
+    notes = [f"- {note}" for note in _notes(methods)]
+    return (
+        "\n".join(
+            [
+                *lines,
+                "",
+                f"{intervals(methods, n_texts)} {marks(methods)}".replace("*", r"\*"),
+                *(["", "Notes:", "", *notes] if notes else []),
+            ]
+        )
+        + "\n"
+    )
+
+
+def _notes(methods: Sequence[ComparedMethod]) -> list[str]:
+    """Each note in one line, whatever an error's message holds."""
+    return [" ".join(f"{method.title}: {note}".split()) for method in methods for note in method.notes]
+
+
+def to_latex(methods: Sequence[ComparedMethod], n_texts: int) -> str:
+    """The table for a paper (needs the package booktabs), notes as comments below it."""
+
+    def write(cell: Cell) -> str:
+        shown = rf"\textbf{{{cell.value}}}" if cell.is_best else cell.value
+        mark = r"$^{*}$" if cell.is_real else ""
+        return f"{shown}{mark}" + (rf" {{\scriptsize({_latex(cell.low_high)})}}" if cell.low_high else "")
+
+    rows = [" & ".join(row) + r" \\" for row in _rows(methods, write, _latex)]
+    head = " & ".join(map(_latex, _headings())) + r" \\"
+    notes = [f"% {note}" for note in _notes(methods)]
+    return "\n".join(
+        [
+            rf"\begin{{tabular}}{{l{'r' * (len(_headings()) - 1)}}}",
+            r"\toprule",
+            head,
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            f"% {intervals(methods, n_texts)} {marks(methods)}",
+            *notes,
+            "",
+        ]
+    )
+
+
+def _latex(text: str) -> str:
+    return text.translate(_LATEX)
+
+
+def _rows(
+    methods: Sequence[ComparedMethod], write: Callable[[Cell], str], title: Callable[[str], str]
+) -> list[list[str]]:
+    best = best_methods(methods)
+    return [
+        [
+            title(method.title),
+            *(write(cell_of(method, column, best)) for column in COLUMNS),
+            fit_time(method),
+        ]
+        for method in methods
+    ]
+
+
+def intervals(methods: Sequence[ComparedMethod], n_texts: int, where: str = "In brackets") -> str:
+    """What the intervals are over, in one sentence."""
+    seeds = len(methods[0].seeds)
+    over = f"{seeds} seeds and the {n_texts:,} test texts" if seeds > 1 else f"the {n_texts:,} test texts"
+    return f"{where} 95 % bootstrap intervals over {over}."
+
+
+def marks(methods: Sequence[ComparedMethod]) -> str:
+    """What bold type and asterisks mean."""
+    star = " * differs from ClassifSAE (paired bootstrap, 95 %)." if any(row.differences for row in methods) else ""
+    return f"Best in bold; controls, and methods below 90 % RAcc, aside.{star}"

@@ -1,0 +1,158 @@
+"""``evaluate --data OTHER``: do the concepts of one data set hold on the texts of another?"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from sae_lens_classif.store.caching import cache_states
+from sae_lens_classif.config.run import DataConfig, EvalName, EvaluateConfig
+from sae_lens_classif.config.yaml import config_of, read_yaml
+from sae_lens_classif.data.texts import TextData, load_text_data
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.evals.results import finite
+from sae_lens_classif.evals.evaluate import check_belong_together, evaluate
+from sae_lens_classif.files import write_json, write_text
+from sae_lens_classif.evals.headlines import headlines
+from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.methods.base import ConceptMethod
+from sae_lens_classif.runs.steps import TestSplit, embed_and_keep, load_trained, open_run_classifier
+from sae_lens_classif.runs.folder import RunFolder
+from sae_lens_classif.store.store import ActivationStore
+from sae_lens_classif.wording import markdown_row, number
+
+# Measure, heading, whether it reads better in percent. Gold labels play no part: the classes may be others.
+ROWS = headlines(
+    "concept_sim",
+    "dataset_mean_cosine",
+    "mean_activation_rate",
+    "max_activation_rate",
+    "recovery_accuracy",
+    "conditional_tvd",
+    "conditional_label_flip_rate",
+)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """The same concepts on two data sets.
+
+    Attributes:
+        home: Name of the data set that the concepts were learned on.
+        away: Name of the other.
+        here: Measures on the test texts of the first, by name.
+        there: Measures on those of the second.
+        rates_here: Activation rate of each concept, 0..1.
+        rates_there: The same on the other texts.
+        n_texts: Number of test texts of both.
+    """
+
+    home: str
+    away: str
+    here: Mapping[str, Any]
+    there: Mapping[str, Any]
+    rates_here: Sequence[float]
+    rates_there: Sequence[float]
+    n_texts: tuple[int, int]
+
+
+def transfer_step(run: RunFolder, other: str) -> Transfer:
+    """Measure the run's concepts on the test texts of another data set, with the same classifier.
+
+    Makes ``transfer/<name>/`` with the hidden states of those texts and ``transfer.{json,md}``.
+
+    Args:
+        run: A run with a trained ClassifSAE.
+        other: A folder or a name on the Hub, whose columns are called as in the run; or a YAML file with the settings
+            of ``data``.
+
+    Raises:
+        UserError: If the other data set cannot be read, the run has no trained SAE, or its texts or model are no longer
+            those that its hidden states were made from.
+    """
+    method, _ = load_trained(run)
+    other_cfg = other_data(run.cfg.data, other)
+    texts = load_text_data(other_cfg, "test")
+    classifier = open_run_classifier(run)
+    home = TestSplit(run, classifier)
+    check_belong_together(method.autoencoder(), classifier, home.store, home.data)
+    name = re.sub(r"[^\w.-]+", "_", Path(other_cfg.source).resolve().name)
+    folder = run.folder / "transfer" / f"{name}-{texts.fingerprint()[:8]}"
+    # The other labels may mean other classes; the store gets the classifier's names and no label of any use.
+    unlabelled = TextData(texts.texts, np.zeros(len(texts), dtype=np.int64), classifier.class_names)
+    store = cache_states(classifier, unlabelled, folder / "activations", run.cfg.cache)
+    cfg = run.cfg.evaluate
+    here = _measure(method, classifier, home.store, home.data, home.embeddings, cfg)
+    there = _measure(method, classifier, store, unlabelled, embed_and_keep(run, unlabelled), cfg)
+    transfer = Transfer(
+        home=run.cfg.data.source,
+        away=other_cfg.source,
+        here=here[0],
+        there=there[0],
+        rates_here=here[1],
+        rates_there=there[1],
+        n_texts=(len(home.store), len(store)),
+    )
+    write_json(folder / "transfer.json", finite(vars(transfer)))
+    write_text(folder / "transfer.md", to_markdown(transfer))
+    return transfer
+
+
+def other_data(cfg: DataConfig, other: str) -> DataConfig:
+    """Settings of the other data set.
+
+    Args:
+        cfg: Settings of the run's own; columns, split and sizes are taken over unless a YAML file says otherwise.
+        other: A folder, a name on the Hub, or a YAML file.
+
+    Raises:
+        UserError: If the YAML file does not hold such settings, ``source`` among them.
+    """
+    taken_over = ("test", "text_column", "label_column", "max_characters", "max_test_texts")
+    settings = {name: getattr(cfg, name) for name in taken_over}
+    is_file = Path(other).suffix in (".yaml", ".yml") and not Path(other).is_dir()
+    own = read_yaml(other) if is_file else {"source": other}
+    if not isinstance(own, dict):
+        raise UserError(f"{other} holds {type(own).__name__}, not settings of data by name, such as source")
+    if "source" not in own:
+        raise UserError(f"{other} has no source; name the folder of the texts or their name on the Hub")
+    settings |= own
+    return config_of({"data": settings}, other).data
+
+
+def _measure(
+    method: ConceptMethod,
+    classifier: TextClassifier,
+    store: ActivationStore,
+    data: TextData,
+    embeddings: torch.Tensor,
+    cfg: EvaluateConfig,
+) -> tuple[dict[str, Any], list[float]]:
+    """Measures that need no gold label, and each concept's activation rate."""
+    evaluation = evaluate(method, classifier, store, data, replace(cfg, evals=get_args(EvalName)), embeddings)
+    metrics, completeness = evaluation.metrics, evaluation.measures.get("completeness")
+    kept = {key: metrics[key] for name, _, _ in ROWS for key in (name, f"{name}_ci95") if key in metrics}
+    return kept, completeness.details["activation_rate"] if completeness else []
+
+
+def change(transfer: Transfer, measure: str) -> float | None:
+    """A measure on the other texts less that on the run's own; None where either is missing."""
+    here, there = transfer.here.get(measure), transfer.there.get(measure)
+    return None if here is None or there is None else there - here
+
+
+def to_markdown(transfer: Transfer) -> str:
+    """Measures side by side, then each concept's activation rates."""
+    lines = [f"| | {transfer.home} | {transfer.away} | change |", "|---|---:|---:|---:|"]
+    for measure, heading, in_percent in ROWS:
+        numbers = (transfer.here.get(measure), transfer.there.get(measure), change(transfer, measure))
+        lines.append(markdown_row([heading.strip(), *(number(value, in_percent) for value in numbers)]))
+    lines += ["", f"Test texts: {transfer.n_texts[0]:,} and {transfer.n_texts[1]:,}.", ""]
+    lines += [f"| concept | fires on {transfer.home} | fires on {transfer.away} | change |", "|---:|---:|---:|---:|"]
+    for index, (here, there) in enumerate(zip(transfer.rates_here, transfer.rates_there, strict=True)):
+        lines.append(markdown_row([str(index), *(number(value, True) for value in (here, there, there - here))]))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,83 @@
+"""Fill an activations store with the hidden states of texts."""
+
+import logging
+from pathlib import Path
+
+import torch
+from tqdm.std import tqdm
+
+from sae_lens_classif.config.run import CacheConfig
+from sae_lens_classif.data.texts import TextData
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.hooks.states import states_of_texts
+from sae_lens_classif.store.store import MANIFEST, ActivationStore, Fingerprints
+from sae_lens_classif.store.writer import StorePlan, StoreWriter
+
+logger = logging.getLogger(__name__)
+
+
+def cache_states(
+    classifier: TextClassifier, data: TextData, folder: str | Path, cfg: CacheConfig | None = None
+) -> ActivationStore:
+    """Store the hidden state and predicted class of every text; what a killed run stored is kept.
+
+    Args:
+        classifier: The model.
+        data: Labelled texts.
+        folder: Where the store is, or will be.
+        cfg: Precision and sizes.
+
+    Returns:
+        The store.
+
+    Raises:
+        UserError: If a store is there that was made from another model, data set or template, a state is not finite,
+            or the disk is full.
+    """
+    cfg, folder = cfg or CacheConfig(), Path(folder)
+    if data.class_names != classifier.class_names:
+        raise UserError(
+            f"the classes of the texts ({', '.join(data.class_names)}) are not those of {classifier.name} "
+            f"({', '.join(classifier.class_names)}); set data.class_names"
+        )
+    fingerprints = Fingerprints(classifier.model_fingerprint, data.fingerprint(), classifier.prompt_fingerprint())
+    if (folder / MANIFEST).is_file():
+        store = ActivationStore(folder)
+        store.fingerprints.check(fingerprints, folder)
+        logger.info("activations: reusing %s", folder)
+        return store
+    plan = StorePlan(
+        fingerprints=fingerprints,
+        model_name=classifier.name,
+        hook_name=classifier.hook_name,
+        class_names=data.class_names,
+        n_texts=len(data),
+        d_in=classifier.d_model,
+        context_size=classifier.prompts.max_tokens,
+        prepend_bos=classifier.prompts.prepends_bos,
+        dtype=cfg.dtype,
+        shard_size=cfg.shard_size,
+    )
+    _fill(StoreWriter(folder, plan), classifier, data, cfg)
+    return ActivationStore(folder)
+
+
+def _fill(writer: StoreWriter, classifier: TextClassifier, data: TextData, cfg: CacheConfig) -> None:
+    missing = list(writer.missing())
+    n_missing = sum(len(texts) for _, texts in missing)
+    labels = torch.from_numpy(data.labels)
+    with tqdm(
+        total=len(data), initial=len(data) - n_missing, desc=f"Caching {writer.folder.name}", unit=" texts"
+    ) as progress:
+        for number, texts in missing:
+            part = slice(texts.start, texts.stop)
+            states = states_of_texts(classifier, data.texts[part], cfg.max_batch_tokens, progress)
+            if not states.logits.isfinite().all():
+                first = texts[int((~states.logits.isfinite().all(dim=-1)).nonzero()[0])]
+                raise UserError(
+                    f"the class logits of text {first} are not finite; check the model's weights, or set "
+                    "classifier.dtype to float32"
+                )
+            writer.write(number, states.hidden, states.logits.argmax(dim=-1), labels[part], texts)
+    writer.finish()

@@ -1,0 +1,150 @@
+"""Write a store shard by shard; a killed run goes on where it stopped, a finished store is whole."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.files import explain_full_disk, read_json, replace_folder, sha256_of_file, write_json
+from sae_lens_classif.store.store import FORMAT, MANIFEST, Fingerprints
+
+_UNFINISHED = ".unfinished"
+
+
+@dataclass(frozen=True)
+class StorePlan:
+    """Everything about a store that is known before its first state.
+
+    Attributes:
+        fingerprints: What the states are made from.
+        model_name: How the model is called.
+        hook_name: Residual stream the states are taken from.
+        class_names: Names of the C classes.
+        n_texts: Number of texts.
+        d_in: Width of a hidden state.
+        context_size: Longest prompt, in tokens.
+        prepend_bos: Whether each prompt begins with a BOS token.
+        dtype: Precision on disk.
+        shard_size: Texts a file.
+    """
+
+    fingerprints: Fingerprints
+    model_name: str
+    hook_name: str
+    class_names: tuple[str, ...]
+    n_texts: int
+    d_in: int
+    context_size: int
+    prepend_bos: bool
+    dtype: str
+    shard_size: int
+
+
+class StoreWriter:
+    """Writes the shards of one store into an unfinished folder, and renames it when all are there."""
+
+    def __init__(self, folder: Path, plan: StorePlan) -> None:
+        """
+        Args:
+            folder: Where the store will be.
+            plan: What it will hold.
+
+        Raises:
+            UserError: If an unfinished store is there that was begun from something else.
+        """
+        self.folder = folder
+        self.plan = plan
+        self._unfinished = folder.with_name(folder.name + _UNFINISHED)
+        self._unfinished.mkdir(parents=True, exist_ok=True)
+        manifest = self._unfinished / MANIFEST
+        if manifest.is_file():
+            self._check_begun(read_json(manifest))
+        write_json(manifest, self._manifest())
+
+    def _manifest(self) -> dict[str, Any]:
+        return {"format": FORMAT, **asdict(self.plan), "class_names": list(self.plan.class_names)}
+
+    def _check_begun(self, begun: dict[str, Any]) -> None:
+        Fingerprints(**begun["fingerprints"]).check(self.plan.fingerprints, self._unfinished)
+        for name, value in self._manifest().items():
+            if begun.get(name) != value:
+                raise UserError(
+                    f"{self._unfinished} was begun with {name} = {begun.get(name)!r}, now it is {value!r}; "
+                    "ask for the same, or delete that folder"
+                )
+
+    def _shard(self, number: int) -> Path:
+        return self._unfinished / f"shard_{number:05d}.safetensors"
+
+    def missing(self) -> Iterator[tuple[int, range]]:
+        """Shards that are still to be written: their numbers and text indices."""
+        for number, start in enumerate(range(0, self.plan.n_texts, self.plan.shard_size)):
+            if not self._shard(number).is_file():
+                yield number, range(start, min(start + self.plan.shard_size, self.plan.n_texts))
+
+    def write(
+        self, number: int, hidden: torch.Tensor, predicted: torch.Tensor, label: torch.Tensor, texts: range
+    ) -> None:
+        """Write one shard.
+
+        Args:
+            number: Its number.
+            hidden: float (n, d_in).
+            predicted: int64 (n,), the class the model predicted.
+            label: int64 (n,), the gold label.
+            texts: The n text indices.
+
+        Raises:
+            UserError: If a state is not finite in the store's precision or all zero, or the disk is full.
+        """
+        hidden = hidden.to(getattr(torch, self.plan.dtype))
+        finite = hidden.isfinite().all(dim=-1)
+        if not finite.all():
+            first = texts[int((~finite).nonzero()[0])]
+            raise UserError(
+                f"the hidden state of text {first} is not finite in {self.plan.dtype} at {self.plan.hook_name} "
+                f"({int((~finite).sum())} such in this shard); check the model's weights, or set "
+                "classifier.dtype and cache.dtype to float32"
+            )
+        zero = ~hidden.any(dim=-1)
+        if zero.any():
+            raise UserError(
+                f"the hidden state of text {texts[int(zero.nonzero()[0])]} is all zero at {self.plan.hook_name}, and "
+                "cannot be brought to a norm; check the model's weights"
+            )
+        tensors = {
+            "hidden": hidden.contiguous(),
+            "predicted": predicted.to(torch.int64),
+            "label": label.to(torch.int64),
+            "text_index": torch.arange(texts.start, texts.stop),
+        }
+        path = self._shard(number)
+        temporary = path.with_suffix(".partial")
+        with explain_full_disk(path):
+            save_file(tensors, temporary)
+        temporary.replace(path)
+
+    def finish(self) -> None:
+        """Write the manifest and give the store its name."""
+        shards = [self._shard(number) for number in range(-(-self.plan.n_texts // self.plan.shard_size))]
+        write_json(
+            self._unfinished / MANIFEST,
+            {
+                **self._manifest(),
+                "columns": {
+                    "hidden": {"dtype": self.plan.dtype, "shape": [self.plan.n_texts, self.plan.d_in]},
+                    **{
+                        name: {"dtype": "int64", "shape": [self.plan.n_texts]}
+                        for name in ("predicted", "label", "text_index")
+                    },
+                },
+                "sha256": {path.name: sha256_of_file(path) for path in shards},
+            },
+        )
+        for leftover in set(self._unfinished.iterdir()) - {*shards, self._unfinished / MANIFEST}:
+            leftover.unlink()  # of a killed run; safetensors writes under a temporary name of its own
+        replace_folder(self._unfinished, self.folder)

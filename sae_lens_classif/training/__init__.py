@@ -1,0 +1,1 @@
+"""How a ClassifSAE is trained on a store."""

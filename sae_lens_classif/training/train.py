@@ -1,0 +1,195 @@
+"""Train a ClassifSAE on a store: from settings to weights, going on where a killed run stopped."""
+
+import contextlib
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from sae_lens.config import LoggingConfig, SAETrainerConfig
+from sae_lens.saes.sae import SAEMetadata, TrainStepInput
+
+from sae_lens_classif.config.run import FREE, SAESettings, TrainConfig
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.files import read_json, sha256_of_json, write_json
+from sae_lens_classif.saes.training_sae import ClassifTrainingSAE, ClassifTrainingSAEConfig
+from sae_lens_classif.store.store import ActivationStore, RowSplit
+from sae_lens_classif.training.trainer import ClassifSAETrainer, Validate
+
+LOG_FILE = "training_log.jsonl"
+_CHECKPOINTS = "checkpoints"
+_SETTINGS = "settings.json"
+_MAX_VALIDATED = 20_000  # more would tell no more, and a large store would be read over and over
+
+
+def train_classifsae(
+    store: ActivationStore,
+    settings: SAESettings | None = None,
+    train: TrainConfig | None = None,
+    folder: str | Path | None = None,
+) -> ClassifTrainingSAE:
+    """Train a ClassifSAE on the hidden states of a store.
+
+    Args:
+        store: Hidden states and predicted classes of the training texts.
+        settings: The SAE and its loss. Default: the paper's.
+        train: How it is trained. Default: the paper's.
+        folder: Gets the log and the checkpoints; a killed training goes on from there. Default: nothing is written.
+
+    Returns:
+        The trained SAE; its ``save(folder)`` writes what ``SAE.load_from_disk`` reads.
+
+    Raises:
+        UserError: If the settings do not fit each other or the store, or the folder is of another training.
+    """
+    settings, train = settings or SAESettings(), train or TrainConfig()
+    split = store.training_rows(train.validation_share, train.seed, train.data_share)
+    if train.keep == "best" and not split.n_held_out:
+        raise UserError(
+            f"train.keep is best, but train.validation_share = {train.validation_share} of {len(store)} texts is none; "
+            "make it larger, or set train.keep to last"
+        )
+    sae = new_training_sae(store, settings, train)
+    folder = Path(folder) if folder is not None else None
+    if folder is not None:
+        _claim(folder, store, settings, train)
+    trainer = ClassifSAETrainer(
+        _trainer_config(train, folder, sae.cfg.device),
+        sae,
+        store.batches(train.batch_size, split),
+        log_file=folder / LOG_FILE if folder else None,
+        log_every=train.log_every,
+        validate=_validation(store, split, train) if split.n_held_out else None,
+        validate_every=math.ceil(train.total_steps / train.n_validations),
+        checkpoint_every=math.ceil(train.total_steps / (train.n_checkpoints + 1)) if folder else 0,
+    )
+    if folder is not None:
+        _resume(trainer, folder, store, split, train)
+    with _wandb(train, settings):
+        trainer.fit()
+    if train.keep == "best":
+        trainer.load_best_weights()
+    return sae
+
+
+def made_from(store: ActivationStore, settings: SAESettings, train: TrainConfig) -> dict[str, Any]:
+    """Everything that the weights of a training depend on, as JSON can hold it."""
+    return {"store": store.fingerprint(), "sae": asdict(settings), "train": settings_that_matter(train)}
+
+
+def settings_that_matter(train: TrainConfig) -> dict[str, Any]:
+    """The settings of a training that its weights depend on."""
+    return {name: value for name, value in asdict(train).items() if f"train.{name}" not in FREE}
+
+
+def new_training_sae(store: ActivationStore, settings: SAESettings, train: TrainConfig) -> ClassifTrainingSAE:
+    """An untrained ClassifSAE that fits a store, with weights of the seed ``train.seed``.
+
+    Raises:
+        UserError: If the settings do not fit each other.
+    """
+    from sae_lens_classif.hooks.loading import pick_device
+
+    cfg = ClassifTrainingSAEConfig(
+        d_in=store.d_in,
+        n_classes=store.n_classes,
+        total_training_steps=train.total_steps,
+        metadata=SAEMetadata(
+            model_name=store.model_name,
+            hook_name=store.hook_name,
+            class_names=list(store.class_names),
+            context_size=store.context_size,
+            prepend_bos=store.prepend_bos,
+            model_from_pretrained_kwargs={},
+        ),
+        **asdict(settings),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(train.seed)
+        sae = ClassifTrainingSAE(cfg)
+    return sae.to(str(pick_device(train.device)))  # drawn on the CPU: the same weights on every device
+
+
+def _trainer_config(train: TrainConfig, folder: Path | None, device: str) -> SAETrainerConfig:
+    return SAETrainerConfig(
+        total_training_samples=train.total_steps * train.batch_size,
+        train_batch_size_samples=train.batch_size,
+        lr=train.lr,
+        lr_end=train.lr_end,
+        lr_scheduler_name="cosineannealing",
+        dead_feature_window=train.dead_after_steps,
+        device=device,
+        checkpoint_path=str(folder / _CHECKPOINTS) if folder else None,
+        logger=LoggingConfig(log_to_wandb=train.wandb_project is not None, wandb_project=train.wandb_project or ""),
+    )
+
+
+def _claim(folder: Path, store: ActivationStore, settings: SAESettings, train: TrainConfig) -> None:
+    """Note what is trained here, or refuse a folder in which something else was begun."""
+    noted, content = folder / _SETTINGS, made_from(store, settings, train)
+    if noted.is_file() and sha256_of_json(read_json(noted)) != sha256_of_json(content):
+        raise UserError(
+            f"{folder} holds an unfinished training with other settings or states; delete it, or use another run folder"
+        )
+    write_json(noted, content)
+
+
+def _resume(
+    trainer: ClassifSAETrainer, folder: Path, store: ActivationStore, split: RowSplit, train: TrainConfig
+) -> None:
+    checkpoints = sorted((folder / _CHECKPOINTS).glob("[0-9]*"), key=lambda path: (len(path.name), path.name))
+    whole = [path for path in checkpoints if path.name.isdigit()]
+    if not whole:
+        (folder / LOG_FILE).unlink(missing_ok=True)
+        return
+    trainer.resume(whole[-1])
+    trainer.data_provider = store.batches(train.batch_size, split, start=trainer.n_training_samples)
+
+
+def _validation(store: ActivationStore, split: RowSplit, train: TrainConfig) -> Validate:
+    def validate(sae: ClassifTrainingSAE) -> dict[str, float]:
+        return validation_measures(sae, store, split, train.batch_size)
+
+    return validate
+
+
+@torch.no_grad()
+def validation_measures(
+    sae: ClassifTrainingSAE, store: ActivationStore, split: RowSplit, batch_size: int
+) -> dict[str, float]:
+    """Loss terms on the held-out states, at most 20,000 of them, and ``loss``: their sum with the configured weights.
+
+    The weights are those at the start of the schedule, so that the losses of different steps compare.
+
+    Args:
+        sae: The present weights.
+        store: Where the states are.
+        split: Which of them are held out.
+        batch_size: States a batch; the activation-rate term depends on it.
+    """
+    totals: dict[str, float] = {}
+    n_states = min(split.n_held_out, _MAX_VALIDATED)
+    for batch in store.held_out_batches(batch_size, split, n_states):
+        batch = batch.to(sae.device)
+        sae.set_predicted(batch[:, -1].to(torch.int64))
+        step_input = TrainStepInput(
+            sae_in=batch[:, :-1],
+            coefficients={},
+            dead_neuron_mask=None,
+            n_training_steps=0,
+            is_logging_step=False,
+        )
+        output = sae.training_forward_pass(step_input)
+        values: dict[str, Any] = {"loss": output.loss, **output.losses, **output.metrics}
+        for name, value in values.items():
+            totals[name] = totals.get(name, 0.0) + float(value) * len(batch) / n_states
+    return totals
+
+
+def _wandb(train: TrainConfig, settings: SAESettings) -> contextlib.AbstractContextManager[Any]:
+    if train.wandb_project is None:
+        return contextlib.nullcontext()
+    import wandb
+
+    return wandb.init(project=train.wandb_project, config={"sae": asdict(settings), "train": asdict(train)})

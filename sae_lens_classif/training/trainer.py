@@ -1,0 +1,284 @@
+"""``ClassifSAETrainer``: SAELens' trainer, given labels, validation, an exact resume and a log."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from sae_lens import SAETrainer
+from sae_lens.config import SAETrainerConfig
+from sae_lens.saes.sae import TrainStepInput, TrainStepOutput
+from safetensors.torch import load_file, save_file
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.utils.hooks import RemovableHandle
+from tqdm.asyncio import tqdm_asyncio
+from typing_extensions import override
+
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.files import explain_full_disk, new_folder, read_json, write_json, write_text
+from sae_lens_classif.saes.training_sae import ClassifTrainingSAE, ClassifTrainingSAEConfig, ClassifTrainStepOutput
+
+Validate = Callable[[ClassifTrainingSAE], dict[str, float]]
+_BEST_WEIGHTS = "best.safetensors"
+_BEST_SCORE = "best.json"
+_MAX_GRADIENT_NORM = 1.0  # SAELens' own
+
+
+class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]):
+    """Trains a ``ClassifTrainingSAE`` on batches ``[hidden state | predicted class]``.
+
+    Attributes:
+        log_file: JSON-lines log, or None.
+        best_score: Lowest validation loss so far, or None.
+    """
+
+    def __init__(
+        self,
+        cfg: SAETrainerConfig,
+        sae: ClassifTrainingSAE,
+        data_provider: Iterator[torch.Tensor],
+        *,
+        log_file: Path | None = None,
+        log_every: int = 100,
+        validate: Validate | None = None,
+        validate_every: int = 0,
+        checkpoint_every: int = 0,
+    ) -> None:
+        """
+        Args:
+            cfg: SAELens' own training configuration.
+            sae: What is trained.
+            data_provider: Endless batches, float32 (B, d_in + 1); the last column is the predicted class. They must
+                begin where the trainer does: after ``n_training_samples`` rows for a resumed one.
+            log_file: Gets one JSON object a line.
+            log_every: Steps between two lines.
+            validate: Gives the measures of the present weights on held-out states; ``loss`` is the one that counts.
+            validate_every: Steps between two validations; 0 for none but the last.
+            checkpoint_every: Steps between two checkpoints under ``cfg.checkpoint_path``; 0 for none.
+        """
+        super().__init__(cfg, sae, data_provider)
+        for group in self.optimizer.param_groups:
+            group["fused"] = True  # SAELens' Adam, in one pass over the weights
+        # It copies what is not contiguous, as W_enc and its gradient are: their transposes are.
+        self.optimizer.register_step_pre_hook(lambda *_: _transpose(sae.W_enc))
+        self.optimizer.register_step_post_hook(lambda *_: _transpose(sae.W_enc))
+        self.log_file = log_file
+        self._log_every = log_every
+        self._validate = validate
+        self._validate_every = validate_every
+        self._checkpoint_every = checkpoint_every
+        self._last_metrics: dict[str, Any] = {}
+        self.best_score: float | None = None
+        self._best_weights: dict[str, torch.Tensor] = {}
+        self._gradient_hook: RemovableHandle | None = None
+        if sae.cfg.unit_norm_decoder:
+            self._gradient_hook = sae.W_dec.register_post_accumulate_grad_hook(
+                lambda _: sae.remove_gradient_parallel_to_decoder_directions()
+            )
+
+    @override
+    def step(self, batch: torch.Tensor) -> ClassifTrainStepOutput:
+        """Run one training step: SAELens' own, but for the labels, and without its passes over all latents.
+
+        Args:
+            batch: float32 (B, d_in + 1): hidden states and, last, the predicted classes.
+
+        Raises:
+            UserError: If the width is wrong, a label is not 0..C-1 or a state is not finite.
+        """
+        self._between_steps()
+        batch = batch.to(self.sae.device)
+        activations, predicted = self._split(batch)
+        self.n_training_samples += len(batch)
+        self.sae.set_predicted(predicted)
+        with self.autocast_if_enabled:
+            output = self.sae.training_forward_pass(
+                TrainStepInput(
+                    sae_in=activations,
+                    coefficients=self.get_coefficients(),
+                    dead_neuron_mask=self.dead_neurons,
+                    n_training_steps=self.n_training_steps,
+                    is_logging_step=False,
+                )
+            )
+        self._check_loss(output)
+        self._count_firing(output.active.firing_counts())
+        output.loss.backward()
+        self._clip_gradients()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.lr_scheduler.step()
+        for scheduler in self.coefficient_schedulers.values():
+            scheduler.step()
+        self._log(output)
+        return output
+
+    def _check_loss(self, output: TrainStepOutput) -> None:
+        if output.loss.isfinite():
+            return
+        if not output.sae_in.isfinite().all():
+            raise UserError("a batch holds hidden states that are not finite; run `cache` again")
+        self._check_finite(False)
+
+    def _clip_gradients(self) -> None:
+        norm = get_total_norm([weight.grad for weight in self.sae.parameters() if weight.grad is not None])
+        if norm > _MAX_GRADIENT_NORM:
+            clip_grads_with_norm_(self.sae.parameters(), _MAX_GRADIENT_NORM, norm)
+
+    def _count_firing(self, counts: torch.Tensor) -> None:
+        self.n_forward_passes_since_fired.add_(1).masked_fill_(counts > 0, 0)
+        self.act_freq_scores += counts
+        self.n_frac_active_samples += self.cfg.train_batch_size_samples
+
+    def _split(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        cfg = self.sae.cfg
+        if batch.shape[-1] != cfg.d_in + 1:
+            raise UserError(
+                f"a batch has {batch.shape[-1]} columns; expected {cfg.d_in + 1}: d_in = {cfg.d_in} and the label"
+            )
+        activations, predicted = batch[:, :-1], batch[:, -1].to(torch.int64)
+        lowest, highest = (int(label) for label in predicted.aminmax())
+        if not 0 <= lowest <= highest < cfg.n_classes:
+            raise UserError(
+                f"the predicted classes of a batch are {lowest}..{highest}; expected 0..{cfg.n_classes - 1}"
+            )
+        return activations, predicted
+
+    @override
+    def fit(self) -> ClassifTrainingSAE:
+        """Train to the end; the decoder's rows have norm 1 then, if that was asked for."""
+        sae = super().fit()
+        if sae.cfg.unit_norm_decoder:
+            sae.set_decoder_norm_to_unit_norm()
+        self._run_validation()
+        self._check_finite(all(bool(weight.isfinite().all()) for weight in sae.parameters()))
+        sae.set_predicted(None)
+        if self._gradient_hook is not None:
+            self._gradient_hook.remove()
+        return sae
+
+    def _check_finite(self, finite: bool) -> None:
+        if not finite:
+            raise UserError(
+                f"the loss or a weight is no finite number any more at step {self.n_training_steps}; lower train.lr, "
+                "or use sae.normalize_activations constant_norm_rescale or sae.dead_latent_loss none"
+            )
+
+    def load_best_weights(self) -> None:
+        """Put the weights with the lowest validation loss into the SAE."""
+        self.sae.load_state_dict(self._best_weights)
+
+    # --- between two steps: n_training_steps of them are wholly done here, unlike where SAELens saves ---
+
+    def _between_steps(self) -> None:
+        # A checkpoint holds the weights as the last step left them: dividing by norms twice would change bits.
+        step = self.n_training_steps
+        if step and self._checkpoint_every and self._is_checkpoint_step(step):
+            self.save_checkpoint(str(self.n_training_samples))
+        if self.sae.cfg.unit_norm_decoder:
+            self.sae.set_decoder_norm_to_unit_norm()
+        if step and self._validate_every and step % self._validate_every == 0:
+            self._run_validation()
+
+    def _is_checkpoint_step(self, step: int) -> bool:
+        # SAELens' sparsity window is empty right after a multiple of its length, and a run that resumes
+        # there would log the histogram of nothing; one step later it is not.
+        every, window = self._checkpoint_every, self.cfg.feature_sampling_window
+        on_time = step % every == 0 and step % window != 0
+        late = step > 1 and (step - 1) % every == 0 and (step - 1) % window == 0
+        return on_time or late
+
+    def _run_validation(self) -> None:
+        if self._validate is None:
+            return
+        measures = self._validate(self.sae)
+        self._check_finite(math.isfinite(measures["loss"]))
+        self._write_log({f"validation/{name}": value for name, value in measures.items()})
+        if self.best_score is None or measures["loss"] < self.best_score:
+            self.best_score = measures["loss"]
+            self._best_weights = {name: value.clone() for name, value in self.sae.state_dict().items()}
+
+    @override
+    def save_checkpoint(
+        self,
+        checkpoint_name: str,
+        base_path: Path | str | None = None,
+        wandb_aliases: list[str] | None = None,
+    ) -> None:
+        """Save everything a resumed run needs; the checkpoint is whole or absent."""
+        base = base_path if base_path is not None else self.cfg.checkpoint_path
+        if base is None:
+            super().save_checkpoint(checkpoint_name, None, wandb_aliases)
+            return
+        with new_folder(Path(base) / checkpoint_name) as folder:
+            super().save_checkpoint(folder.name, folder.parent, wandb_aliases)
+            if self.best_score is not None:
+                save_file(
+                    {name: value.contiguous() for name, value in self._best_weights.items()}, folder / _BEST_WEIGHTS
+                )
+                write_json(folder / _BEST_SCORE, self.best_score)
+        for older in Path(base).iterdir():
+            if older.name.isdigit() and int(older.name) < self.n_training_samples:
+                shutil.rmtree(older)
+
+    def resume(self, checkpoint: Path) -> None:
+        """Go on from a checkpoint, as if the run had never stopped.
+
+        Args:
+            checkpoint: A folder that ``save_checkpoint`` made during training, not a ``final_`` one, in which SAELens
+                has already folded what normalises the activations.
+        """
+        self.sae.load_weights_from_checkpoint(checkpoint)
+        self.load_trainer_state(checkpoint)
+        if (checkpoint / _BEST_WEIGHTS).is_file():
+            self._best_weights = load_file(checkpoint / _BEST_WEIGHTS, device=str(self.sae.device))
+            self.best_score = read_json(checkpoint / _BEST_SCORE)
+        self._forget_log_after_this_step()
+
+    # --- what one sees of a run ---
+
+    def _log(self, output: TrainStepOutput) -> None:
+        if self.n_training_steps % self._log_every == 0:
+            self._last_metrics = self.build_train_step_log_dict(output, self.n_training_samples)
+            self._write_log(self._last_metrics)
+
+    def _write_log(self, measures: dict[str, Any]) -> None:
+        if self.log_file is None:
+            return
+        finite = {name: value if math.isfinite(value) else None for name, value in measures.items()}
+        line = json.dumps({"step": self.n_training_steps, **finite}, allow_nan=False)
+        with explain_full_disk(self.log_file), self.log_file.open("a", encoding="utf-8") as log:
+            log.write(line + "\n")
+
+    def _forget_log_after_this_step(self) -> None:
+        if self.log_file is None or not self.log_file.is_file():
+            return
+        lines = self.log_file.read_text(encoding="utf-8").splitlines(keepends=True)
+        done = [line for line in lines if line.endswith("\n") and self._is_before_this_step(json.loads(line))]
+        write_text(self.log_file, "".join(done))
+
+    def _is_before_this_step(self, entry: dict[str, Any]) -> bool:
+        return int(entry["step"]) < self.n_training_steps
+
+    @override
+    def _update_pbar(self, step_output: TrainStepOutput, pbar: "tqdm_asyncio[Any]", update_interval: int = 100) -> None:
+        super()._update_pbar(step_output, pbar, update_interval)
+        if self.n_training_steps % update_interval == 0 and self._last_metrics:
+            shown = {
+                "EV": "metrics/explained_variance",
+                "L0": "metrics/l0",
+                "dead": "sparsity/dead_features",
+                "head": "metrics/classifier_accuracy",
+            }
+            known = {key: self._last_metrics.get(name) for key, name in shown.items()}
+            pbar.set_postfix({key: f"{value:.3g}" for key, value in known.items() if value is not None})
+
+
+def _transpose(weight: torch.nn.Parameter) -> None:
+    """Transpose a weight and its gradient without moving them in memory."""
+    gradient, weight.grad = weight.grad, None
+    weight.data = weight.data.T
+    weight.grad = gradient.T if gradient is not None else None

@@ -1,0 +1,612 @@
+"""The report of a run: its numbers against their definitions, its words, its safety, and when it is refused."""
+
+import dataclasses
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from sae_lens_classif import ActivationStore, ClassifSAE, explain, load_classifier, write_report
+from sae_lens_classif.config.run import ClassifierConfig, CompareConfig, DataConfig, PromptConfig, RunConfig
+from sae_lens_classif.evals.comparison import ComparedMethod, Difference, Estimate
+from sae_lens_classif.evals.concept_effects import MisledText
+from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
+from sae_lens_classif.report.build import gather_report
+from sae_lens_classif.report.findings import Finding, findings, reliances, telling_mistake
+from sae_lens_classif.report.page import report_page
+from sae_lens_classif.report.settings import shown_settings
+from sae_lens_classif.report.view import ClassScores, DefaultClass, Mistakes, Report, ShownConcept, ShownText
+from sae_lens_classif.runs.folder import RunFolder
+from sae_lens_classif.runs.own_comparison import read_own_comparison
+from tests.html_page import ParsedPage
+from tests.tiny_run import STRANGE, assert_refused_at_once, change_sae, cli, make_strange_run
+
+
+@pytest.fixture(scope="module")
+def run(demo_folder: Path) -> RunFolder:
+    return RunFolder.open(demo_folder / "runs" / "demo")
+
+
+@pytest.fixture(scope="module")
+def report(run: RunFolder) -> Report:
+    return gather_report(run, explained=20)
+
+
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_strange_run(tmp_path_factory.mktemp("strange"), n_classes=2, n_concepts=5)
+
+
+# --- the numbers ---
+
+
+def test_concepts_are_those_of_the_summary_with_the_effects_that_leaving_them_out_has(
+    report: Report, run: RunFolder
+) -> None:
+    entry = json.loads(run.summary.read_text(encoding="utf-8"))["methods"]["classifsae"]
+    assert [own.index for own in report.concepts] == [own["index"] for own in entry["concepts"]]
+    classifier = load_classifier(run.classifier, device="cpu")
+    method = ClassifSAEConcepts(ClassifSAE.load_from_disk(run.sae))
+    hidden = ActivationStore(run.activations("test")).read("hidden").float()
+    activations = method.encode(hidden)
+
+    def probabilities(concepts: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        decoded = method.decode(concepts)
+        states = decoded * (hidden[rows].norm(dim=1) / decoded.norm(dim=1))[:, None]
+        return classifier.logits_from(states).softmax(dim=1)
+
+    for own in report.concepts[:4]:
+        rows = activations[:, own.index].nonzero()[:, 0]
+        assert own.n_texts == len(rows)
+        without = activations[rows].clone()
+        without[:, own.index] = 0
+        change = probabilities(activations[rows], rows) - probabilities(without, rows)
+        assert own.effects == pytest.approx(change.mean(dim=0).tolist(), abs=1e-5)
+        assert own.tvd == pytest.approx(float(change.abs().sum(dim=1).mean() / 2), abs=1e-5)
+        assert list(own.top_texts) == activations[:, own.index].argsort(descending=True)[:10].tolist()
+
+
+def test_wrong_decisions_are_counted_and_a_misleading_concept_is_what_an_explanation_says(
+    report: Report, run: RunFolder
+) -> None:
+    store = ActivationStore(run.activations("test"))
+    predicted, labels = store.read("predicted"), store.read("label")
+    mistakes = report.mistakes
+    assert mistakes.n_wrong == int((predicted != labels).sum()) > 0
+    assert mistakes.n_wrong >= mistakes.n_misled >= mistakes.n_righted > 0
+    assert all(report.texts[own.row].is_wrong for own in mistakes.shown)
+    classifier, sae = load_classifier(run.classifier, device="cpu"), ClassifSAE.load_from_disk(run.sae)
+    for misled in mistakes.shown[:5]:
+        explanation = explain(sae, classifier, report.texts[misled.row].text)
+        (concept,) = [own for own in explanation.concepts if own.index == misled.concept]
+        is_right = explanation.class_without(concept) == report.texts[misled.row].gold
+        was_right = explanation.class_through_concepts == report.texts[misled.row].gold
+        assert misled.is_righted == (is_right and not was_right)
+
+
+def test_the_class_by_default_is_what_the_bias_alone_gives(report: Report, run: RunFolder) -> None:
+    classifier, sae = load_classifier(run.classifier, device="cpu"), ClassifSAE.load_from_disk(run.sae)
+    hidden = ActivationStore(run.activations("test")).read("hidden").float()
+    # The norm of the bias is made that of each state; the model's final LayerNorm leaves little of that difference.
+    states = sae.b_dec.detach() / sae.b_dec.detach().norm() * hidden.norm(dim=1, keepdim=True)
+    probabilities = classifier.logits_from(states).softmax(dim=1)
+    said = probabilities.argmax(dim=1).tolist()
+    default = report.default_class
+    assert default is not None and default.share == pytest.approx(said.count(default.class_number) / len(said))
+    assert all(said.count(other) <= said.count(default.class_number) for other in range(len(report.class_names)))
+    assert default.probabilities == pytest.approx(probabilities.mean(dim=0).tolist(), abs=1e-5)
+
+
+def test_a_class_that_is_hardly_the_default_is_not_called_so(report: Report) -> None:
+    shares = tuple(1 / len(report.class_names) for _ in report.class_names)
+    for default, is_said in (
+        (DefaultClass(1, 0.9, shares), True),
+        (DefaultClass(1, 0.89, shares), False),
+        (None, False),
+    ):
+        words = ParsedPage(report_page(dataclasses.replace(report, default_class=default))).words
+        assert ("With no concept at all" in words) == is_said
+
+
+def test_the_scores_of_a_class_are_counts(report: Report, run: RunFolder) -> None:
+    store = ActivationStore(run.activations("test"))
+    predicted, labels = store.read("predicted").tolist(), store.read("label").tolist()
+    for number, scores in enumerate(report.class_scores):
+        given = [other for other, label in zip(predicted, labels, strict=True) if label == number]
+        assert scores.n_texts == len(given)
+        assert scores.recall == pytest.approx(given.count(number) / len(given))
+        assert scores.precision == pytest.approx(given.count(number) / predicted.count(number))
+        wrong = [other for other in given if other != number]
+        if wrong:
+            assert scores.taken_for is not None and scores.taken_for[0] != number
+            assert scores.taken_for[1] == pytest.approx(max(map(wrong.count, wrong)) / len(given))
+        else:
+            assert scores.taken_for is None
+
+
+def test_so_many_texts_are_explained_as_is_asked_for_mistakes_and_every_concept_among_them(report: Report) -> None:
+    explained = {row for row, text in report.texts.items() if text.explanation is not None}
+    assert len(explained) == 20
+    assert report.mistakes.shown[0].row in explained
+    assert {own.top_texts[0] for own in report.concepts[:5]} <= explained
+
+
+# --- the words ---
+
+
+def _concept(index: int, effects: tuple[float, ...], n_texts: int = 100, **changes: Any) -> ShownConcept:
+    concept = ShownConcept(
+        index=index, class_number=0, weights={"some": 1.0, "words": 0.5}, activation_rate=0.1, n_texts=n_texts,
+        tvd=0.1, flips=0.1, concept_sim=0.2, effects=effects, rate_on_wrong=0.1, rate_on_right=0.2,
+        top_texts=(), wrong_texts=(),
+    )  # fmt: skip
+    return dataclasses.replace(concept, **changes)
+
+
+def _found(report: Report, **numbers: Any) -> dict[str, Finding]:
+    """Findings by their questions' first two words, with some headline numbers changed."""
+    changed = dataclasses.replace(report, entry={**report.entry, **numbers})
+    return {" ".join(own.question.split()[:2]): own for own in findings(changed)}
+
+
+def test_the_answers_turn_where_the_numbers_do(report: Report) -> None:
+    for share, verdict in ((0.95, "yes"), (0.94, "partly"), (0.9, "partly"), (0.89, "no")):
+        assert _found(report, recovery_accuracy=share)["Do the"].verdict == verdict
+    for shift, verdict in ((0.005, "yes"), (0.004, "no")):
+        assert _found(report, conditional_tvd=shift)["Do they"].verdict == verdict
+    for largest, verdict in ((0.5, "yes"), (0.51, "no"), (0.0, "no")):
+        assert _found(report, max_activation_rate=largest)["Are they"].verdict == verdict
+    floor = report.summary["dataset_mean_cosine"]
+    for low, verdict in ((floor + 0.01, "yes"), (floor - 0.01, "no")):
+        assert _found(report, concept_sim_ci95=[low, 1])["Do a"].verdict == verdict
+
+
+def test_the_evidence_is_the_measured_number_with_its_interval(report: Report) -> None:
+    low, high = (f"{100 * limit:.1f} %" for limit in report.entry["recovery_accuracy_ci95"])
+    assert f"{100 * report.entry['recovery_accuracy']:.1f} %" in _found(report)["Do the"].evidence
+    assert f"(95 % interval {low} to {high})" in _found(report)["Do the"].evidence
+
+
+def test_what_was_not_measured_is_not_answered(report: Report) -> None:
+    nothing = {name: None for name in report.entry if name not in ("warnings", "concepts")}
+    found = _found(report, **nothing)
+    assert {question: own.verdict for question, own in found.items() if question != "Is the"} == {
+        "Is it": "unknown",
+        "Do other": "unknown",
+    }
+
+
+def test_a_classifier_that_knows_no_more_than_the_largest_class_is_called_so(report: Report) -> None:
+    def found(*scores: ClassScores) -> Finding:
+        names = [f"class {number}" for number in range(len(scores))]
+        entry = {**report.entry, "original_accuracy_ci95": [0.5, 0.6]}
+        return next(findings(dataclasses.replace(report, class_names=names, class_scores=scores, entry=entry)))
+
+    lazy = found(ClassScores(60, 0.9, 0.6, None), ClassScores(40, 0.1, 0.5, None))
+    assert lazy.verdict == "no" and "58.0 % of the test texts rightly; always saying 'class 0'" in lazy.evidence
+    assert "would be right on 60.0 %" in lazy.evidence
+    silent = found(*(ClassScores(20, 0.6, 0.6, None),) * 4, ClassScores(20, 0.0, None, (0, 1.0)))
+    assert silent.verdict == "partly" and "It never says 'class 4'." in silent.evidence
+    assert found(*(ClassScores(20, 0.6, 0.6, None),) * 5).verdict == "yes"
+
+
+def test_how_many_concepts_carry_the_most_is_counted(report: Report) -> None:
+    concepts = [
+        _concept(number, (0.1,), activation_rate=rate, tvd=0.5) for number, rate in enumerate((0.6, 0.32, 0.08))
+    ]
+    found = _found(dataclasses.replace(report, concepts=concepts))["Are they"]
+    assert "2 of them carry 90 %" in found.evidence
+
+
+def _method(name: str, share: float, *, difference: Difference | None = None, n_seeds: int = 1) -> ComparedMethod:
+    estimates = {
+        measure: Estimate(share, None, (share,) * n_seeds)
+        for measure in ("recovery_accuracy", "mean_activation_rate", "conditional_tvd")
+    }
+    differences = {"recovery_accuracy": difference} if difference else {}
+    return ComparedMethod(name, name.title(), tuple(range(n_seeds)), estimates, differences, (), None)
+
+
+@pytest.mark.parametrize(
+    ("difference", "verdict"),
+    [
+        (Difference(-0.2, (-0.3, -0.1), True), "yes"),
+        (Difference(-0.2, (-0.5, 0.1), False), "no"),
+        (Difference(0.1, (0.05, 0.2), True), "no"),
+        (None, "no"),  # no interval: nothing is clear
+    ],
+)
+def test_a_control_that_is_not_clearly_worse_raises_doubts(
+    report: Report, difference: Difference | None, verdict: str
+) -> None:
+    control = _method("random_directions", 0.7, difference=difference)
+    compared = dataclasses.replace(report, comparison=(_method("classifsae", 0.9), control))
+    assert _found(compared)["Is it"].verdict == verdict
+    assert "70.0 % (Random_Directions)" in _found(compared)["Is it"].evidence
+
+
+def test_a_control_that_could_not_be_measured_proves_nothing(report: Report) -> None:
+    failed = _method("random_directions", 0.7)
+    failed = dataclasses.replace(
+        failed, estimates={**failed.estimates, "recovery_accuracy": Estimate(None, None, (None,))}
+    )
+    compared = dataclasses.replace(report, comparison=(_method("classifsae", 0.9), failed))
+    assert _found(compared)["Is it"].verdict == "unknown"
+
+
+def test_what_was_not_checked_comes_with_the_command_that_does(report: Report) -> None:
+    compared = dataclasses.replace(report, seed=7, comparison=(_method("classifsae", 0.9), _method("ica", 0.8)))
+    methods = "classifsae,ica,random_directions,permuted_labels"
+    assert _found(compared)["Is it"].command.endswith(f"--compare.methods {methods} --compare.seeds 7")
+    own = dataclasses.replace(report, comparison=(_method("classifsae", 0.9), _method("sae_runs-mine", 0.8)))
+    assert "sae_runs-mine" not in _found(own)["Is it"].command, "a name that the command does not know"
+    assert _found(compared)["Do other"].command == "sae-lens-classif compare --run RUN --compare.seeds 7,8,9"
+    assert _found(report)["Do the"].command == ""
+
+
+def test_several_trainings_are_told_by_their_range(report: Report) -> None:
+    assert _found(report)["Do other"].verdict == "unknown", "the demo trains once"
+    own = _method("classifsae", 0.9, n_seeds=2)
+    estimate = Estimate(0.85, None, (0.8, 0.9))
+    own = dataclasses.replace(own, estimates={**own.estimates, "recovery_accuracy": estimate})
+    found = _found(dataclasses.replace(report, comparison=(own,)))["Do other"]
+    assert "Over 2 trainings: decisions recovered 80.0 % to 90.0 %" in found.evidence
+    half = dataclasses.replace(own, estimates={**own.estimates, "recovery_accuracy": Estimate(None, None, (0.8, None))})
+    found = _found(dataclasses.replace(report, comparison=(half,)))["Do other"]
+    assert found.verdict == "no"
+    assert "decisions recovered 80.0 % to 80.0 %" in found.evidence and "1 of them gave none" in found.evidence
+
+
+def test_a_class_relies_on_the_concept_that_adds_most_over_all_texts(report: Report) -> None:
+    n_texts = report.summary["n_test_texts"]
+    frequent, strong = _concept(0, (0.3, -0.3), n_texts), _concept(1, (0.9, -0.9), n_texts // 10)
+    weak = _concept(2, (0.0, 0.009), n_texts)
+    scores = (ClassScores(1, 1.0, 1.0, None), ClassScores(1, 1.0, 1.0, None))
+    made = dataclasses.replace(report, class_names=("a", "b"), class_scores=scores, concepts=(strong, frequent, weak))
+    found = reliances(made)
+    assert [(own.class_number, own.concept.index) for own in found] == [(0, 0)]
+    assert found[0].adds == pytest.approx(0.3)
+    never = dataclasses.replace(scores[0], precision=None)
+    assert reliances(dataclasses.replace(made, class_scores=(never, scores[1]))) == (), "a class that is never decided"
+
+
+def test_the_telling_mistake_is_one_that_a_concept_alone_explains_and_a_short_one(report: Report) -> None:
+    texts = {0: ShownText("short", 0, 1), 1: ShownText("long " * 100, 0, 1), 2: ShownText("short too", 0, 1)}
+
+    def chosen(*righted: bool) -> int:
+        shown = tuple(MisledText(row, 0, 0.11, row / 10, own) for row, own in enumerate(righted))
+        found = telling_mistake(dataclasses.replace(report, texts=texts, mistakes=Mistakes(3, 3, 2, shown)))
+        assert found is not None
+        return found.row
+
+    assert chosen(False, True, True) == 2
+    assert chosen(False, True, False) == 1
+    assert chosen(False, False, False) == 0
+    assert telling_mistake(dataclasses.replace(report, mistakes=Mistakes(0, 0, 0, ()))) is None
+    weak = Mistakes(1, 1, 0, (MisledText(0, 0, 0.09, -0.09, False),))
+    assert telling_mistake(dataclasses.replace(report, mistakes=weak)) is None, "it tells next to nothing"
+
+
+# --- the page ---
+
+
+@pytest.fixture(scope="module")
+def page(report: Report) -> ParsedPage:
+    return ParsedPage(report_page(report))
+
+
+def test_the_page_leads_to_a_true_sentence_and_to_a_mistake_with_the_concept_behind_it(
+    page: ParsedPage, report: Report
+) -> None:
+    words = " ".join(page.words.split())
+    relied = reliances(report)[0]
+    name, effect = report.class_names[relied.class_number], relied.concept.effects[relied.class_number]
+    assert re.search(rf"{name} relies most on concept {relied.concept.index} ", words)
+    assert f"raises the probability of {name} by {100 * effect:.1f} points on average" in words
+    example = telling_mistake(report)
+    assert example is not None
+    text = report.texts[example.row]
+    gold, predicted = report.class_names[text.gold], report.class_names[text.predicted]
+    assert f"This text is labelled {gold}, the model says {predicted}. It was pushed there by" in words
+    assert f"by concept {example.concept} " in words
+    assert words.index(" ".join(text.text.split())[:200]) < words.index("The classifier, and how good it is")
+
+
+def test_every_concept_has_a_card_with_its_texts_and_every_link_leads_somewhere(
+    page: ParsedPage, report: Report
+) -> None:
+    ids = page.values("id")
+    assert {f"concept-{own.index}" for own in report.concepts} <= set(ids)
+    ours = [name for name in ids if not re.match(r"[a-zA-Z]+_\d|p[0-9a-f]|m[0-9a-f]|DejaVu|Noto", name)]
+    assert len(ours) == len(set(ours))
+    links = [value for value in page.values("href") + page.values("xlink:href") if not value.startswith("data:")]
+    assert len(links) > 20 and {link[1:] for link in links} <= set(ids)
+    assert page.values("data-card").count("concept") == len(report.concepts)
+    n_listed = sum(len(own.top_texts) for own in report.concepts) + len(report.mistakes.shown)
+    n_listed += sum(len(own.wrong_texts) for own in report.concepts if own.rate_on_wrong > own.rate_on_right)
+    assert len(page.values("data-text")) == n_listed
+
+
+def test_a_text_is_explained_once_and_led_to_from_elsewhere(page: ParsedPage, report: Report) -> None:
+    explained = [f"why-{row}" for row, text in report.texts.items() if text.explanation is not None]
+    assert sorted(name for name in page.values("id") if name.startswith("why-")) == sorted(explained)
+
+
+def test_the_page_asks_no_other_machine_and_runs_no_script_but_its_own(page: ParsedPage) -> None:
+    loaded = [value for name in ("src", "href", "xlink:href", "srcset", "action") for value in page.values(name)]
+    assert [value for value in loaded if not value.startswith(("#", "data:image/png;base64,"))] == []
+    assert page.tags.count("script") == 1 and "link" not in page.tags and "img" not in page.tags
+    assert not any(name.startswith("on") for _, name, _ in page.attributes)
+    (policy,) = [value for value in page.values("content") if value.startswith("default-src")]
+    assert re.fullmatch(
+        r"default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; img-src data:; "
+        r"script-src 'sha256-[\w+/=]{44}'",
+        policy,
+    )
+
+
+def test_each_number_stands_where_it_belongs(report: Report) -> None:
+    first = _concept(
+        3, (0.31, -0.32, 0.03), n_texts=33, weights={"erstes": 1.0, "zweites": 0.25}, activation_rate=0.341, tvd=0.342,
+        flips=0.343, concept_sim=0.344, rate_on_wrong=0.4, rate_on_right=0.35, top_texts=(0,), wrong_texts=(1,),
+    )  # fmt: skip
+    second = _concept(
+        5, (0.51, 0.0, 0.0), n_texts=1, weights={"anderes": 1.0}, class_number=1, rate_on_wrong=0.1, rate_on_right=0.2
+    )
+    texts = {0: ShownText("text of the concept", 0, 0), 1: ShownText("wrong text", 0, 1)}
+    made = dataclasses.replace(
+        report,
+        class_names=("Ah", "Be", "Ce"),
+        class_scores=(
+            ClassScores(7, 0.61, 0.62, (1, 0.63)), ClassScores(0, None, 0.5, None), ClassScores(9, 1, None, None)
+        ),
+        concepts=(first, second),
+        default_class=DefaultClass(2, 0.91, (0.33, 0.31, 0.36)),
+        texts=texts,
+        mistakes=Mistakes(10, 8, 6, (MisledText(1, 3, 0.61, -0.62, True),)),
+        comparison=(),
+        summary={**report.summary, "n_test_texts": 100, "dataset_mean_cosine": 0.01},
+        entry={
+            "original_accuracy": 0.91, "recovery_accuracy": 0.92, "conditional_label_flip_rate": 0.93,
+            "bottleneck_accuracy": 0.94, "conditional_tvd": 0.95, "max_activation_rate": 0.46,
+            "mean_activation_rate": 0.17, "warnings": [], "concepts": [], "context": "alone",
+        },
+    )  # fmt: skip
+    words = " ".join(ParsedPage(report_page(made)).words.split())
+    for said in (
+        "91.0 % of the test texts rightly decided", "92.0 % of its decisions stay the same",
+        "93.0 % of the decisions change when a concept", "it decides 92.0 % of the texts as before",
+        "Its accuracy is then 94.0 %, before it was 91.0 %",
+        "95.0 % of the probability moves to other classes on average, and 93.0 % of the decisions",
+        f"active on 17.0 % of the texts, mean over all {report.n_concepts} concepts; the most frequent one on 46.0 %",
+        "With no concept at all the model says Ce on 91.0 % of the texts",
+        "(mean probability 36.0 %, next Ah with 33.0 %)",
+        "Ah relies most on concept 3 (erstes, zweites): it is active on 34.1 % of the texts",
+        "raises the probability of Ah by 31.0 points on average; without it 34.3 % of the decisions",
+        "No concept clearly raises the probability of Be.",
+        "Ah 7 61.0 % 62.0 % Be (63.0 %)", "Be 0 – 50.0 % –", "Ce 9 100.0 % – –",
+        "Concept 3: erstes, zweites erstes zweites Active on 34.1 % of the texts",
+        "moved without it, where active 34.2 % Decisions changed without it, where active 34.3 %",
+        "(any two: 0.010) 0.344",
+        "Be -32.0 points Ah +31.0 points Ce +3.0 points", "Concept 5: anderes",
+        "decides 10 of the 100 test texts wrongly. Of these, 8 are pushed",
+        "6 are wrong through the concepts, and right without",
+        "concept 3 (erstes, zweites) 40.0 % 35.0 % 1 of 4 wrong text",
+        "This text is labelled Be, the model says Ah. It was pushed there by concept 3",
+        "Pushed there by concept 3 (erstes, zweites): Ah +61.0 points, Be -62.0 points; right without it",
+    ):  # fmt: skip
+        assert said in words, said
+    assert "concept 5 (anderes) 10.0 %" not in words, "it fires more often on right decisions"
+
+
+def test_a_concept_has_its_own_numbers_and_words(report: Report, run: RunFolder) -> None:
+    folder = run.evaluations("classifsae")
+    causal = json.loads((folder / "causality.json").read_text())["eval_result_details"][0]["concepts"]
+    likeness = json.loads((folder / "interpretability.json").read_text())["eval_result_details"][0]
+    store = ActivationStore(run.activations("test"))
+    activations = ClassifSAEConcepts(ClassifSAE.load_from_disk(run.sae)).encode(store.read("hidden").float())
+    is_wrong = store.read("predicted") != store.read("label")
+    for own in report.concepts:
+        assert (own.tvd, own.flips) == (causal[own.index]["tvd"], causal[own.index]["label_flip_rate"])
+        assert own.concept_sim == likeness["concept_sim"][own.index]
+        assert dict(own.weights) == likeness["key_words"][own.index]
+        fires = activations[:, own.index] > 1e-6
+        assert own.activation_rate == pytest.approx(float(fires.float().mean()))
+        assert own.rate_on_wrong == pytest.approx(float(fires[is_wrong].float().mean()))
+        assert own.rate_on_right == pytest.approx(float(fires[~is_wrong].float().mean()))
+        assert all(fires[row] and is_wrong[row] for row in own.wrong_texts)
+        assert len(own.wrong_texts) == min(5, int((fires & is_wrong).sum()))
+
+
+def test_the_fingerprint_is_that_of_the_weights(report: Report, run: RunFolder) -> None:
+    weights = (run.sae / "sae_weights.safetensors").read_bytes()
+    assert report.fingerprints["weights of the SAE, SHA-256"] == hashlib.sha256(weights).hexdigest()
+
+
+@pytest.mark.parametrize("text", ["字" * 900, "short " + "x" * 700])
+def test_a_text_of_one_long_word_is_cut_and_not_left_out(report: Report, text: str) -> None:
+    row, found = next((row, own.explanation) for row, own in report.texts.items() if own.explanation is not None)
+    concept = dataclasses.replace(found.concepts[0], words=(1.0,) * len(text.split()))
+    explained = dataclasses.replace(found, text=text, words=tuple(text.split()), concepts=(concept,))
+    card = dataclasses.replace(report.by_index[concept.index], top_texts=(row,), wrong_texts=())
+    texts = {row: dataclasses.replace(report.texts[row], text=text, explanation=explained)}
+    alone = dataclasses.replace(report, concepts=(card,), texts=texts, mistakes=Mistakes(0, 0, 0, ()))
+    assert f"… {text[-600:]}" in ParsedPage(report_page(alone)).words
+
+
+@pytest.mark.parametrize(("side", "shown"), [("beginning", "… zwei zwei"), ("end", "eins eins")])
+def test_of_a_long_text_the_part_is_shown_that_the_prompt_keeps(report: Report, side: str, shown: str) -> None:
+    row = report.concepts[0].top_texts[0]
+    texts = {**report.texts, row: ShownText("eins " * 200 + "zwei " * 200, 0, 0)}
+    summary = {**report.summary, "prompt": {**report.summary["prompt"], "cut": side}}
+    words = ParsedPage(report_page(dataclasses.replace(report, texts=texts, summary=summary))).words
+    assert shown in words and ("eins" in words) == (side == "end")
+
+
+def test_the_words_of_a_long_text_are_shaded_where_it_is_shown(report: Report) -> None:
+    row, explained = next(
+        (own.top_texts[0], found)
+        for own in report.concepts
+        if own.top_texts and (found := report.texts[own.top_texts[0]].explanation) is not None and found.concepts
+    )
+    strongest = explained.concepts[0]
+    words = tuple(f"word{number}" for number in range(300))
+    shares = tuple(1.0 if number in (0, 299) else 0.0 for number in range(300))
+    concept = dataclasses.replace(strongest, words=shares)
+    long = dataclasses.replace(explained, text=" ".join(words), words=words, concepts=(concept,))
+    texts = {row: dataclasses.replace(report.texts[row], text=long.text, explanation=long)}
+    card = dataclasses.replace(report.by_index[concept.index], top_texts=(row,), wrong_texts=())
+    alone = dataclasses.replace(report, concepts=(card,), texts=texts, mistakes=Mistakes(0, 0, 0, ()))
+    (shown,) = re.findall(r'<p class="slc-text" dir="auto">(.*?)</p>\n<div class="tag">', report_page(alone), re.DOTALL)
+    assert shown.startswith("…") and ">word299</span>" in shown and "word0<" not in shown
+    assert 500 < len(re.sub("<.*?>", "", shown)) < 650
+
+
+def test_settings_are_shown_without_the_folders_of_the_machine() -> None:
+    cfg = RunConfig(
+        data=DataConfig(source="/home/somebody/texts"),
+        classifier=ClassifierConfig(model="../models/mine"),
+        prompt=PromptConfig(template="/classify {text}"),
+        compare=CompareConfig(methods=("classifsae", "sae:/secret/place/sae", "sae:owner/repo:layer")),
+    )
+    shown = yaml.safe_load(shown_settings(cfg))
+    assert (shown["data"]["source"], shown["classifier"]["model"]) == ("…/texts", "…/mine")
+    assert shown["compare"]["methods"] == ["classifsae", "sae:…/sae", "sae:owner/repo:layer"]
+    assert shown["prompt"]["template"] == "/classify {text}" and "evals" not in shown["evaluate"]
+    assert shown["data"]["train"] == "train" and shown["train"]["lr"] == 5e-5
+
+
+def test_texts_and_class_names_stay_text(strange: Path) -> None:
+    write_report(strange)
+    html = (strange / "report.html").read_text(encoding="utf-8")
+    parsed = ParsedPage(html)
+    assert parsed.tags.count("script") == 1 and "img" not in parsed.tags and "b" not in parsed.tags
+    words = " ".join(parsed.words.split())
+    assert [text for text in STRANGE[:4] if text not in words] == [], "class names and texts"
+    longest = max(re.findall(r"(?:endless ?)+", words), key=len)
+    assert 400 < len(longest) <= 600, "a text without an end is cut, where it is explained too"
+
+
+def test_the_same_run_gives_the_same_bytes(strange: Path, tmp_path: Path) -> None:
+    first, second = (write_report(strange, tmp_path / name).read_bytes() for name in ("a.html", "deep/down/b.html"))
+    assert first == second and first.startswith(b"<!DOCTYPE html>")
+
+
+def test_the_page_names_no_folder_of_the_machine(strange: Path) -> None:
+    html = write_report(strange).read_text(encoding="utf-8")
+    assert str(strange.parent) not in html and str(Path.home()) + "/" not in html
+    assert "…/texts" in html, "what is left of the texts' folder"
+
+
+@pytest.mark.parametrize("explained", [0, 3])
+def test_fewer_texts_can_be_explained(strange: Path, tmp_path: Path, explained: int) -> None:
+    ended = cli("report", strange, "--out", tmp_path / "page.html", "--explained", explained)
+    assert ended.code == 0, ended.stderr
+    assert str(tmp_path / "page.html") in ended.stdout and "some of the test texts" in ended.stdout
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").count('<details class="why"') == explained
+
+
+# --- runs that are not as they should be ---
+
+
+@pytest.fixture
+def copy(strange: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(strange, tmp_path / "copy"))
+
+
+def test_a_run_that_is_not_finished_is_refused(copy: Path, tmp_path: Path) -> None:
+    assert_refused_at_once(cli("report", tmp_path), "is no run folder")
+    (copy / "report.html").unlink(missing_ok=True)
+    (copy / "summary.json").unlink()
+    assert_refused_at_once(cli("report", copy), "holds no evaluation of classifsae; run the step `evaluate` first")
+    (copy / "saes" / "classifsae" / "runner_cfg.json").unlink()
+    assert_refused_at_once(cli("report", copy), "holds no trained SAE")
+    assert not (copy / "report.html").exists()
+
+
+def test_texts_or_a_model_other_than_those_that_were_measured_are_refused(copy: Path) -> None:
+    texts = copy.parent / "texts"
+    shutil.copytree(Path(yaml.safe_load((copy / "config.yaml").read_text())["data"]["source"]), texts)
+    settings = (copy / "config.yaml").read_text(encoding="utf-8")
+    source = yaml.safe_load(settings)["data"]["source"]
+    (copy / "config.yaml").write_text(settings.replace(source, str(texts)), encoding="utf-8")
+    write_report(copy, explained=0)
+    lines = (texts / "test.csv").read_text(encoding="utf-8").splitlines()
+    (texts / "test.csv").write_text("\n".join([*lines[:-1], "another text,0"]), encoding="utf-8")
+    ended = cli("report", copy)
+    assert ended.code == 2 and "was made from other texts than those given" in ended.stderr
+    (texts / "test.csv").write_text("\n".join(lines), encoding="utf-8")
+    weights = load_file(copy / "classifier" / "model.safetensors")
+    name = next(name for name in weights if "embed_out" in name or "lm_head" in name)
+    save_file({**weights, name: -weights[name]}, copy / "classifier" / "model.safetensors", {"format": "pt"})
+    ended = cli("report", copy)
+    assert ended.code == 2 and "was made with another model" in ended.stderr
+
+
+def test_a_comparison_with_other_settings_is_not_shown(run: RunFolder, report: Report, tmp_path: Path) -> None:
+    assert [own.name for own in report.comparison] == ["classifsae", "topk_sae", "ica"]
+    for changed in ({"conditional_tvd": 0.123}, {"recovery_accuracy": None, "conditional_tvd": 0.123}):
+        assert read_own_comparison(run, {**report.entry, **changed}) == ()
+    nothing = dict.fromkeys(report.entry)
+    assert read_own_comparison(run, nothing) == ()
+
+
+def test_an_evaluation_of_another_sae_is_refused(copy: Path) -> None:
+    change_sae(copy, lambda sae: sae.b_enc.add_(0.1))
+    assert_refused_at_once(cli("report", copy), "is of another SAE", "run the step `evaluate` again")
+
+
+def test_a_place_that_cannot_be_is_refused_before_any_work(copy: Path, tmp_path: Path) -> None:
+    assert_refused_at_once(cli("report", copy, "--out", tmp_path), "is a folder")
+    (tmp_path / "file").write_text("")
+    assert_refused_at_once(cli("report", copy, "--out", tmp_path / "file" / "page.html"), "is a file")
+    assert_refused_at_once(cli("report", copy, "--explained", -1), "explained is -1")
+    assert_refused_at_once(cli("report", copy, "--explained", "many"), "explained")
+
+
+def test_a_new_evaluation_takes_the_report_of_the_old_one_along(copy: Path) -> None:
+    write_report(copy, explained=0)
+    assert cli("evaluate", "--run", copy, "--evaluate.evals", "[completeness,causality]").code == 0
+    assert (copy / "report.html").exists(), "nothing was measured anew"
+    assert cli("evaluate", "--run", copy, "--evaluate.seed", 3).code == 0
+    assert not (copy / "report.html").exists()
+
+
+def test_what_is_made_anew_takes_its_report_along(copy: Path) -> None:
+    write_report(copy)
+    ended = cli("train", "--run", copy, "--train.seed", 7, "--overwrite")
+    assert ended.code == 0, ended.stderr
+    assert not (copy / "report.html").exists()
+
+
+def test_concepts_that_are_never_active_are_reported_as_such(copy: Path) -> None:
+    change_sae(copy, lambda sae: sae.b_enc[:5].fill_(-1e6))
+    assert cli("evaluate", "--run", copy).code == 0
+    words = " ".join(ParsedPage(write_report(copy).read_text(encoding="utf-8")).words.split())
+    assert "No concept is active on any test text." in words
+    assert "5 of the 5 are active on hardly any test text, or on none" in words
+    assert "Warning: No concept fires on any test text" in words
+
+
+def test_numbers_that_are_none_are_reported_as_such(copy: Path) -> None:
+    change_sae(copy, lambda sae: sae.W_enc.mul_(3e38))
+    assert cli("evaluate", "--run", copy).code == 0
+    parsed = ParsedPage(write_report(copy).read_text(encoding="utf-8"))
+    words = " ".join(parsed.words.split())
+    assert "nothing was measured" in words and "Nothing could be measured" in words
+    assert "No concept is active" not in words and "are pushed towards" not in words
+    assert "svg" not in parsed.tags and "nan" not in parsed.words.lower().replace("not all finite (nan", "")
+
+
+def test_in_context_the_earlier_words_are_kept(copy: Path) -> None:
+    assert cli("evaluate", "--run", copy, "--evaluate.context", "in_context").code == 0
+    page = write_report(copy).read_text(encoding="utf-8")
+    assert "without the earlier words" not in page
+    assert "With no concept at all" not in page, "the earlier words speak too"

@@ -1,0 +1,390 @@
+"""The report in a real browser: filtered, unfolded, zoomed, read aloud, printed, in the dark and on a telephone."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from sae_lens_classif import write_report
+from tests.fakes.browser import PICTURES, chromium, picture
+from tests.tiny_run import STRANGE, make_strange_run
+
+SHOWN = ":not([hidden])"
+_COUNT = """(number) => {
+    const part = document.querySelectorAll("section[data-group], details.more")[number];
+    return part.querySelectorAll(part.matches("section") ? "[data-card]" : "[data-text]").length;
+}"""
+CARDS = f"[data-card=concept]{SHOWN}"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def reports(browser: Browser, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Reports of three runs: the demo's, one of two classes and 5 concepts, one of 77 classes and 200 concepts."""
+    few = make_strange_run(tmp_path_factory.mktemp("few"), n_classes=2, n_concepts=5)
+    many = make_strange_run(tmp_path_factory.mktemp("many"), n_classes=77, n_concepts=200)
+    runs = {"demo": demo_folder / "runs" / "demo", "few": few, "many": many}
+    return {name: write_report(run, explained=30) for name, run in runs.items()}
+
+
+@pytest.fixture
+def opened(browser: Browser, reports: dict[str, Path], request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A report as the test asks for it (default: the demo's); whatever it asks of the network or complains of fails."""
+    asked = getattr(request, "param", {})
+    page = browser.new_page(
+        viewport={"width": asked.get("width", 1200), "height": 900}, color_scheme=asked.get("scheme", "light")
+    )
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    address = reports[asked.get("report", "demo")].as_uri()
+    page.on("request", lambda made: None if made.url.startswith((address, "data:")) else complaints.append(made.url))
+    page.goto(address)
+    yield page
+    page.close()
+    assert complaints == []
+
+
+def report_of(name: str, **asked: object) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("opened", [{"report": name, **asked}], indirect=True)
+
+
+every_report = pytest.mark.parametrize(
+    "opened", [{"report": name} for name in ("demo", "few", "many")], indirect=True, ids=("demo", "few", "many")
+)
+
+
+def shown(page: Page, selector: str) -> int:
+    return page.locator(f"{selector} >> visible=true").count()
+
+
+# --- every run ---
+
+
+@every_report
+def test_whatever_is_in_texts_and_names_the_page_is_whole(opened: Page, request: pytest.FixtureRequest) -> None:
+    name = request.node.callspec.id
+    assert opened.title().endswith("what the classifier decides by"), "no text took it over"
+    n_concepts, n_classes = {"demo": (1, 5), "few": (1, 2), "many": (150, 77)}[name]
+    assert shown(opened, CARDS) >= n_concepts
+    assert opened.locator("#class option").count() == n_classes + 1
+    assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing stands out on the right"
+    picture(opened, f"report_{name}")
+    opened.locator(CARDS).first.scroll_into_view_if_needed()
+    picture(opened, f"report_{name}_concept")
+
+
+@every_report
+def test_no_rule_for_people_who_cannot_see_or_use_a_mouse_is_broken(
+    browser: Browser, opened: Page, request: pytest.FixtureRequest
+) -> None:
+    if request.node.callspec.id == "many":
+        pytest.skip("the same rules on thousands of elements take minutes")
+    for scheme in ("light", "dark"):
+        # The checker puts its script into the page, which the page's own policy forbids.
+        context = browser.new_context(color_scheme=scheme, bypass_csp=True)
+        page = context.new_page()
+        page.goto(opened.url)
+        for folded in page.locator("details").all()[:40]:
+            folded.evaluate("part => { part.open = true; }")
+        found = Axe().run(page).response["violations"]
+        context.close()
+        assert [(rule["id"], rule["nodes"][0]["html"][:200]) for rule in found] == [], scheme
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [{"report": name, "scheme": "dark", "width": 400} for name in ("demo", "few", "many")],
+    indirect=True,
+    ids=("demo", "few", "many"),
+)
+def test_on_a_telephone_in_the_dark_nothing_is_cut_off(opened: Page, request: pytest.FixtureRequest) -> None:
+    assert opened.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(27, 30, 35)"
+    too_wide = opened.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert too_wide <= 0
+    picture(opened, f"report_{request.node.callspec.id}_telephone_dark")
+
+
+@report_of("few")
+def test_texts_from_right_to_left_are_set_so(opened: Page) -> None:
+    texts = opened.locator("p.slc-text", has_text=STRANGE[1])
+    assert texts.count() > 0
+    assert texts.first.evaluate("text => text.matches(':dir(rtl)')")
+    name = opened.locator("#class option").nth(2).inner_text()
+    assert name == STRANGE[1]
+
+
+# --- search and filter ---
+
+
+@report_of("demo")
+def test_search_leaves_the_concepts_and_texts_with_all_the_words(opened: Page) -> None:
+    word = opened.locator(f"{CARDS} .cloud li").first.inner_text()
+    before = shown(opened, CARDS)
+    opened.fill("#search", f"  {word.upper()} ")
+    cards = opened.locator(CARDS)
+    assert 1 <= cards.count() <= before
+    for number in range(cards.count()):
+        assert word.lower() in (cards.nth(number).text_content() or "").lower()
+    expect(opened.locator("#found")).to_have_text(re.compile(rf"^{cards.count()} of {before} concepts, \d+ texts$"))
+    opened.fill("#search", "no such word anywhere")
+    expect(opened.locator("#found")).to_have_text(f"0 of {before} concepts, 0 texts")
+    assert shown(opened, CARDS) == shown(opened, "[data-group]") == 0
+    opened.click("#reset")
+    assert shown(opened, CARDS) == before and opened.input_value("#search") == ""
+
+
+@report_of("demo")
+def test_a_word_of_a_text_alone_leaves_that_text_also_where_it_was_folded_away(opened: Page) -> None:
+    last = opened.locator("[data-card=concept] details.more [data-text]").last
+    words = " ".join((last.locator(".slc-text").text_content() or "").split()[:5])
+    card = last.locator("xpath=ancestor::article")
+    assert not last.is_visible()
+    opened.fill("#search", words)
+    assert last.is_visible() and card.locator(f"[data-text]{SHOWN}").count() < card.locator("[data-text]").count()
+
+
+@report_of("demo")
+def test_a_class_leaves_its_concepts_and_the_mistakes_about_it(opened: Page) -> None:
+    number = str(opened.locator("[data-card=concept]").last.get_attribute("data-class"))
+    opened.select_option("#class", number)
+    cards = opened.locator(CARDS)
+    assert cards.count() == opened.locator(f"[data-card=concept][data-class='{number}']").count()
+    assert cards.count() > 0
+    for text in opened.locator(f"[data-card=mistakes] [data-text]{SHOWN}").all():
+        assert number in (text.get_attribute("data-text") or "").split()
+
+
+@report_of("demo")
+def test_what_headings_count_is_what_is_left(opened: Page) -> None:
+    def counted() -> list[tuple[int, int]]:
+        """What each heading says, and what stands below it."""
+        groups = [(group, f"[data-card]{SHOWN}") for group in opened.locator(f"section[data-group]{SHOWN}").all()]
+        folds = [(fold, f"[data-text]{SHOWN}") for fold in opened.locator(f"details.more{SHOWN}").all()]
+        assert opened.locator(f"[data-card=row] details.more{SHOWN}").count() > 1
+        return [
+            (int(part.locator("[data-count]").first.text_content() or ""), part.locator(below).count())
+            for part, below in [*groups, *folds]
+        ]
+
+    before = counted()
+    assert len(before) > 2 and all(told == there for told, there in before)
+    opened.check("#wrong")
+    left = counted()
+    assert left != before and all(told == there for told, there in left)
+    opened.click("#reset")
+    assert counted() == before
+
+
+@report_of("demo")
+def test_the_table_of_concepts_on_wrong_decisions_is_searched_too(opened: Page) -> None:
+    rows = opened.locator("[data-card=row]")
+    n_rows = rows.count()
+    assert n_rows > 1
+    number = str(rows.first.get_attribute("data-class"))
+    opened.select_option("#class", number)
+    left = opened.locator(f"[data-card=row]{SHOWN}")
+    assert 0 < left.count() == opened.locator(f"[data-card=row][data-class='{number}']").count()
+    opened.click("#reset")
+    name = rows.first.locator("th a").inner_text()
+    opened.fill("#search", name)
+    assert left.count() >= 1 and opened.locator(f"[data-card=row]{SHOWN} th a", has_text=name).count() >= 1
+    opened.fill("#search", "no such word anywhere")
+    assert left.count() == 0
+    opened.click("#reset")
+    assert left.count() == n_rows
+
+
+def test_a_text_that_stands_in_the_table_alone_is_found_unfolded_and_counted(
+    browser: Browser, reports: dict[str, Path], tmp_path: Path
+) -> None:
+    # Texts of a small run stand in some card too, so one is given a number and words of its own.
+    html, changed = re.subn(
+        r'(<tr data-card="row".*?data-row=")\d+(".*?<p class="slc-text" dir="auto">).*?</p>',
+        r"\g<1>999999\g<2>kolibri</p>",
+        reports["demo"].read_text(encoding="utf-8"),
+        count=1,
+        flags=re.DOTALL,
+    )
+    assert changed == 1
+    (tmp_path / "report.html").write_text(html, encoding="utf-8")
+    page = browser.new_page()
+    page.goto((tmp_path / "report.html").as_uri())
+    text = page.locator("[data-row='999999']")
+    assert not text.is_visible()
+    page.fill("#search", "kolibri")
+    assert text.is_visible() and page.locator("details:has([data-row='999999']) [data-count]").text_content() == "1"
+    expect(page.locator("#found")).to_have_text(re.compile(r"^0 of \d+ concepts, 1 text$"))
+    page.close()
+
+
+@report_of("demo")
+def test_wrong_decisions_can_be_looked_at_alone(opened: Page) -> None:
+    opened.check("#wrong")
+    texts = opened.locator(f"[data-card]{SHOWN} [data-text]{SHOWN}")
+    assert texts.count() > 0
+    assert opened.locator(f"[data-card]{SHOWN} [data-text]{SHOWN}:not([data-wrong])").count() == 0
+    picture(opened, "report_demo_wrong_alone")
+
+
+@report_of("few")
+def test_search_looks_through_accents_and_other_scripts(opened: Page) -> None:
+    opened.fill("#search", "اخبار")  # without the hamza
+    assert opened.locator(f"[data-card]{SHOWN} [data-text]{SHOWN}").count() > 0
+    opened.fill("#search", "🎉🐕‍🦺")
+    assert opened.locator(f"[data-card]{SHOWN} [data-text]{SHOWN}").count() > 0
+
+
+# --- going about ---
+
+
+@report_of("demo")
+def test_a_link_reveals_a_card_that_was_filtered_away(opened: Page) -> None:
+    target = opened.locator(".reliances a").first
+    card = opened.locator(str(target.get_attribute("href")))
+    opened.fill("#search", "no such word anywhere")
+    assert not card.is_visible()
+    target.click()
+    expect(card).to_be_in_viewport()
+    opened.fill("#search", "no such word anywhere")
+    target.click()  # once more: the address stays the same
+    expect(card).to_be_in_viewport()
+
+
+@report_of("demo")
+def test_words_that_nobody_sees_are_not_found(opened: Page) -> None:
+    opened.fill("#search", "through the concepts alone")  # stands in every explanation
+    expect(opened.locator("#found")).to_have_text(re.compile("^0 of"))
+
+
+@report_of("demo")
+def test_a_strange_address_does_no_harm(opened: Page) -> None:
+    opened.goto(opened.url + "#100%")
+    opened.reload()
+    whole = width_of_view(opened)
+    opened.click("#zoomIn")
+    assert width_of_view(opened) < whole
+
+
+def test_without_scripts_all_is_there_but_what_needs_them(browser: Browser, reports: dict[str, Path]) -> None:
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(reports["demo"].as_uri())
+    assert page.locator(CARDS).count() > 0 and not page.locator("#search").is_visible()
+    page.locator("details.why summary").first.click()
+    expect(page.locator("details.why table").first).to_be_visible()
+    counted = page.locator("section[data-group], details.more")
+    for part, below in ((counted.nth(number), page.evaluate(_COUNT, number)) for number in range(counted.count())):
+        assert int(part.locator("[data-count]").first.text_content() or "") == below
+
+
+@report_of("demo")
+def test_why_leads_to_the_explanation_of_the_mistake_and_unfolds_it(opened: Page) -> None:
+    opened.locator(".example a", has_text="Why?").click()
+    explanation = opened.locator("li:target details.why")
+    expect(explanation.locator("table")).to_be_visible()
+    expect(opened.locator("li:target .slc-text").first).to_be_in_viewport()
+    expect(explanation).to_contain_text("Probability of each class")
+    for side, is_for in (("slc-for", True), ("slc-against", False)):
+        for bar in explanation.locator(f".{side}").all():
+            own, track = (part.bounding_box() for part in (bar, bar.locator("xpath=..")))
+            assert own is not None and track is not None
+            middle = track["x"] + track["width"] / 2
+            assert own["x"] == pytest.approx(middle, abs=1) if is_for else own["x"] + own["width"] <= middle + 1
+    picture(opened, "report_demo_why")
+
+
+@report_of("demo")
+def test_everything_can_be_reached_with_the_keyboard(opened: Page) -> None:
+    opened.keyboard.press("Tab")
+    assert opened.evaluate("document.activeElement.textContent") == "Skip to the concepts"
+    opened.keyboard.press("Enter")
+    expect(opened.locator("#concepts")).to_be_in_viewport()
+    opened.locator("details.why summary").first.focus()
+    opened.keyboard.press("Enter")
+    expect(opened.locator("details.why table").first).to_be_visible()
+
+
+def width_of_view(page: Page) -> float:
+    return float(str(page.locator(".map svg").get_attribute("viewBox")).split()[2])
+
+
+@report_of("demo")
+def test_the_map_is_zoomed_by_buttons_keys_and_wheel_and_moved_by_the_mouse(opened: Page) -> None:
+    opened.locator("#map").scroll_into_view_if_needed()
+    whole = width_of_view(opened)
+    opened.click("#zoomIn")
+    assert width_of_view(opened) == pytest.approx(whole / 1.5)
+    opened.click("#zoomOut")
+    opened.click("#zoomOut")
+    assert width_of_view(opened) == whole, "no further out than the whole"
+    opened.locator(".map").focus()
+    opened.keyboard.press("+")
+    opened.keyboard.press("+")
+    assert width_of_view(opened) == pytest.approx(whole / 1.5**2)
+    before = opened.locator(".map svg").get_attribute("viewBox")
+    opened.keyboard.press("ArrowRight")
+    assert opened.locator(".map svg").get_attribute("viewBox") != before
+    opened.keyboard.press("0")
+    assert width_of_view(opened) == whole
+    box = opened.locator(".map svg").bounding_box()
+    assert box is not None
+    opened.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 3)
+    opened.keyboard.down("Control")
+    opened.mouse.wheel(0, -300)
+    opened.keyboard.up("Control")
+    expect(opened.locator(".map svg")).not_to_have_attribute("viewBox", re.compile(rf" {whole:g} "))
+    before = opened.locator(".map svg").get_attribute("viewBox")
+    opened.mouse.down()
+    opened.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
+    opened.mouse.up()
+    assert opened.locator(".map svg").get_attribute("viewBox") != before
+    picture(opened, "report_demo_map")
+
+
+@report_of("demo")
+def test_the_wheel_alone_scrolls_the_page_over_the_map(opened: Page) -> None:
+    opened.locator("#map").scroll_into_view_if_needed()
+    whole = width_of_view(opened)
+    opened.locator(".map").hover()
+    before = opened.evaluate("scrollY")
+    opened.mouse.wheel(0, -300)
+    opened.wait_for_function("before => scrollY < before", arg=before)
+    assert width_of_view(opened) == whole
+
+
+@report_of("demo")
+def test_a_pie_leads_to_its_card(opened: Page) -> None:
+    pie = opened.locator(".map a").first
+    card = opened.locator(str(pie.get_attribute("xlink:href")))
+    expect(pie).to_have_attribute("aria-label", card.locator("h4").inner_text())
+    pie.click()
+    expect(card).to_be_in_viewport()
+    assert len(opened.context.pages) == 1
+
+
+@report_of("demo")
+def test_on_paper_every_text_is_there_and_no_button(opened: Page) -> None:
+    opened.emulate_media(media="print", color_scheme="dark")
+    opened.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert shown(opened, "[data-card=concept] [data-text]") == opened.locator("[data-card=concept] [data-text]").count()
+    assert shown(opened, "button, #search, nav") == 0
+    assert opened.locator("#settings pre").is_visible() and not opened.locator("details.why").first.is_visible()
+    assert opened.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    written = opened.pdf(path=PICTURES / "report_demo.pdf", format="A4")
+    opened.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert opened.locator("details[open]").count() == 0, "as it was"
+    assert written.startswith(b"%PDF") and len(re.findall(rb"/Type /Page\b", written)) >= 3
+
+
+def test_a_report_of_many_concepts_and_classes_is_a_few_megabytes(reports: dict[str, Path]) -> None:
+    sizes = {name: path.stat().st_size / 1e6 for name, path in reports.items()}
+    assert sizes["few"] < 1 and sizes["demo"] < 2 and sizes["many"] < 8

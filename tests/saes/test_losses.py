@@ -1,0 +1,67 @@
+"""Each loss term against a value computed by hand."""
+
+import math
+
+import pytest
+import torch
+
+from sae_lens_classif.saes.losses import (
+    activation_rate_loss,
+    classifier_loss,
+    distance_from_mean,
+    ghost_gradient_loss,
+    reconstruction_loss,
+    unnormalised,
+)
+
+
+def test_the_reconstruction_loss_divides_by_the_distance_from_the_batch_mean() -> None:
+    target = torch.tensor([[3.0, 4.0], [-3.0, -4.0]])  # the mean is 0, each is 5 away from it
+    prediction = target + torch.tensor([[1.0, 2.0], [0.0, 0.0]])
+    expected = (1 + 4) / (5 + 1e-6) / 2
+    assert reconstruction_loss(prediction, target, distance_from_mean).item() == pytest.approx(expected)
+
+
+def test_without_a_normaliser_it_is_the_square_of_the_difference() -> None:
+    loss = reconstruction_loss(torch.tensor([[1.0, -2.0]]), torch.tensor([[4.0, 0.0]]), unnormalised)
+    assert loss.item() == pytest.approx(9 + 4)
+
+
+@pytest.mark.parametrize(
+    ("gamma", "expected"),
+    [
+        (0.1, (10 + 4) / 4),  # floor(0.4) = 0: nothing is free
+        (0.25, (6 + 1) / 4),  # the largest of each latent is free: 4 and 3
+        (0.5, (3 + 0) / 4),
+        (1.0, 0.0),
+    ],
+)
+def test_the_activation_rate_loss_leaves_the_largest_share_of_each_latent_free(gamma: float, expected: float) -> None:
+    acts = torch.tensor([[1.0, 0.0], [2.0, 3.0], [3.0, 0.0], [4.0, 1.0]])
+    assert activation_rate_loss(acts, gamma).item() == pytest.approx(expected)
+
+
+def test_the_activation_rate_loss_pulls_only_on_activations_beyond_the_free_ones() -> None:
+    acts = torch.tensor([[1.0], [2.0], [3.0], [4.0]], requires_grad=True)
+    activation_rate_loss(acts, 0.5).backward()
+    assert acts.grad is not None
+    torch.testing.assert_close(acts.grad, torch.tensor([[0.25], [0.25], [0.0], [0.0]]))
+
+
+def test_the_classifier_loss_is_the_mean_negative_log_probability_of_the_predicted_class() -> None:
+    logits = torch.log(torch.tensor([[0.8, 0.2], [0.5, 0.5]]))
+    expected = -(math.log(0.8) + math.log(0.5)) / 2
+    assert classifier_loss(logits, torch.tensor([0, 1])).item() == pytest.approx(expected)
+
+
+def test_ghost_gradients_reach_dead_latents_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    sae_in, sae_out = torch.randn(5, 4), torch.randn(5, 4, requires_grad=True)
+    pre, rows = torch.randn(5, 3, requires_grad=True), torch.randn(3, 4, requires_grad=True)
+    loss = ghost_gradient_loss(sae_out, sae_in, pre, rows, unnormalised)
+    loss.backward()
+    assert sae_out.grad is None
+    assert pre.grad is not None and pre.grad.abs().sum() > 0
+    assert rows.grad is not None and rows.grad.abs().sum() > 0
+    # Each element is scaled to the reconstruction's own error, so the mean is nearly that.
+    assert loss.item() == pytest.approx((sae_in - sae_out).pow(2).mean().item(), rel=1e-2)
