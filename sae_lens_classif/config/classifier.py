@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from sae_lens_classif.artifacts import incidental
 from sae_lens_classif.config.checks import require, require_choices, require_not_negative, require_positive
 
 
@@ -94,7 +95,7 @@ class ClassifierConfig:
     model: str | None = None
     hook: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    device: str | None = None
+    device: str | None = incidental(None)
 
     def __post_init__(self) -> None:
         require_choices("classifier", self)
@@ -174,7 +175,7 @@ class CacheConfig:
 
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     shard_size: int = 4096
-    max_batch_tokens: int = 8192
+    max_batch_tokens: int = incidental(8192)
 
     def __post_init__(self) -> None:
         require_choices("cache", self)

@@ -7,6 +7,7 @@ This module imports nothing heavy, so that ``--help`` stays quick.
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from sae_lens_classif.artifacts import incidental
 from sae_lens_classif.config.checks import require, require_choices, require_not_negative, require_positive
 from sae_lens_classif.config.classifier import CacheConfig, ClassifierConfig, DataConfig, FinetuneConfig, PromptConfig
 from sae_lens_classif.config.methods import BaselineConfig, CompareConfig, SweepConfig
@@ -14,7 +15,6 @@ from sae_lens_classif.errors import nearest
 
 EvalName = Literal["completeness", "causality", "interpretability"]
 __all__ = [
-    "FREE",
     "BaselineConfig",
     "CacheConfig",
     "ClassifierConfig",
@@ -29,10 +29,6 @@ __all__ = [
     "SweepConfig",
     "TrainConfig",
 ]
-# Settings that change how fast or with how much said a result comes, not the result.
-FREE = frozenset(
-    {"classifier.device", "cache.max_batch_tokens", "train.device", "train.n_checkpoints", "train.wandb_project"}
-)
 
 
 @dataclass
@@ -119,11 +115,11 @@ class TrainConfig:
     validation_share: float = 0.05
     keep: Literal["best", "last"] = "last"
     n_validations: int = 20
-    n_checkpoints: int = 10
+    n_checkpoints: int = incidental(10)
     log_every: int = 100
     seed: int = 0
-    wandb_project: str | None = None
-    device: str | None = None
+    wandb_project: str | None = incidental(None)
+    device: str | None = incidental(None)
 
     def __post_init__(self) -> None:
         require_choices("train", self)
@@ -175,15 +171,15 @@ class EvaluateConfig:
         device: ``cpu``, ``cuda`` ... Default: a GPU if there is one.
     """
 
-    evals: tuple[EvalName, ...] = ("completeness", "causality", "interpretability")
+    evals: tuple[EvalName, ...] = incidental(("completeness", "causality", "interpretability"))
     context: Literal["alone", "in_context"] = "alone"
-    batch_size: int = 4096
+    batch_size: int = incidental(4096)
     sentence_encoder: str = "all-MiniLM-L6-v2"
     n_bootstrap: int = 1000
     top_texts: int = 10
-    figures: bool = True
+    figures: bool = incidental(True)
     seed: int = 0
-    device: str | None = None
+    device: str | None = incidental(None)
 
     def __post_init__(self) -> None:
         require_choices("evaluate", self)

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sae_lens_classif.artifacts import settings_that_matter
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import sha256_of_file
 from sae_lens_classif.methods.base import ConceptMethod, FitTask
@@ -25,7 +26,6 @@ from sae_lens_classif.methods.sae_probe import (
     load_sae,
 )
 from sae_lens_classif.saes.classif_sae import ClassifSAE
-from sae_lens_classif.training.train import settings_that_matter
 
 Check = Callable[[int, int], None]
 

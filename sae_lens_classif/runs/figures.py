@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.evals.interpretability import SHARED
 from sae_lens_classif.evals.results import Measures
 from sae_lens_classif.evals.segments import SHARES, segments
@@ -57,7 +58,7 @@ def draw_method(
         return
     entry = read_json(run.summary)["methods"][name]
     made_from = {"settings_sha256": entry["settings_sha256"], "evals": sorted(measures)}
-    if _is_drawn(folder, made_from):
+    if Artifact(folder, folder / _MADE_FROM, made_from).status().state == "current":
         return
     shutil.rmtree(folder, ignore_errors=True)  # it may hold a figure of what is not measured any more
     save_figure(map_of_concepts(method, store), folder / "concept_map")
@@ -70,14 +71,6 @@ def draw_method(
     draw_curves_of_methods(folder, {title: measures}, store.class_names, run.cfg.sae.gamma, about)
     files = sorted(path.name for path in folder.iterdir())
     write_json(folder / _MADE_FROM, {**made_from, "files": files})
-
-
-def _is_drawn(folder: Path, made_from: dict[str, Any]) -> bool:
-    if not (folder / _MADE_FROM).is_file():
-        return False
-    noted = read_json(folder / _MADE_FROM)
-    files = noted.pop("files", [""])
-    return bool(noted == made_from) and all((folder / name).is_file() for name in files)
 
 
 def map_of_concepts(method: ConceptMethod, store: ActivationStore, **choices: Any) -> "Figure":

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import new_folder, read_json, sha256_of_file, write_json
 from sae_lens_classif.methods.base import METHOD_FILE, ConceptMethod, FitTask, load_method
@@ -77,7 +78,5 @@ def is_fitted(run: RunFolder, spec: MethodSpec, task: FitTask) -> bool:
     Raises:
         UserError: If it was fitted to something else, and ``overwrite`` was not asked for.
     """
-    noted = run.method(spec.name, task.seed) / _FIT_FILE
-    if not noted.is_file():
-        return False
-    return run.check_made_from(noted.parent, read_json(noted)["made_from"], spec.made_from(task))
+    folder = run.method(spec.name, task.seed)
+    return run.is_current(Artifact(folder, folder / _FIT_FILE, spec.made_from(task), ("made_from",)))

@@ -2,31 +2,53 @@
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from sae_lens_classif.config.run import FREE, RunConfig
+from sae_lens_classif.artifacts import Artifact, settings_that_matter
+from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.config.yaml import load_config, read_settings, write_settings
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import folder_is_writable, sha256_of_json, write_text
 
 METHOD = "classifsae"
-# Which settings each finished result was made with, and which results are built on it.
-_DEPENDS: dict[str, tuple[str, ...]] = {
-    "classifier": ("data", "prompt", "finetune"),
-    "activations/train": ("data", "prompt", "classifier", "cache"),
-    "activations/test": ("data", "prompt", "classifier", "cache"),
-    f"saes/{METHOD}": ("sae", "train"),
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a result of a run depends on.
+
+    Attributes:
+        sections: Sections of the settings.
+        inputs: Other results; where one of them goes, this one goes too.
+        no_matter: Settings of those sections that it does not depend on.
+    """
+
+    sections: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    no_matter: frozenset[str] = frozenset()
+
+
+_OF_TESTING = frozenset({"data.test", "data.max_test_texts"})
+_OF_TRAINING = frozenset({"data.train", "data.max_train_texts"})
+_STATES = ("data", "prompt", "classifier", "cache")
+_EVALUATIONS = ("evals", f"evals/{METHOD}")
+_RESULTS = {
+    "classifier": _Made(("data", "prompt", "finetune"), no_matter=_OF_TESTING),
+    "activations/train": _Made(_STATES, ("classifier",), _OF_TESTING),
+    "activations/test": _Made(_STATES, ("classifier",), _OF_TRAINING),
+    f"saes/{METHOD}": _Made(("sae", "train"), ("activations/train",)),
+    f"saes/{METHOD}.training": _Made(inputs=("activations/train", f"saes/{METHOD}")),
+    "methods": _Made(inputs=("activations/train",)),
+    "evals": _Made(inputs=("activations/test", "methods")),
+    f"evals/{METHOD}": _Made(inputs=("activations/test", f"saes/{METHOD}")),
+    "summary.json": _Made(inputs=_EVALUATIONS),
+    "figures": _Made(inputs=_EVALUATIONS),
+    "comparison.*": _Made(inputs=_EVALUATIONS),
+    "transfer/*/transfer.*": _Made(inputs=_EVALUATIONS),
+    "report.html": _Made(inputs=_EVALUATIONS),
 }
-_BUILT_ON = {
-    "classifier": ("activations/train", "activations/test", f"saes/{METHOD}", "methods", "evals"),
-    "activations/train": (f"saes/{METHOD}", "methods", "evals"),
-    "activations/test": ("evals",),
-    f"saes/{METHOD}": (f"evals/{METHOD}",),
-}
-_ONLY_FOR_TRAINING = {"data.train", "data.max_train_texts"}
-_ONLY_FOR_TESTING = {"data.test", "data.max_test_texts"}
 
 
 class RunFolder:
@@ -68,10 +90,10 @@ class RunFolder:
         """Where a result lies that cells of a sweep have in common: all those with the same settings for it."""
         if self._base is None:
             return self.folder / result
-        own, of_base = (_settings_for(result, cfg) for cfg in (self.cfg, self._base.cfg))
-        if own == of_base:
+        settings = _settings_for(result, self.cfg)
+        if settings == _settings_for(result, self._base.cfg):
             return self._base.folder / result
-        return self.folder.parent / f"shared-{sha256_of_json(own)[:12]}" / result
+        return self.folder.parent / f"shared-{sha256_of_json(settings)[:12]}" / result
 
     @property
     def config_file(self) -> Path:
@@ -107,7 +129,7 @@ class RunFolder:
         return self.folder / "methods" / name / f"seed-{seed}"
 
     def evaluations(self, name: str, seed: int | None = None) -> Path:
-        """Results of a method: of the run's own ClassifSAE, or of a method that ``compare`` fitted with a seed."""
+        """Results of a method: of the run's ClassifSAE, or of a method that ``compare`` fitted with a seed."""
         folder = self.folder / "evals" / name
         return folder if seed is None else folder / f"seed-{seed}"
 
@@ -141,7 +163,7 @@ class RunFolder:
         """
         folder_is_writable(self.folder)
         changed = self._changed() if self.config_file.is_file() else []
-        for result in _DEPENDS:
+        for result in _RESULTS:
             concerns = [entry for entry in changed if _concerns(entry[0], result)]
             if concerns and self.overwrite:
                 self.remove(result)
@@ -152,44 +174,38 @@ class RunFolder:
                     "use another --run folder, or --overwrite to make it anew"
                 )
 
-    def check_made_from(self, result: Path, noted: dict[str, Any], asked: dict[str, Any]) -> bool:
-        """Whether a finished result was made from what is asked for now.
-
-        Args:
-            result: Path of the result.
-            noted: What it was made from, as was written beside it.
-            asked: What it is to be made from.
+    def is_current(self, artifact: Artifact) -> bool:
+        """Whether a result is there and was made from what is asked for now.
 
         Returns:
-            False where it was not, and has been deleted since that was asked for (``overwrite``).
+            False where it is absent, or was made from something else and has been deleted since that was asked for
+            (``overwrite``).
 
         Raises:
-            UserError: Where it was not.
+            UserError: Where it was made from something else, or is damaged.
         """
-        different = list(_different(noted, asked))
-        if not different:
-            return True
-        if not self.overwrite or not result.is_relative_to(self.folder):
-            raise UserError(
-                f"{result} was made with another {different[0]} than is asked for now (settings or texts); "
-                "use another --run folder, or --overwrite to make it anew"
-            )
-        self.remove(str(result.relative_to(self.folder)))
-        return False
+        status = artifact.status()
+        if status.state == "damaged":
+            raise UserError(status.reason)
+        if status.state == "stale":
+            if not self.overwrite or not artifact.path.is_relative_to(self.folder):
+                raise UserError(
+                    f"{artifact.path} was made with another {status.different[0]} than is asked for now (settings or "
+                    "texts); use another --run folder, or --overwrite to make it anew"
+                )
+            self.remove(str(artifact.path.relative_to(self.folder)))
+        return status.state == "current"
 
     def remove(self, result: str) -> None:
-        """Delete a result, what is built on it, and the evaluations."""
-        built_on = _BUILT_ON.get(result, ())
-        for path in (result, *built_on):
-            shutil.rmtree(self.folder / path, ignore_errors=True)
-        if built_on:
-            self.summary.unlink(missing_ok=True)
-            self.report.unlink(missing_ok=True)
-            shutil.rmtree(self.figures, ignore_errors=True)
-            for shown in (*self.folder.glob("comparison.*"), *self.folder.glob("transfer/*/transfer.*")):
-                shown.unlink()
-        if built_on and result != "activations/test":
-            shutil.rmtree(self.training, ignore_errors=True)
+        """Delete a result and everything that is built on it."""
+        for path in self.folder.glob(result):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+        for other, made in _RESULTS.items():
+            if result in made.inputs:
+                self.remove(other)
 
     def note(self) -> None:
         """Write the settings into the folder, for the steps that come after the one that just ended."""
@@ -198,47 +214,39 @@ class RunFolder:
         write_text(self.config_file, write_settings(settings))
 
     def _changed(self) -> list[tuple[str, Any, Any]]:
+        """Settings that matter and are not what the folder's results were made with: name, old and new value."""
         noted, defaults = read_settings(self.config_file), to_plain(RunConfig())
         return [
             (f"{section}.{name}", old, value)
-            for section, settings in to_plain(self.cfg).items()
+            for section, settings in _that_matter(self.cfg).items()
             for name, value in settings.items()
             # A setting that the folder does not know came later; it was made with its default.
             if (old := noted.get(section, {}).get(name, defaults[section][name])) != value
-            and f"{section}.{name}" not in FREE
         ]
 
 
-def _different(noted: dict[str, Any], asked: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Names of what is asked for otherwise than was noted, ``baselines.epochs`` for one that is in a section."""
-    for name, value in asked.items():
-        old = noted.get(name)
-        if isinstance(old, dict) and isinstance(value, dict):
-            yield from _different(old, value, f"{prefix}{name}.".removeprefix("settings."))
-        elif sha256_of_json(old) != sha256_of_json(value):
-            yield f"{prefix}{name}"
-
-
 def _concerns(setting: str, result: str) -> bool:
-    """Whether a result depends on a setting; that of one split is no matter to the other's."""
-    others = _ONLY_FOR_TRAINING if result == "activations/test" else _ONLY_FOR_TESTING
-    return setting.split(".")[0] in _DEPENDS[result] and setting not in others
+    """Whether a result depends on a setting."""
+    made = _RESULTS[result]
+    return setting.split(".")[0] in made.sections and setting not in made.no_matter
 
 
 def _settings_for(result: str, cfg: RunConfig) -> dict[str, Any]:
-    """The settings that a result depends on, those of what it is built on included."""
-    sections = dict.fromkeys((*_DEPENDS["classifier"], *_DEPENDS[result]))
-    return {
-        f"{section}.{name}": value
-        for section in sections
-        for name, value in to_plain(cfg)[section].items()
-        if f"{section}.{name}" not in FREE
-    }
+    """The settings that a result depends on, those of the classifier included."""
+    sections = dict.fromkeys((*_RESULTS["classifier"].sections, *_RESULTS[result].sections))
+    settings = _that_matter(cfg)
+    return {f"{section}.{name}": value for section in sections for name, value in settings[section].items()}
 
 
 def to_plain(cfg: RunConfig) -> dict[str, dict[str, Any]]:
     """Settings as YAML and JSON can hold them."""
-    return {
-        section: {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
-        for section, settings in asdict(cfg).items()
-    }
+    return {section: _plain(settings) for section, settings in asdict(cfg).items()}
+
+
+def _that_matter(cfg: RunConfig) -> dict[str, dict[str, Any]]:
+    """The same without those that change no result."""
+    return {section.name: _plain(settings_that_matter(getattr(cfg, section.name))) for section in fields(cfg)}
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from sae_lens_classif.artifacts import Artifact, settings_that_matter
 from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.config.run import PromptConfig
 from sae_lens_classif.data.texts import Split, TextData, load_text_data
@@ -57,7 +58,7 @@ def finetune_step(run: RunFolder) -> None:
         "prompt": asdict(run.cfg.prompt),
         "finetune": asdict(run.cfg.finetune),
     }
-    if _is_made(run, run.classifier, asked):
+    if run.is_current(Artifact(run.classifier, run.classifier / _SETTINGS, asked)):
         logger.info("classifier: reusing %s", run.classifier)
         return
     device = pick_device(run.cfg.classifier.device)
@@ -66,10 +67,6 @@ def finetune_step(run: RunFolder) -> None:
     with new_folder(run.classifier) as folder:
         save_classifier(folder, model, tokenizer, run.cfg.prompt, data.class_names)
         write_json(folder / _SETTINGS, asked)
-
-
-def _is_made(run: RunFolder, result: Path, asked: dict[str, Any]) -> bool:
-    return (result / _SETTINGS).is_file() and run.check_made_from(result, read_json(result / _SETTINGS), asked)
 
 
 def open_run_classifier(run: RunFolder) -> TextClassifier:
@@ -111,7 +108,7 @@ def train_step(run: RunFolder) -> None:
     """Make ``saes/classifsae`` from ``activations/train``, or go on where a killed run stopped."""
     store = ActivationStore(run.activations("train"))
     asked = made_from(store, run.cfg.sae, run.cfg.train)
-    if _is_made(run, run.sae, asked):
+    if run.is_current(Artifact(run.sae, run.sae / _SETTINGS, asked)):
         logger.info("SAE: reusing %s", run.sae)
         shutil.rmtree(run.training, ignore_errors=True)
         return
@@ -244,8 +241,8 @@ def evaluation_settings(run: RunFolder, weights: str, store: ActivationStore) ->
         weights: SHA-256 of what the method learned.
         store: Hidden states of the test texts.
     """
-    free = dict.fromkeys(("device", "evals", "batch_size", "figures"))
-    evaluate = {**asdict(run.cfg.evaluate), **free}
+    # What does not matter is null: so the first evaluations noted it.
+    evaluate = {**dict.fromkeys(asdict(run.cfg.evaluate)), **settings_that_matter(run.cfg.evaluate)}
     return sha256_of_json({"format": _FORMAT, "evaluate": evaluate, "sae": weights, "store": store.fingerprint()})
 
 

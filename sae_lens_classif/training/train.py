@@ -10,7 +10,8 @@ import torch
 from sae_lens.config import LoggingConfig, SAETrainerConfig
 from sae_lens.saes.sae import SAEMetadata, TrainStepInput
 
-from sae_lens_classif.config.run import FREE, SAESettings, TrainConfig
+from sae_lens_classif.artifacts import settings_that_matter
+from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import read_json, sha256_of_json, write_json
 from sae_lens_classif.saes.training_sae import ClassifTrainingSAE, ClassifTrainingSAEConfig
@@ -76,11 +77,6 @@ def train_classifsae(
 def made_from(store: ActivationStore, settings: SAESettings, train: TrainConfig) -> dict[str, Any]:
     """Everything that the weights of a training depend on, as JSON can hold it."""
     return {"store": store.fingerprint(), "sae": asdict(settings), "train": settings_that_matter(train)}
-
-
-def settings_that_matter(train: TrainConfig) -> dict[str, Any]:
-    """The settings of a training that its weights depend on."""
-    return {name: value for name, value in asdict(train).items() if f"train.{name}" not in FREE}
 
 
 def new_training_sae(store: ActivationStore, settings: SAESettings, train: TrainConfig) -> ClassifTrainingSAE:

@@ -1,0 +1,106 @@
+"""Is a result current, and of what was it made? Whatever a step leaves on disk is asked here.
+
+An artifact is a file or folder beside a note of what it was made from: fingerprints of its inputs, and the settings
+that matter to it. The note is written last, so an artifact without one was never finished.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.files import read_json, sha256_of_json
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_INCIDENTAL = "incidental"
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is known of an artifact.
+
+    Attributes:
+        state: ``absent``: to be made. ``current``: made from what is asked for. ``stale``: made from something else.
+            ``damaged``: its note cannot be read, or a file of it is missing.
+        different: Of a stale one, names of what it was made from otherwise.
+        reason: Of a damaged one, what is wrong and what to do.
+    """
+
+    state: Literal["absent", "current", "stale", "damaged"]
+    different: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A result on disk, and what it is to be made from.
+
+    Attributes:
+        path: The file or folder.
+        note: JSON file that says what it was made from; it may list the ``files`` beside it.
+        made_from: Fingerprints of inputs and settings that matter, as JSON can hold them.
+        place: Keys that lead to what the note says of it: all of ``made_from``, or its fingerprint. Default: the whole.
+    """
+
+    path: Path
+    note: Path
+    made_from: Mapping[str, Any]
+    place: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what it is to be made from."""
+        return sha256_of_json(self.made_from)
+
+    def status(self) -> Status:
+        """Look at the note; the files themselves are not read."""
+        if not self.note.is_file():
+            return Status("absent")
+        try:
+            content = read_json(self.note)
+        except UserError as error:
+            return Status("damaged", reason=str(error))
+        noted = content
+        for key in self.place:
+            noted = noted.get(key) if isinstance(noted, dict) else None
+        different = tuple(self._different(noted))
+        if different:
+            return Status("stale", different)
+        missing = [name for name in content.get("files", ()) if not (self.note.parent / name).is_file()]
+        if missing:
+            return Status("damaged", reason=f"{self.note.parent / missing[0]} is missing; delete {self.path}")
+        return Status("current")
+
+    def _different(self, noted: Any) -> Iterator[str]:
+        if isinstance(noted, dict):
+            yield from _different(noted, self.made_from)
+        elif noted != self.fingerprint:
+            yield "settings"
+
+
+def _different(noted: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Names of what is asked for otherwise than was noted, ``baselines.epochs`` for one that is in a section."""
+    for name, value in asked.items():
+        old = noted.get(name)
+        if isinstance(old, dict) and isinstance(value, dict):
+            yield from _different(old, value, f"{prefix}{name}.".removeprefix("settings."))
+        elif sha256_of_json(old) != sha256_of_json(value):
+            yield f"{prefix}{name}"
+
+
+def incidental(default: Any) -> Any:
+    """A setting that changes how fast a result comes, or how much is said meanwhile, and not the result.
+
+    Args:
+        default: Default of the dataclass' field.
+    """
+    return field(default=default, metadata={_INCIDENTAL: True})
+
+
+def settings_that_matter(settings: "DataclassInstance") -> dict[str, Any]:
+    """The settings of a section that results depend on: all but the incidental ones."""
+    incidental_ones = {entry.name for entry in fields(settings) if _INCIDENTAL in entry.metadata}
+    return {name: value for name, value in asdict(settings).items() if name not in incidental_ones}
