@@ -20,14 +20,13 @@ from sae_lens_classif.figures.style import svg_of
 from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.interventions import ACTIVE, run_interventions
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
-from sae_lens_classif.report.settings import last_part, shown_settings
+from sae_lens_classif.report.about import last_part, model_in_words, shown_settings
 from sae_lens_classif.report.view import ClassScores, DefaultClass, Mistakes, Report, ShownConcept, ShownText
 from sae_lens_classif.runs.evaluation_files import read_measures
 from sae_lens_classif.runs.figures import map_of_concepts
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.own_comparison import read_own_comparison
 from sae_lens_classif.runs.steps import TestSplit, evaluation_settings, load_trained
-from sae_lens_classif.runs.words import model_in_words
 
 _N_MISTAKES = 60
 _N_WRONG_TEXTS = 5  # of a concept

@@ -1,5 +1,6 @@
-"""Settings as a report shows them: without the folders of the machine it was made on."""
+"""What a run is about, for strangers: its model in words, its settings without the folders of this machine."""
 
+from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
 
 from sae_lens_classif.config.run import RunConfig
@@ -9,6 +10,21 @@ from sae_lens_classif.runs.folder import to_plain
 
 _PLACES = {"data": ("source", "train", "test"), "classifier": ("model",), "finetune": ("base_model",),
            "evaluate": ("sentence_encoder",)}  # fmt: skip
+
+
+def model_in_words(cfg: RunConfig, named: Callable[[str], str]) -> str:
+    """Say what the classifier is.
+
+    Args:
+        cfg: Settings of the run.
+        named: How the ``model`` or the ``base_model`` is called.
+    """
+    if cfg.classifier.model is not None:
+        return named("model")
+    finetune = cfg.finetune
+    if finetune.base_model == "scratch":
+        return f"a GPT-NeoX of {finetune.n_layers} layers × {finetune.d_model}, trained for this task"
+    return f"{named('base_model')}, fine-tuned for this task"
 
 
 def shown_settings(cfg: RunConfig) -> str:
