@@ -19,7 +19,7 @@ from sae_lens_classif.cli.display import (
 from sae_lens_classif.data.texts import load_text_data
 from sae_lens_classif.explaining.html import to_page
 from sae_lens_classif.files import sizes, write_text
-from sae_lens_classif.publishing import publish as publishing
+from sae_lens_classif.publishing.publish import publish as publish_run
 from sae_lens_classif.report.write import write_report
 from sae_lens_classif.runs import steps as pipeline
 from sae_lens_classif.runs.compare import compare_step
@@ -74,7 +74,7 @@ def transfer(run: RunFolder, other: str) -> None:
 
 def publish(folder: Path, repo_id: str, *, dry_run: bool, **choices: Any) -> None:
     """Publish a run's ClassifSAE, and show what was published and how it is loaded."""
-    address = publishing.publish(folder, repo_id, dry_run=dry_run, **choices)
+    address = publish_run(folder, repo_id, dry_run=dry_run, **choices)
     show_publication(Console(), sizes(RunFolder.open(folder).hub), address, repo_id, dry_run)
 
 

@@ -8,11 +8,12 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.evals.headlines import FLOOR, HEADLINES
-from sae_lens_classif.publishing.results import LOCAL_MODEL, LOCAL_TEXTS, TEXTS_FILE
 from sae_lens_classif.report.about import model_in_words
 from sae_lens_classif.wording import bare_number, markdown_row, markdown_text, number
 
 SAE_ID, TOPK_ID = "classifsae", "topk"
+LOCAL_MODEL, LOCAL_TEXTS = "a local model", "local texts"
+TEXTS_FILE = "top_texts.json"
 _TAGS = ("saelens", "sparse-autoencoder", "classifsae", "sae-lens-classif", "mechanistic-interpretability")
 
 

@@ -8,21 +8,18 @@ from typing import Any
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # re-exported, but not by that name
 
+from sae_lens_classif.data.texts import load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import folder_is_writable, new_folder, read_json, write_json, write_text
-from sae_lens_classif.publishing.model_card import SAE_ID, TOPK_ID, CardFacts, model_card
-from sae_lens_classif.publishing.results import (
-    LOCAL_MODEL,
-    TEXTS_FILE,
-    copy_figures,
-    write_evaluations,
-    write_own_comparison,
-    write_top_texts,
-)
+from sae_lens_classif.methods.registry import BUILT_IN
+from sae_lens_classif.publishing.model_card import LOCAL_MODEL, SAE_ID, TEXTS_FILE, TOPK_ID, CardFacts, model_card
 from sae_lens_classif.publishing.upload import upload
 from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.own_comparison import read_own_comparison
+from sae_lens_classif.runs.tables import write_comparison
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.saes.export import export_topk
+from sae_lens_classif.store.store import ActivationStore
 
 # Picture, how the card calls it.
 _ON_CARD = {"concept_map": "Hidden states and the directions of the concepts", "word_clouds": "Words of each concept"}
@@ -90,11 +87,11 @@ def write_repository(folder: Path, run: RunFolder, repo_id: str, *, license: str
         raise UserError(f"{run.folder} holds no evaluation of {METHOD}; run the step `evaluate` first")
     model = summary.get("hub_names", {}).get("model") or LOCAL_MODEL
     _write_saes(folder, run, model)
-    write_evaluations(folder / "evals" / METHOD, run, entry, repo_id, model)
+    _write_evaluations(folder / "evals" / METHOD, run, entry, repo_id, model)
     if with_texts:
-        write_top_texts(folder / "evals" / TEXTS_FILE, run, entry)
-    is_compared = write_own_comparison(folder / "evals", run, entry, summary["n_test_texts"])
-    copy_figures(folder / "figures", run, entry, is_compared)
+        _write_top_texts(folder / "evals" / TEXTS_FILE, run, entry)
+    is_compared = _write_comparison(folder / "evals", run, entry, summary["n_test_texts"])
+    _copy_figures(folder / "figures", run, entry, is_compared)
     facts = CardFacts(
         repo_id=repo_id,
         cfg=run.cfg,
@@ -134,3 +131,74 @@ def _write_saes(folder: Path, run: RunFolder, model: str) -> None:
     sae.save_model(folder / SAE_ID)
     write_json(folder / SAE_ID / "cfg.json", dict(sorted(sae.cfg.to_dict().items())))  # SAELens' order varies
     shutil.copyfile(run.sae / "runner_cfg.json", folder / SAE_ID / "runner_cfg.json")
+
+
+def _write_evaluations(folder: Path, run: RunFolder, entry: Mapping[str, Any], repo_id: str, model: str) -> None:
+    """Write the evaluations that were made with the settings of the summary, and the concepts.
+
+    Args:
+        folder: Where to.
+        run: The run folder.
+        entry: The ClassifSAE's entry of the summary.
+        repo_id: Stands for the run's name.
+        model: What the language model is called.
+    """
+    for file in sorted(run.evaluations(METHOD).glob("*.json")):
+        result = read_json(file)
+        if result["eval_result_unstructured"]["settings_sha256"] != entry["settings_sha256"]:
+            continue
+        result["sae_lens_release_id"] = repo_id
+        result["sae_cfg_dict"]["metadata"]["model_name"] = model
+        result["eval_config"]["sentence_encoder"] = Path(result["eval_config"]["sentence_encoder"]).name
+        write_json(folder / file.name, result)
+    write_json(folder / "concepts.json", entry["concepts"])
+
+
+def _write_top_texts(file: Path, run: RunFolder, entry: Mapping[str, Any]) -> None:
+    """Write the texts that activate each concept most.
+
+    Raises:
+        UserError: If the texts are not those that were evaluated.
+    """
+    data = load_text_data(run.cfg.data, "test")
+    store = ActivationStore(run.activations("test"))
+    if data.fingerprint() != store.fingerprints.data:
+        raise UserError(
+            f"the test texts of {run.cfg.data.source} are not those that were evaluated any more; publish without "
+            "texts, or run `cache` and `evaluate` again"
+        )
+    write_json(file, {str(own["index"]): [data.texts[row] for row in own["top_texts"]] for own in entry["concepts"]})
+
+
+def _write_comparison(folder: Path, run: RunFolder, entry: Mapping[str, Any], n_test_texts: int) -> bool:
+    """Write the run's comparison of the built-in methods, if it is of this SAE.
+
+    Guests and methods of the user's own are left out: their names may be local paths.
+
+    Returns:
+        Whether there is one.
+    """
+    methods = [own for own in read_own_comparison(run, entry) if own.name in BUILT_IN]
+    if len(methods) < 2:
+        return False
+    write_comparison(folder, methods, n_test_texts)
+    return True
+
+
+def _copy_figures(folder: Path, run: RunFolder, entry: Mapping[str, Any], with_comparison: bool) -> None:
+    """Copy the pictures that show the published SAE.
+
+    Args:
+        folder: Where to.
+        run: The run folder.
+        entry: The ClassifSAE's entry of the summary.
+        with_comparison: Whether those of the comparison belong to it.
+    """
+    drawn = run.figures / METHOD / "made_from.json"
+    is_of_this = drawn.is_file() and read_json(drawn)["settings_sha256"] == entry["settings_sha256"]
+    own = sorted((run.figures / METHOD).glob("*.png")) if is_of_this else []
+    compared = sorted(run.figures.glob("*.png")) if with_comparison else []
+    for picture in [*own, *compared]:
+        target = folder / picture.relative_to(run.figures)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(picture, target)
