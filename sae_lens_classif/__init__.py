@@ -40,11 +40,15 @@ if TYPE_CHECKING:
     from sae_lens_classif.methods.sae_probe import SAEProbeConcepts
     from sae_lens_classif.publishing.publish import publish
     from sae_lens_classif.report.write import write_report
-    from sae_lens_classif.saes.classif_sae import ClassifSAE, ClassifSAEConfig
+    from sae_lens_classif.saes.classif_sae import (
+        ClassifSAE,
+        ClassifSAEConfig,
+        ClassifTrainingSAE,
+        ClassifTrainingSAEConfig,
+    )
     from sae_lens_classif.saes.export import export_topk
     from sae_lens_classif.saes.paper_checkpoints import paper_disk_loader, paper_huggingface_loader
     from sae_lens_classif.saes.saebench import SAEBenchAdapter
-    from sae_lens_classif.saes.training_sae import ClassifTrainingSAE, ClassifTrainingSAEConfig
     from sae_lens_classif.store.caching import cache_states
     from sae_lens_classif.store.store import ActivationStore
     from sae_lens_classif.training.train import train_classifsae
@@ -58,8 +62,8 @@ _HOME = {
     "ClassifSAEConcepts": "methods.classif_sae",
     "ClassifSAEConfig": "saes.classif_sae",
     "ClassifSAETrainer": "training.trainer",
-    "ClassifTrainingSAE": "saes.training_sae",
-    "ClassifTrainingSAEConfig": "saes.training_sae",
+    "ClassifTrainingSAE": "saes.classif_sae",
+    "ClassifTrainingSAEConfig": "saes.classif_sae",
     "CompareConfig": "config.run",
     "Concept": "evals.evaluate",
     "ConceptMethod": "methods.base",
@@ -159,12 +163,12 @@ def __dir__() -> list[str]:
 
 
 def _register(_: Any) -> None:
-    """Register with SAELens as soon as it is imported; importing the modules does it.
+    """Register with SAELens as soon as it is imported; importing the module does it.
 
-    Where one of them is what imports SAELens, it is half-way through and registers both itself.
+    Where that module is what imports SAELens, it is half-way through and registers itself.
     """
-    if not {f"{__name__}.saes.classif_sae", f"{__name__}.saes.training_sae"} & sys.modules.keys():
-        importlib.import_module(f"{__name__}.saes.training_sae")
+    if f"{__name__}.saes.classif_sae" not in sys.modules:
+        importlib.import_module(f"{__name__}.saes.classif_sae")
 
 
 # SAELens takes seconds to import; a command line's --help need not wait for it.

@@ -1,7 +1,11 @@
-"""The terms of ClassifSAE's loss, as pure functions of tensors (Le Bail et al., arXiv 2506.23951)."""
+"""The terms of ClassifSAE's loss, as pure functions of tensors (Le Bail et al., arXiv 2506.23951).
+
+And how their weights change over training: the paper's code (``reference``) and the paper's text (``paper``).
+"""
 
 import math
 from collections.abc import Callable
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -109,3 +113,43 @@ def ghost_gradient_loss(
     error = _squared_error(ghost * scale.detach(), residual) / normaliser(residual)
     reconstruction_error = _squared_error(sae_out, sae_in) / normaliser(sae_in)
     return (error * (reconstruction_error / (error + _EPSILON)).detach()).mean()
+
+
+class ScheduleConfig(Protocol):
+    """What a schedule needs to know of a configuration."""
+
+    schedule: Literal["reference", "paper"]
+    total_training_steps: int
+    mse_coefficient: float
+    activation_rate_coefficient: float
+    classifier_coefficient: float
+
+
+class Coefficients(NamedTuple):
+    """Weights of the loss terms at one step."""
+
+    mse: float
+    activation_rate: float
+    classifier: float
+
+
+def coefficients(cfg: ScheduleConfig, step: int) -> Coefficients:
+    """Weights of the terms after ``step`` finished steps.
+
+    ``reference`` keeps them; ``paper`` lets those of MSE and RATE fall linearly to 0 at the last step.
+    """
+    remaining = 1.0 - step / cfg.total_training_steps if cfg.schedule == "paper" else 1.0
+    return Coefficients(
+        mse=cfg.mse_coefficient * remaining,
+        activation_rate=cfg.activation_rate_coefficient * remaining,
+        classifier=cfg.classifier_coefficient,
+    )
+
+
+def detaches_concepts(cfg: ScheduleConfig, step: int) -> bool:
+    """Whether the reconstruction sends no gradient through the concepts: ``reference``, second half.
+
+    Where nothing but the reconstruction is asked for, it never stops: the concepts would not learn at all.
+    """
+    only_reconstruction = cfg.activation_rate_coefficient == 0 and cfg.classifier_coefficient == 0
+    return cfg.schedule == "reference" and not only_reconstruction and 2 * step >= cfg.total_training_steps

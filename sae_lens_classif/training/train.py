@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from sae_lens.config import LoggingConfig, SAETrainerConfig
-from sae_lens.saes.sae import SAEMetadata, TrainStepInput
+from sae_lens.saes.sae import SAEMetadata
 
-from sae_lens_classif.artifacts import settings_that_matter
+from sae_lens_classif.artifacts import Artifact, settings_that_matter
 from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import read_json, sha256_of_json, write_json
-from sae_lens_classif.saes.training_sae import ClassifTrainingSAE, ClassifTrainingSAEConfig
+from sae_lens_classif.files import write_json
+from sae_lens_classif.saes.classif_sae import ClassifTrainingSAE, ClassifTrainingSAEConfig, ClassifTrainStepInput
 from sae_lens_classif.store.store import ActivationStore, RowSplit
 from sae_lens_classif.training.trainer import ClassifSAETrainer, Validate
 
@@ -123,12 +123,16 @@ def _trainer_config(train: TrainConfig, folder: Path | None, device: str) -> SAE
 
 def _claim(folder: Path, store: ActivationStore, settings: SAESettings, train: TrainConfig) -> None:
     """Note what is trained here, or refuse a folder in which something else was begun."""
-    noted, content = folder / _SETTINGS, made_from(store, settings, train)
-    if noted.is_file() and sha256_of_json(read_json(noted)) != sha256_of_json(content):
+    begun = Artifact(folder, folder / _SETTINGS, made_from(store, settings, train))
+    status = begun.status()
+    if status.state == "damaged":
+        raise UserError(status.reason)
+    if status.state == "stale":
         raise UserError(
-            f"{folder} holds an unfinished training with other settings or states; delete it, or use another run folder"
+            f"{folder} holds an unfinished training with other settings or states ({', '.join(status.different)}); "
+            "delete it, or use another run folder"
         )
-    write_json(noted, content)
+    write_json(begun.note, begun.made_from)
 
 
 def _resume(
@@ -168,9 +172,9 @@ def validation_measures(
     n_states = min(split.n_held_out, _MAX_VALIDATED)
     for batch in store.held_out_batches(batch_size, split, n_states):
         batch = batch.to(sae.device)
-        sae.set_predicted(batch[:, -1].to(torch.int64))
-        step_input = TrainStepInput(
+        step_input = ClassifTrainStepInput(
             sae_in=batch[:, :-1],
+            predicted=batch[:, -1].to(torch.int64),
             coefficients={},
             dead_neuron_mask=None,
             n_training_steps=0,

@@ -10,21 +10,20 @@ from typing import Any
 import torch
 from sae_lens import SAETrainer
 from sae_lens.config import SAETrainerConfig
-from sae_lens.saes.sae import TrainStepInput, TrainStepOutput
+from sae_lens.saes.sae import TrainStepOutput
 from safetensors.torch import load_file, save_file
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.utils.hooks import RemovableHandle
 from tqdm.asyncio import tqdm_asyncio
 from typing_extensions import override
 
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import explain_full_disk, new_folder, read_json, write_json, write_text
-from sae_lens_classif.saes.training_sae import ClassifTrainingSAE, ClassifTrainingSAEConfig, ClassifTrainStepOutput
+from sae_lens_classif.saes.classif_sae import ClassifTrainingSAE, ClassifTrainingSAEConfig, ClassifTrainStepOutput
+from sae_lens_classif.training.fast_step import diverged, fast_step, use_fused_adam
 
 Validate = Callable[[ClassifTrainingSAE], dict[str, float]]
 _BEST_WEIGHTS = "best.safetensors"
 _BEST_SCORE = "best.json"
-_MAX_GRADIENT_NORM = 1.0  # SAELens' own
 
 
 class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]):
@@ -60,11 +59,7 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
             checkpoint_every: Steps between two checkpoints under ``cfg.checkpoint_path``; 0 for none.
         """
         super().__init__(cfg, sae, data_provider)
-        for group in self.optimizer.param_groups:
-            group["fused"] = True  # SAELens' Adam, in one pass over the weights
-        # It copies what is not contiguous, as W_enc and its gradient are: their transposes are.
-        self.optimizer.register_step_pre_hook(lambda *_: _transpose(sae.W_enc))
-        self.optimizer.register_step_post_hook(lambda *_: _transpose(sae.W_enc))
+        use_fused_adam(self)
         self.log_file = log_file
         self._log_every = log_every
         self._validate = validate
@@ -81,7 +76,7 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
 
     @override
     def step(self, batch: torch.Tensor) -> ClassifTrainStepOutput:
-        """Run one training step: SAELens' own, but for the labels, and without its passes over all latents.
+        """Run one training step.
 
         Args:
             batch: float32 (B, d_in + 1): hidden states and, last, the predicted classes.
@@ -93,45 +88,9 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         batch = batch.to(self.sae.device)
         activations, predicted = self._split(batch)
         self.n_training_samples += len(batch)
-        self.sae.set_predicted(predicted)
-        with self.autocast_if_enabled:
-            output = self.sae.training_forward_pass(
-                TrainStepInput(
-                    sae_in=activations,
-                    coefficients=self.get_coefficients(),
-                    dead_neuron_mask=self.dead_neurons,
-                    n_training_steps=self.n_training_steps,
-                    is_logging_step=False,
-                )
-            )
-        self._check_loss(output)
-        self._count_firing(output.active.firing_counts())
-        output.loss.backward()
-        self._clip_gradients()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.lr_scheduler.step()
-        for scheduler in self.coefficient_schedulers.values():
-            scheduler.step()
+        output = fast_step(self, activations, predicted)
         self._log(output)
         return output
-
-    def _check_loss(self, output: TrainStepOutput) -> None:
-        if output.loss.isfinite():
-            return
-        if not output.sae_in.isfinite().all():
-            raise UserError("a batch holds hidden states that are not finite; run `cache` again")
-        self._check_finite(False)
-
-    def _clip_gradients(self) -> None:
-        norm = get_total_norm([weight.grad for weight in self.sae.parameters() if weight.grad is not None])
-        if norm > _MAX_GRADIENT_NORM:
-            clip_grads_with_norm_(self.sae.parameters(), _MAX_GRADIENT_NORM, norm)
-
-    def _count_firing(self, counts: torch.Tensor) -> None:
-        self.n_forward_passes_since_fired.add_(1).masked_fill_(counts > 0, 0)
-        self.act_freq_scores += counts
-        self.n_frac_active_samples += self.cfg.train_batch_size_samples
 
     def _split(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         cfg = self.sae.cfg
@@ -154,18 +113,11 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         if sae.cfg.unit_norm_decoder:
             sae.set_decoder_norm_to_unit_norm()
         self._run_validation()
-        self._check_finite(all(bool(weight.isfinite().all()) for weight in sae.parameters()))
-        sae.set_predicted(None)
+        if not all(weight.isfinite().all() for weight in sae.parameters()):
+            raise diverged(self.n_training_steps)
         if self._gradient_hook is not None:
             self._gradient_hook.remove()
         return sae
-
-    def _check_finite(self, finite: bool) -> None:
-        if not finite:
-            raise UserError(
-                f"the loss or a weight is no finite number any more at step {self.n_training_steps}; lower train.lr, "
-                "or use sae.normalize_activations constant_norm_rescale or sae.dead_latent_loss none"
-            )
 
     def load_best_weights(self) -> None:
         """Put the weights with the lowest validation loss into the SAE."""
@@ -195,7 +147,8 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         if self._validate is None:
             return
         measures = self._validate(self.sae)
-        self._check_finite(math.isfinite(measures["loss"]))
+        if not math.isfinite(measures["loss"]):
+            raise diverged(self.n_training_steps)
         self._write_log({f"validation/{name}": value for name, value in measures.items()})
         if self.best_score is None or measures["loss"] < self.best_score:
             self.best_score = measures["loss"]
@@ -275,10 +228,3 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
             }
             known = {key: self._last_metrics.get(name) for key, name in shown.items()}
             pbar.set_postfix({key: f"{value:.3g}" for key, value in known.items() if value is not None})
-
-
-def _transpose(weight: torch.nn.Parameter) -> None:
-    """Transpose a weight and its gradient without moving them in memory."""
-    gradient, weight.grad = weight.grad, None
-    weight.data = weight.data.T
-    weight.grad = gradient.T if gradient is not None else None

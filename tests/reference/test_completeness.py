@@ -33,6 +33,7 @@ def sae(reference: Callable[[str], Any]) -> ClassifSAE:
     d_in, d_sae = weights["W_enc"].shape
     loaded = ClassifSAE(
         ClassifSAEConfig(
+            dtype="float64",
             d_in=d_in,
             d_sae=d_sae,
             k=settings["k"],
@@ -69,8 +70,8 @@ def test_hidden_states_and_logits_of_the_prompts_equal_the_reference(
 ) -> None:
     _, tensors = reference("completeness")
     states = model.states_and_logits(prompts)
-    torch.testing.assert_close(states.hidden, tensors["hidden"], rtol=0, atol=1e-4)
-    torch.testing.assert_close(states.logits, tensors["class_logits"], rtol=0, atol=LOGITS)
+    torch.testing.assert_close(states.hidden.double(), tensors["hidden"], rtol=0, atol=1e-4)
+    torch.testing.assert_close(states.logits.double(), tensors["class_logits"], rtol=0, atol=LOGITS)
 
 
 def test_latents_and_bottleneck_logits_equal_the_reference(
@@ -81,8 +82,10 @@ def test_latents_and_bottleneck_logits_equal_the_reference(
 ) -> None:
     _, tensors = reference("completeness")
     torch.testing.assert_close(sae.encode(tensors["hidden"]), tensors["z"], rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(logits.bottleneck, tensors["logits_reconstruction"], rtol=0, atol=LOGITS)
-    torch.testing.assert_close(logits.bottleneck.softmax(dim=-1), tensors["probs_no_ablation"], rtol=0, atol=LOGITS)
+    torch.testing.assert_close(logits.bottleneck.double(), tensors["logits_reconstruction"], rtol=0, atol=LOGITS)
+    torch.testing.assert_close(
+        logits.bottleneck.double().softmax(dim=-1), tensors["probs_no_ablation"], rtol=0, atol=LOGITS
+    )
 
 
 def test_the_decoded_state_has_the_norm_of_the_original(reference: Callable[[str], Any], sae: ClassifSAE) -> None:

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from sae_lens.saes.sae import TrainStepInput, TrainStepOutput
+from sae_lens.saes.sae import TrainStepOutput
 
 from sae_lens_classif import ClassifTrainingSAE, ClassifTrainingSAEConfig
+from sae_lens_classif.saes.classif_sae import ClassifTrainStepInput
 
 WEIGHTS = ("W_enc", "W_dec", "b_enc", "b_dec", "classifier_weight", "classifier_bias")
 RELATIVE = 1e-5
@@ -17,6 +18,7 @@ _HALF = 10
 def _sae(case: dict[str, Any], tensors: dict[str, torch.Tensor]) -> ClassifTrainingSAE:
     sae = ClassifTrainingSAE(
         ClassifTrainingSAEConfig(
+            dtype="float64",
             d_in=case["d_in"],
             d_sae=case["d_sae"],
             n_classes=case["n_classes"],
@@ -36,10 +38,9 @@ def _sae(case: dict[str, Any], tensors: dict[str, torch.Tensor]) -> ClassifTrain
 
 
 def _step(case: dict[str, Any], tensors: dict[str, torch.Tensor], sae: ClassifTrainingSAE) -> TrainStepOutput:
-    sae.set_predicted(tensors["y"])
     step = _HALF if case["reconstruction_detaches_z_class"] else 0
     dead = tensors["dead_mask"].bool()
-    return sae.training_forward_pass(TrainStepInput(tensors["x"], {}, dead, step, False))
+    return sae.training_forward_pass(ClassifTrainStepInput(tensors["x"], {}, dead, step, False, tensors["y"]))
 
 
 def _assert_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:

@@ -18,6 +18,7 @@ def _trainer(settings: dict[str, Any], tensors: dict[str, torch.Tensor], log: Pa
     assert 2 * settings["z_class_detached_from_step"] == settings["steps"]
     sae = ClassifTrainingSAE(
         ClassifTrainingSAEConfig(
+            dtype="float64",
             d_in=settings["d_in"],
             d_sae=settings["d_sae"],
             n_classes=settings["n_classes"],
@@ -45,7 +46,7 @@ def _trainer(settings: dict[str, Any], tensors: dict[str, torch.Tensor], log: Pa
         adam_beta1=settings["adam_betas"][0],
         adam_beta2=settings["adam_betas"][1],
     )
-    batches = torch.cat([tensors["X"], tensors["Y"][:, None].float()], dim=1).split(settings["batch"])
+    batches = torch.cat([tensors["X"], tensors["Y"][:, None].double()], dim=1).split(settings["batch"])
     return ClassifSAETrainer(cfg, sae, iter(batches), log_file=log, log_every=1)
 
 

@@ -30,6 +30,6 @@ class _NoVocabulary(PreTrainedTokenizerBase):
 
 def load_tiny_neox(folder: Path, label_token_ids: list[int], hook_name: str) -> HookedTransformerClassifier:
     """Open the model in a folder, with the given answers, at the given hook."""
-    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
     prompts = _GivenTokens(label_token_ids, loaded.config.max_position_embeddings)
     return HookedTransformerClassifier(loaded, _NoVocabulary(), prompts, name=folder.name, hook_name=hook_name)

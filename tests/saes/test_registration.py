@@ -18,7 +18,7 @@ assert SAE_TRAINING_CLASS_REGISTRY["classifsae"][0].__name__ == "ClassifTraining
         "import sae_lens_classif",
         "import sae_lens; import sae_lens_classif",
         "from sae_lens_classif.saes.classif_sae import ClassifSAE",
-        "from sae_lens_classif.saes.training_sae import ClassifTrainingSAE",
+        "from sae_lens_classif.saes.classif_sae import ClassifTrainingSAE",
         "import sae_lens_classif; sae_lens_classif.ClassifSAE",
         "import sae_lens_classif.runs.steps, importlib; importlib.reload(sae_lens_classif)",
     ],
