@@ -3,15 +3,24 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Two workers of one thread each share two cores best.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+OTHERWISE := tests/evals tests/hooks tests/methods tests/reference tests/saes tests/store tests/training
 SMOKE := --finetune.epochs 3 --finetune.lr 2e-3 --data.max_train_texts 1500 --data.max_test_texts 300 --train.total_samples 100000
 
-.PHONY: demo test lint smoke check bench docs clean
+.PHONY: demo test test-all test-otherwise lint smoke check bench docs clean
 
 demo: $(VENV)/.demo  ## The whole job on BBC news: five to ten minutes on two cores.
 	$(BIN)/sae-lens-classif demo
 
-test: $(VENV)/.dev  ## The test suite.
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev  ## The test suite without what is marked as slow: three to six minutes on two cores.
+	$(TESTS)
+
+test-all: $(VENV)/.dev  ## The whole test suite.
+	$(TESTS) -m ''
+
+test-otherwise: $(VENV)/.dev  ## What computes, with another rounding, two threads and in random order (it prints the seed).
+	ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=2 $(BIN)/python -m pytest --random-order $(OTHERWISE)
 
 lint: $(VENV)/.dev  ## Formatter, linter, strict type checker.
 	$(BIN)/ruff format --check .
@@ -23,7 +32,7 @@ smoke: $(VENV)/.dev  ## A short run from texts to evaluated concepts, in a folde
 	$(BIN)/sae-lens-classif demo --run runs/smoke $(SMOKE)
 	$(BIN)/sae-lens-classif demo --run runs/smoke $(SMOKE)
 
-check: lint test smoke  ## Exactly what CI runs.
+check: lint smoke test-all test-otherwise  ## Exactly what CI runs.
 
 bench: $(VENV)/.dev  ## Speed, memory and growth, as tables: an hour on two idle cores, 5 GB of disk.
 	for script in training_step caching evaluations training_memory scale; do \

@@ -1,5 +1,9 @@
 """Settings of the documentation: ``make docs`` builds it."""
 
+import importlib
+import pkgutil
+import re
+
 from sphinx.application import Sphinx
 
 import sae_lens_classif
@@ -19,6 +23,19 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 maximum_signature_line_length = 100
 napoleon_use_ivar = True
+
+
+def list_modules(_app: Sphinx, _page: str, source: list[str]) -> None:
+    """Write a part about each module of a room where a page says ``<!-- modules of ROOM -->``."""
+    source[0] = re.sub("<!-- modules of (.*) -->", lambda found: _parts(f"{project}.{found[1]}"), source[0])
+
+
+def _parts(package: str) -> str:
+    path = importlib.import_module(package).__path__
+    modules = [package, *(module.name for module in pkgutil.walk_packages(path, f"{package}."))]
+    return "\n".join(
+        f"## {name.removeprefix(f'{project}.')}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```\n" for name in modules
+    )
 
 
 def skip(_app: Sphinx, kind: str, name: str, value: object, skipped: bool, _options: object) -> bool:
@@ -41,6 +58,7 @@ def plain_defaults(
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.connect("source-read", list_modules)
     app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", shorten)
     app.connect("autodoc-process-signature", plain_defaults)

@@ -8,6 +8,7 @@ _ROOT = Path(__file__).parents[1]
 _PACKAGE = "sae_lens_classif"
 # From the ground up: a room may import those before it.
 _ROOMS = (
+    "_version",
     "errors",
     "files",
     "hub",

@@ -17,6 +17,7 @@ from transformers import (
 
 from sae_lens_classif.config.run import FinetuneConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
+from sae_lens_classif.errors import require
 from sae_lens_classif.hooks.backends.hooked_transformer import model_context
 from sae_lens_classif.hooks.batching import pad_right
 from sae_lens_classif.hooks.loading import load_causal_lm, load_tokenizer
@@ -40,8 +41,10 @@ def finetune(
         The model, on the CPU and in evaluation mode, and its tokenizer.
 
     Raises:
-        UserError: If the base model cannot be loaded or a label word is not one token.
+        UserError: If the base model cannot be loaded, a label word is not one token, or the extra ``finetune`` is
+            not installed.
     """
+    require("finetune", "accelerate")
     model, tokenizer = _base_model(cfg, prompt, data)
     prompts = PromptTokenizer(tokenizer, prompt, data.class_names, model_context(model))
     examples = [

@@ -150,19 +150,18 @@ def _find_file(name: str, split: str) -> Path | None:
 def _read_from_hub(cfg: DataConfig, split: str) -> Any:
     import datasets
 
-    from sae_lens_classif.hub import hub_is_reachable, hub_unreachable_message
+    from sae_lens_classif.hub import cache_alone, hub_is_reachable, hub_unreachable_message
 
     offline = not hub_is_reachable()
     try:
-        if offline:
-            _go_offline()
-        return datasets.load_dataset(
-            cfg.source,
-            cfg.subset,
-            split=split,
-            download_config=datasets.DownloadConfig(local_files_only=offline, max_retries=0 if offline else 2),
-            download_mode="reuse_dataset_if_exists",
-        )
+        with cache_alone(offline):
+            return datasets.load_dataset(
+                cfg.source,
+                cfg.subset,
+                split=split,
+                download_config=datasets.DownloadConfig(local_files_only=offline, max_retries=0 if offline else 2),
+                download_mode="reuse_dataset_if_exists",
+            )
     except (OSError, ValueError, RuntimeError) as error:
         if offline and isinstance(error, OSError):  # not where it is cached but the split or subset is wrong
             raise UserError(hub_unreachable_message(f"the data set {cfg.source}")) from error
@@ -170,14 +169,6 @@ def _read_from_hub(cfg: DataConfig, split: str) -> Any:
         raise UserError(
             f"the data set {cfg.source} (split {split}, data.subset {cfg.subset}) cannot be loaded: {reason}"
         ) from error
-
-
-def _go_offline() -> None:
-    """Without this, each look-up of a file is retried for half a minute; the Hub was found not to answer."""
-    import datasets
-    from huggingface_hub import constants
-
-    datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
 
 
 def _check_texts(texts: list[Any], where: str) -> None:

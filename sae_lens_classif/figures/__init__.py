@@ -2,3 +2,7 @@
 
 Its modules import matplotlib: import them where a figure is drawn, not at the top of other modules.
 """
+
+from sae_lens_classif.errors import require
+
+require("report", "matplotlib", "wordcloud")

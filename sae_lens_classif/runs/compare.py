@@ -6,16 +6,17 @@ from dataclasses import replace
 
 import torch
 
-from sae_lens_classif.evals.comparison import ComparedMethod, SeedResult, compare_results
 from sae_lens_classif.data.texts import load_text_data
-from sae_lens_classif.runs.figures import draw_curves_of_methods, draw_method
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.advice import short_warnings
+from sae_lens_classif.evals.comparison import ComparedMethod, SeedResult, compare_results
 from sae_lens_classif.evals.results import Measures, merged_metrics
-from sae_lens_classif.runs.fitted_methods import MethodError, blame_the_method, fit_or_load, is_fitted, is_run_s_own
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.base import ConceptMethod, FitTask
 from sae_lens_classif.methods.registry import MethodSpec, find_method
+from sae_lens_classif.runs.figures import draw_curves_of_methods, draw_method
+from sae_lens_classif.runs.fitted_methods import MethodError, blame_the_method, fit_or_load, is_fitted, is_run_s_own
+from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.steps import (
     TestSplit,
     cache_step,
@@ -23,9 +24,8 @@ from sae_lens_classif.runs.steps import (
     finetune_step,
     open_run_classifier,
 )
-from sae_lens_classif.runs.folder import METHOD, RunFolder
-from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.runs.tables import write_comparison
+from sae_lens_classif.store.store import ActivationStore
 
 logger = logging.getLogger(__name__)
 _NAN = "gave numbers that are not finite (NaN or infinity); nothing was measured"

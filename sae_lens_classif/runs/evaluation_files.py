@@ -8,8 +8,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from sae_lens_classif.config.run import EvalName, EvaluateConfig
-from sae_lens_classif.evals.results import Measures, saebench_result
 from sae_lens_classif.evals.evaluate import Evaluation
+from sae_lens_classif.evals.results import Measures, saebench_result
 from sae_lens_classif.files import read_json, write_json, write_tensors
 
 

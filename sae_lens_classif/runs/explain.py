@@ -2,8 +2,8 @@
 
 from sae_lens_classif.explaining.explain import Explanation, explain
 from sae_lens_classif.files import read_json
-from sae_lens_classif.runs.steps import load_trained, open_run_classifier
 from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.steps import load_trained, open_run_classifier
 
 
 def explain_by_run(run: RunFolder, text: str) -> Explanation:

@@ -11,6 +11,7 @@ from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.evals.interpretability import SHARED
 from sae_lens_classif.evals.results import Measures
 from sae_lens_classif.evals.segments import SHARES, segments
+from sae_lens_classif.figures.concept_map import concept_map
 from sae_lens_classif.figures.curves import (
     Curve,
     ablation_curves,
@@ -19,7 +20,6 @@ from sae_lens_classif.figures.curves import (
     activation_rates,
     sentence_sim_curves,
 )
-from sae_lens_classif.figures.concept_map import concept_map
 from sae_lens_classif.figures.style import save_figure
 from sae_lens_classif.figures.word_clouds import ConceptWords, word_clouds
 from sae_lens_classif.files import read_json, write_json

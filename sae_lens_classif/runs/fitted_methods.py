@@ -10,8 +10,8 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import new_folder, read_json, sha256_of_file, write_json
 from sae_lens_classif.methods.base import METHOD_FILE, ConceptMethod, FitTask, load_method
 from sae_lens_classif.methods.registry import MethodSpec
-from sae_lens_classif.runs.steps import load_trained, train_step
 from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.steps import load_trained, train_step
 
 _FIT_FILE = "fit.json"
 

@@ -11,15 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from sae_lens_classif.artifacts import Artifact, settings_that_matter
-from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.config.run import PromptConfig
 from sae_lens_classif.data.texts import Split, TextData, load_text_data
-from sae_lens_classif.runs.figures import draw_method
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.embeddings import embed_texts
-from sae_lens_classif.evals.results import Measures
 from sae_lens_classif.evals.evaluate import evaluate
-from sae_lens_classif.runs.evaluation_files import EvaluationFiles
+from sae_lens_classif.evals.results import Measures
 from sae_lens_classif.files import (
     explain_full_disk,
     new_folder,
@@ -30,16 +27,19 @@ from sae_lens_classif.files import (
     write_tensors,
 )
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.hooks.tuning.finetune import finetune
-from sae_lens_classif.hooks.loading import pick_device
 from sae_lens_classif.hooks.load import CLASSIFIER_FILE, load_classifier, save_classifier
+from sae_lens_classif.hooks.loading import pick_device
+from sae_lens_classif.hooks.tuning.finetune import finetune
 from sae_lens_classif.hub import hub_name
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
+from sae_lens_classif.runs.evaluation_files import EvaluationFiles
+from sae_lens_classif.runs.figures import draw_method
 from sae_lens_classif.runs.folder import METHOD, RunFolder
-from sae_lens_classif.saes.classif_sae import ClassifSAE
-from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.runs.summary import is_up_to_date, update_summary
+from sae_lens_classif.saes.classif_sae import ClassifSAE
+from sae_lens_classif.store.caching import cache_states
+from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.training.train import LOG_FILE, made_from, train_classifsae
 
 logger = logging.getLogger(__name__)

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from sae_lens_classif.evals.results import finite
 from sae_lens_classif.evals.evaluate import Evaluation, describe_concepts
-from sae_lens_classif.files import read_json, write_json
 from sae_lens_classif.evals.headlines import HEADLINES
+from sae_lens_classif.evals.results import finite
+from sae_lens_classif.files import read_json, write_json
 
 _MEASURES = (*(name for name, _, _ in HEADLINES), "sentence_sim")
 

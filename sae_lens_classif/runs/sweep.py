@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sae_lens_classif.evals.comparison import MEASURES, SeedResult, estimate
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.config.yaml import check_settings, config_of
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.runs.evaluation_files import read_measures
+from sae_lens_classif.evals.comparison import MEASURES, SeedResult, estimate
 from sae_lens_classif.figures.curves import Curve
 from sae_lens_classif.figures.style import save_figure
 from sae_lens_classif.figures.sweep import sweep_figure
 from sae_lens_classif.files import read_json, sha256_of_json, write_json, write_text
-from sae_lens_classif.runs.steps import cache_step, evaluate_step, finetune_step, train_step
+from sae_lens_classif.runs.evaluation_files import read_measures
 from sae_lens_classif.runs.folder import METHOD, RunFolder, to_plain
+from sae_lens_classif.runs.steps import cache_step, evaluate_step, finetune_step, train_step
 from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.wording import markdown_row
 

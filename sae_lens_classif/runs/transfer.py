@@ -9,19 +9,19 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.config.run import DataConfig, EvalName, EvaluateConfig
 from sae_lens_classif.config.yaml import config_of, read_yaml
 from sae_lens_classif.data.texts import TextData, load_text_data
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.evals.results import finite
 from sae_lens_classif.evals.evaluate import check_belong_together, evaluate
-from sae_lens_classif.files import write_json, write_text
 from sae_lens_classif.evals.headlines import headlines
+from sae_lens_classif.evals.results import finite
+from sae_lens_classif.files import write_json, write_text
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.base import ConceptMethod
-from sae_lens_classif.runs.steps import TestSplit, embed_and_keep, load_trained, open_run_classifier
 from sae_lens_classif.runs.folder import RunFolder
+from sae_lens_classif.runs.steps import TestSplit, embed_and_keep, load_trained, open_run_classifier
+from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.wording import markdown_row, number
 

@@ -10,7 +10,7 @@ import torch
 from sae_lens.saes.sae import SAEMetadata
 from safetensors import SafetensorError
 
-import sae_lens_classif
+from sae_lens_classif._version import __version__
 from sae_lens_classif.errors import UserError
 
 FORMAT = 1  # of the files; one that this version cannot read has a higher number
@@ -25,7 +25,7 @@ def note_weights(metadata: SAEMetadata, state_dict: Mapping[str, torch.Tensor]) 
         metadata: Goes into ``cfg.json``.
         state_dict: The weights that are about to be written.
     """
-    noted = (sae_lens_classif.__version__, FORMAT, _sha256_of_tensors(state_dict), _dtype_of(state_dict))
+    noted = (__version__, FORMAT, _sha256_of_tensors(state_dict), _dtype_of(state_dict))
     for name, value in zip(NOTED, noted, strict=True):
         metadata[name] = value
 
@@ -49,7 +49,7 @@ def check_weights(
     if isinstance(format_, int) and format_ > FORMAT:
         raise UserError(
             f"the SAE was saved in format {format_} by sae-lens-classif {version}; this is "
-            f"{sae_lens_classif.__version__} and reads up to {FORMAT}: pip install --upgrade sae-lens-classif"
+            f"{__version__} and reads up to {FORMAT}: pip install --upgrade sae-lens-classif"
         )
     for name in sorted(expected.keys() | state_dict.keys()):
         found, wanted = (_shape(tensors, name) for tensors in (state_dict, expected))

@@ -2,9 +2,11 @@
 
 from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-
+from sae_lens_classif.errors import require
 from sae_lens_classif.wording import number, points
+
+require("report", "jinja2", "markupsafe")
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template  # noqa: E402  (refused above in words)
 
 
 @cache

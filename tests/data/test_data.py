@@ -237,16 +237,19 @@ def test_an_unrelated_file_called_train_where_the_user_stands_is_not_taken_for_t
     assert len(load_text_data(DataConfig(str(folder)), "train")) == 2
 
 
-def test_a_data_set_of_the_hub_without_a_network_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_set_of_the_hub_without_a_network_is_refused_at_once_and_the_process_is_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     for module in (datasets.config, huggingface_hub.constants):
-        monkeypatch.setattr(module, "HF_HUB_OFFLINE", module.HF_HUB_OFFLINE)  # put back what the loading may set
+        monkeypatch.setattr(module, "HF_HUB_OFFLINE", False)
     hub_is_reachable.cache_clear()
     try:
         start = time.perf_counter()
         with pytest.raises(UserError, match=r"nobody/nothing.*Hub cannot be reached"):
             load_text_data(DataConfig("nobody/nothing"), "train")
         assert time.perf_counter() - start < 5
+        assert not datasets.config.HF_HUB_OFFLINE and not huggingface_hub.constants.HF_HUB_OFFLINE
     finally:
         hub_is_reachable.cache_clear()
 

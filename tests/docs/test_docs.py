@@ -46,7 +46,9 @@ def test_every_public_name_is_in_the_reference(described: dict[str, set[str]]) -
 def test_every_module_of_hooks_evaluations_and_methods_is_in_the_reference(described: dict[str, set[str]]) -> None:
     folders = {"hooks": _ROOT / "hooks", "evals": _ROOT / "evals", "methods": _ROOT / "sae_lens_classif" / "methods"}
     modules = {
-        f"sae_lens_classif.{name}.{path.stem}" for name, folder in folders.items() for path in folder.glob("*.py")
+        ".".join((f"sae_lens_classif.{name}", *path.relative_to(folder).with_suffix("").parts))
+        for name, folder in folders.items()
+        for path in folder.rglob("*.py")
     }
     assert {name.removesuffix(".__init__") for name in modules} <= described["module"]
 

@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,11 +30,10 @@ _METHOD, _CLASSIFIER, _CLASSIFIER_USED, _EVALUATION = re.findall(r"```python\n(.
 
 
 @pytest.fixture
-def copy(demo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def copy(demo_run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the demo's run, from whose folder everything is run."""
-    shutil.copytree(demo_folder / "runs" / "demo", tmp_path / "runs" / "demo")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "runs" / "demo"
+    monkeypatch.chdir(demo_run.parents[1])
+    return demo_run
 
 
 def test_the_method_is_short_and_is_compared_with_its_note(copy: Path) -> None:

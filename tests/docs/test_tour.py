@@ -29,13 +29,15 @@ def _outputs_of(notebook: NotebookNode, source: str) -> list[NotebookNode]:
     return outputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [".", "examples"])
-def test_the_tour_runs_beside_the_run_or_in_the_examples_and_no_cell_warns(folder: str, demo_folder: Path) -> None:
-    (demo_folder / folder).mkdir(exist_ok=True)
+def test_the_tour_runs_beside_the_run_or_in_the_examples_and_no_cell_warns(folder: str, demo_run: Path) -> None:
+    place = demo_run.parents[1] / folder
+    place.mkdir(exist_ok=True)
     notebook = _read()
     with mock.patch.dict(os.environ):
         os.environ.pop("PYTHONWARNINGS", None)
-        NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(demo_folder / folder)}}).execute()
+        NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(place)}}).execute()
     outputs = [output for cell in _code_cells(notebook) for output in cell.outputs]
     assert [output.text for output in outputs if output.get("name") == "stderr"] == []
     (explained,) = _outputs_of(notebook, "slc.explain(")

@@ -137,7 +137,7 @@ def test_figures_need_no_pyplot_and_importing_their_package_no_matplotlib() -> N
 import sys
 import sae_lens_classif.figures
 assert "matplotlib" not in sys.modules
-from sae_lens_classif.figures import curves, pca, sweep, word_clouds
+from sae_lens_classif.figures import curves, plane, sweep, word_clouds
 word_clouds.word_clouds([word_clouds.ConceptWords(0, "a", {"b": 1.0})])
 curves.sentence_sim_curves({"a": curves.Curve([1.0])})
 assert not {"matplotlib.pyplot", "torch"} & set(sys.modules), "heavy"

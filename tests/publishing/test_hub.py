@@ -29,7 +29,7 @@ from tests.fakes.hub_client import Job, Outcome
 from tests.fakes.hub_repository import BAD_TOKEN, GATED
 from tests.fakes.hub_server import HubServer, Request
 
-CLIENT = Path(__file__).parent / "hub_client.py"
+CLIENT = Path(__file__).parents[1] / "fakes" / "hub_client.py"
 TEXTS = ("the old dog", "rain and snow near the bank", "profit 🎉")
 SECONDS = 10.0  # for anything here; the libraries would retry for half a minute and more
 MOODS = ("bad", "good")

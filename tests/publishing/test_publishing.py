@@ -219,8 +219,8 @@ def test_nothing_published_names_this_machine_or_the_token(
     assert (b"ICA: seed 0: failed\n" in files_of(hub)["README.md"]) == (which == "demo")
 
 
-def test_the_card_of_a_whole_run_tells_what_a_stranger_needs(demo_folder: Path) -> None:
-    run = demo_folder / "runs" / "demo"
+def test_the_card_of_a_whole_run_tells_what_a_stranger_needs(demo_run: Path) -> None:
+    run = demo_run
     folder = Path(publish(run, REPO, license="cc-by-4.0", dry_run=True))
     metadata, text = card_of((folder / "README.md").read_bytes())
     assert metadata["library_name"] == "saelens" and metadata["license"] == "cc-by-4.0"
@@ -245,6 +245,7 @@ def test_the_card_of_a_whole_run_tells_what_a_stranger_needs(demo_folder: Path) 
     assert missing == []
 
 
+@pytest.mark.slow
 def test_the_example_publishes_the_card_s_snippet_loads_and_topk_does_without_this_package(
     tiny: Tiny, tmp_path: Path
 ) -> None:

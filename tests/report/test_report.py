@@ -26,7 +26,7 @@ from sae_lens_classif.report.view import ClassScores, DefaultClass, Mistakes, Re
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.own_comparison import read_own_comparison
 from tests.html_page import ParsedPage
-from tests.tiny_run import STRANGE, assert_refused_at_once, change_sae, cli, make_strange_run
+from tests.tiny_run import STRANGE, assert_refused_at_once, change_sae, cli
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,10 @@ def report(run: RunFolder) -> Report:
     return gather_report(run, explained=20)
 
 
-@pytest.fixture(scope="module")
-def strange(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_strange_run(tmp_path_factory.mktemp("strange"), n_classes=2, n_concepts=5)
+@pytest.fixture
+def strange(few_strange: Path, tmp_path: Path) -> Path:
+    """A copy, with its texts beside it as in the original."""
+    return Path(shutil.copytree(few_strange.parent, tmp_path / "strange")) / "run"
 
 
 # --- the numbers ---

@@ -9,8 +9,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from sae_lens_classif import write_report
-from tests.fakes.browser import PICTURES, chromium, picture
-from tests.tiny_run import STRANGE, make_strange_run
+from tests.conftest import MakeOnce
+from tests.fakes.browser import PICTURES, picture
+from tests.tiny_run import STRANGE
 
 SHOWN = ":not([hidden])"
 _COUNT = """(number) => {
@@ -21,18 +22,18 @@ CARDS = f"[data-card=concept]{SHOWN}"
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def reports(browser: Browser, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def reports(
+    browser: Browser, make_once: MakeOnce, demo_folder: Path, few_strange: Path, many_strange: Path
+) -> dict[str, Path]:
     """Reports of three runs: the demo's, one of two classes and 5 concepts, one of 77 classes and 200 concepts."""
-    few = make_strange_run(tmp_path_factory.mktemp("few"), n_classes=2, n_concepts=5)
-    many = make_strange_run(tmp_path_factory.mktemp("many"), n_classes=77, n_concepts=200)
-    runs = {"demo": demo_folder / "runs" / "demo", "few": few, "many": many}
-    return {name: write_report(run, explained=30) for name, run in runs.items()}
+    runs = {"demo": demo_folder / "runs" / "demo", "few": few_strange, "many": many_strange}
+
+    def make(folder: Path) -> None:
+        for name, run in runs.items():
+            write_report(run, folder / name / "report.html", explained=30)
+
+    folder = make_once("reports", make)
+    return {name: folder / name / "report.html" for name in runs}
 
 
 @pytest.fixture
@@ -82,12 +83,16 @@ def test_whatever_is_in_texts_and_names_the_page_is_whole(opened: Page, request:
     picture(opened, f"report_{name}_concept")
 
 
-@every_report
+# Not of many concepts: the same rules on thousands of elements take minutes.
+@pytest.mark.parametrize(
+    "opened",
+    [pytest.param({"report": "demo"}, marks=pytest.mark.slow), {"report": "few"}],
+    indirect=True,
+    ids=("demo", "few"),
+)
 def test_no_rule_for_people_who_cannot_see_or_use_a_mouse_is_broken(
     browser: Browser, opened: Page, request: pytest.FixtureRequest
 ) -> None:
-    if request.node.callspec.id == "many":
-        pytest.skip("the same rules on thousands of elements take minutes")
     for scheme in ("light", "dark"):
         # The checker puts its script into the page, which the page's own policy forbids.
         context = browser.new_context(color_scheme=scheme, bypass_csp=True)

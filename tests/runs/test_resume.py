@@ -46,7 +46,7 @@ def _run(step: str, run: Path, settings: Path, kill_after: float | None = None) 
     """Run a step, and kill it so many seconds after it began to work."""
     log = settings.parent / "stderr.txt"
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "TQDM_DISABLE"},  # its bars are waited for
         "HF_HUB_OFFLINE": "1",
         "HF_HOME": str(settings.parent / "hugging_face"),
         "OMP_NUM_THREADS": "1",  # several threads for so little work are slow on a busy machine
@@ -147,6 +147,7 @@ def undisturbed(settings: Path) -> tuple[Path, dict[str, float]]:
     return run, seconds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "seed"), [("cache", 0), ("train", 1)])
 def test_a_step_that_was_killed_ends_with_the_files_of_one_that_was_not(
     settings: Path, undisturbed: tuple[Path, dict[str, float]], step: str, seed: int

@@ -28,8 +28,8 @@ _ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def run(demo_folder: Path) -> Path:
-    return demo_folder / "runs" / "demo"
+def run(demo_run: Path) -> Path:
+    return demo_run
 
 
 def _summary(run: Path) -> dict[str, Any]:
@@ -127,13 +127,13 @@ def test_other_settings_of_the_evaluation_replace_all_numbers_of_the_summary(run
     assert _summary(run)["methods"]["classifsae"] == before
 
 
-def test_the_quickstart_runs_and_is_the_readme_s(demo_folder: Path) -> None:
+def test_the_quickstart_runs_and_is_the_readme_s(demo_run: Path) -> None:
     quickstart = (_ROOT / "examples" / "quickstart.py").read_text()
     code = quickstart.split('"""')[2].strip()
     assert code in (_ROOT / "README.md").read_text()
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", quickstart],
-        cwd=demo_folder,
+        cwd=demo_run.parents[1],
         capture_output=True,
         text=True,
         check=False,

@@ -24,18 +24,18 @@ import yaml
 from matplotlib.figure import Figure
 from safetensors.torch import load_file
 
-from sae_lens_classif.store import caching
 from sae_lens_classif.cli.parser import parse
 from sae_lens_classif.config.run import RunConfig, SAESettings, SweepConfig, TrainConfig
 from sae_lens_classif.config.yaml import load_config
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.hooks.states import states_of_texts
 from sae_lens_classif.hooks.load import load_classifier
+from sae_lens_classif.hooks.states import states_of_texts
 from sae_lens_classif.runs.folder import RunFolder
+from sae_lens_classif.runs.sweep import cell_config, sweep_step
+from sae_lens_classif.store import caching
 from sae_lens_classif.store.store import ActivationStore, RowSplit
 from sae_lens_classif.store.writer import StoreWriter
-from sae_lens_classif.runs.sweep import cell_config, sweep_step
 from tests.tiny_run import (
     Snapshot,
     Tiny,

@@ -8,16 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-import datasets
-import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.evals.embeddings import embed_texts
-from sae_lens_classif.hooks.states import states_of_texts
 from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.hooks.states import states_of_texts
 from sae_lens_classif.hub import hub_is_reachable
 from tests.tiny_run import Ended, Snapshot, Tiny, change_sae, cli, contents, make_tiny, snapshot, write_csv
 
@@ -369,8 +367,6 @@ def test_a_run_without_a_trained_sae_is_told_so(trained: Trained, tmp_path: Path
 @pytest.fixture
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    for module in (datasets.config, huggingface_hub.constants):
-        monkeypatch.setattr(module, "HF_HUB_OFFLINE", module.HF_HUB_OFFLINE)  # put back what the loading may set
     hub_is_reachable.cache_clear()
     yield
     hub_is_reachable.cache_clear()

@@ -16,11 +16,16 @@ assert SAE_TRAINING_CLASS_REGISTRY["classifsae"][0].__name__ == "ClassifTraining
     "first",
     [
         "import sae_lens_classif",
-        "import sae_lens; import sae_lens_classif",
-        "from sae_lens_classif.saes.classif_sae import ClassifSAE",
-        "from sae_lens_classif.saes.classif_sae import ClassifTrainingSAE",
-        "import sae_lens_classif; sae_lens_classif.ClassifSAE",
-        "import sae_lens_classif.runs.steps, importlib; importlib.reload(sae_lens_classif)",
+        *(
+            pytest.param(first, marks=pytest.mark.slow)  # each is a process that imports SAELens
+            for first in (
+                "import sae_lens; import sae_lens_classif",
+                "from sae_lens_classif.saes.classif_sae import ClassifSAE",
+                "from sae_lens_classif.saes.classif_sae import ClassifTrainingSAE",
+                "import sae_lens_classif; sae_lens_classif.ClassifSAE",
+                "import sae_lens_classif.runs.steps, importlib; importlib.reload(sae_lens_classif)",
+            )
+        ),
     ],
 )
 def test_the_architecture_is_registered_after(first: str) -> None:

@@ -228,6 +228,7 @@ def _resident_mib() -> float:
     return sum(int(status[name].split()[0]) for name in ("RssAnon", "RssFile")) / 1024
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not _PROC_STATUS.is_file(), reason="the system has no /proc/self/status")
 def test_reading_a_big_store_at_random_does_not_keep_it_in_memory(big_store: ActivationStore) -> None:
     before, peak = _resident_mib(), 0.0
