@@ -46,3 +46,4 @@ from .training.train import train_classifsae as train_classifsae
 from .training.trainer import ClassifSAETrainer as ClassifSAETrainer
 
 __version__: str
+__all__: list[str]
