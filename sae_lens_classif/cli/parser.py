@@ -18,6 +18,7 @@ from sae_lens_classif.cli.arguments import parse_grid, settings_of, take, value_
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.config.yaml import read_settings, section_of, write_settings_in_line
 from sae_lens_classif.errors import UserError, nearest
+from sae_lens_classif.methods.listing import titles
 
 PRESETS = Path(__file__).parents[1] / "presets"
 _OPTIONS = ("run", "preset", "config", "overwrite", "debug")
@@ -103,6 +104,9 @@ def _build_parser(asked: str) -> ArgumentParser:
         command.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
         if step == asked:
             command.add_class_arguments(RunConfig, None)
+        if step == asked == "compare":
+            methods = ", ".join(f"{name} ({title})" for name, title in titles().items())
+            command.description = f"{purpose} Methods: {methods}; sae:FOLDER, sae:RELEASE:SAE_ID, module:Class."
         commands.add_subcommand(step, command, help=purpose)
     return parser
 

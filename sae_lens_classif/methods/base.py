@@ -339,7 +339,7 @@ def built_in_methods() -> dict[str, MethodSpec]:
     """The methods of this package that can be compared, by name: those of every module beside this one."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         importlib.import_module(f"{__package__}.{module.name}")
-    return {name: spec for name, spec in _METHODS.items() if spec.title and is_built_in(spec)}
+    return {name: spec for name, spec in sorted(_METHODS.items()) if spec.title and is_built_in(spec)}
 
 
 def registered_method(name: str) -> MethodSpec | None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 from unittest import mock
@@ -43,6 +43,7 @@ from sae_lens_classif.methods.base import ConceptMethod, FitTask, built_in_metho
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts, fit_permuted_labels
 from sae_lens_classif.methods.find import find_method
 from sae_lens_classif.methods.ica import ICAConcepts
+from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.methods.random_directions import RandomDirections
 from sae_lens_classif.methods.sae_probe import SAEProbeConcepts, load_sae, probe_latents
 from sae_lens_classif.saes.classif_sae import ClassifSAE
@@ -867,6 +868,73 @@ def test_what_a_fit_depends_on_is_plain_and_tells_seeds_settings_and_stores_apar
     assert key("ica") != key("ica", baselines=replace(QUICK, ica_max_iter=7))
     assert key("ica") == key("ica", sae=replace(SMALL, k=5), train=replace(TRAIN, lr=1e-4))
     assert len({key(name) for name in BUILT_IN}) == len(BUILT_IN)
+
+
+_PROBE = ["probe_max_texts", "probe_max_iter"]
+_VECTORS = ["epochs", "batch_size", "lr", "hidden_dim"]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("classifsae", []),
+        ("classifier_only", []),
+        ("permuted_labels", []),
+        ("topk_sae", _PROBE),
+        ("rate_only", _PROBE),
+        ("all_latents", _PROBE),
+        ("ica", ["ica_max_iter"]),
+        ("concept_shap", _VECTORS),
+        ("hi_concept", _VECTORS),
+        ("random_directions", []),
+    ],
+)
+def test_a_fit_depends_on_the_baselines_that_its_method_declares_and_sees_no_others(
+    name: str, settings: list[str], task: FitTask
+) -> None:
+    changed = BaselineConfig(**{name: value + 1 for name, value in vars(BaselineConfig()).items()})
+    spec = BUILT_IN[name]
+    noted = spec.made_from(replace(task, baselines=changed))["settings"]["baselines"]
+    assert noted == {setting: getattr(changed, setting) for setting in settings}
+    seen: list[BaselineConfig] = []
+
+    def watch(task: FitTask) -> ConceptMethod:
+        seen.append(task.baselines)
+        return ICAConcepts(*torch.zeros(3, 1, 1))
+
+    replace(spec, learn=watch).fit(replace(task, baselines=changed))
+    assert vars(seen[0]) == {**vars(BaselineConfig()), **noted}
+
+
+def test_what_an_earlier_version_noted_of_a_fit_is_still_what_is_asked_for(task: FitTask) -> None:
+    noted = {
+        "source": "",
+        "baselines": {"probe_max_texts": 10_000, "probe_max_iter": 100},
+        "data_share": 1.0,
+        "sae": asdict(SMALL),
+        "train": {name: value for name, value in asdict(TRAIN).items() if name in _NOTED_OF_TRAINING},
+    }
+    made_from = BUILT_IN["topk_sae"].made_from(task)
+    assert made_from.pop("store") == task.store.fingerprint()
+    assert made_from == {"method": "topk_sae", "n_concepts": N, "seed": 0, "settings": noted}
+
+
+_NOTED_OF_TRAINING = (
+    "total_samples", "batch_size", "lr", "lr_end", "dead_after_steps", "data_share", "validation_share", "keep",
+    "n_validations", "log_every",
+)  # fmt: skip
+
+
+def test_which_texts_a_share_of_them_is_depends_on_the_share_held_out(task: FitTask) -> None:
+    def key(**train: Any) -> str:
+        return json.dumps(BUILT_IN["ica"].made_from(replace(task, train=replace(TRAIN, **train))), sort_keys=True)
+
+    assert key(validation_share=0.2) == key()
+    assert key(data_share=0.5, validation_share=0.2) != key(data_share=0.5)
+
+
+def test_the_names_and_titles_that_help_lists_are_those_of_the_methods() -> None:
+    assert titles() == {name: spec.title for name, spec in BUILT_IN.items()}
 
 
 @pytest.mark.parametrize(

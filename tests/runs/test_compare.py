@@ -21,12 +21,13 @@ from safetensors.torch import load_file
 
 from sae_lens_classif import ActivationStore, load_config, load_method
 from sae_lens_classif.cli.parser import main
+from sae_lens_classif.config.run import CompareConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.methods import base
 from sae_lens_classif.methods.base import built_in_methods
 
 BUILT_IN = built_in_methods()
-METHODS = list(BUILT_IN)
+METHODS = list(dict.fromkeys([*CompareConfig().methods, *BUILT_IN]))
 SEEDS = (0, 1)
 CLASS_NAMES = "[animals,weather,money]"
 SMALL = (
@@ -139,7 +140,7 @@ class Finished(NamedTuple):
 @pytest.fixture(scope="module")
 def all_methods(tmp_path_factory: pytest.TempPathFactory, options: tuple[str, ...]) -> Finished:
     folder = tmp_path_factory.mktemp("compared") / "all"
-    ended = compare(folder, *options)
+    ended = compare(folder, *options, "--compare.methods", ",".join(METHODS))
     assert ended.code == 0, ended.stderr
     return Finished(folder, ended.stdout, ended.stderr)
 
