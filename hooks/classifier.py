@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from sae_lens_classif.files import sha256_of_json
-from sae_lens_classif.hooks.prompt import PromptTokenizer
+from sae_lens_classif.hooks.inputs import PromptTokenizer
 
 
 class StatesAndLogits(NamedTuple):

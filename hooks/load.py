@@ -12,8 +12,8 @@ from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import new_folder, read_json, write_json
 from sae_lens_classif.hooks.backends.hooked_transformer import HookedTransformerClassifier, model_context
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.hooks.loading import check_exists, load_causal_lm, load_tokenizer, pick_device
-from sae_lens_classif.hooks.prompt import PromptTokenizer
+from sae_lens_classif.hooks.huggingface import check_exists, load_causal_lm, load_tokenizer, pick_device
+from sae_lens_classif.hooks.inputs import PromptTokenizer
 
 CLASSIFIER_FILE = "classifier.json"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -18,7 +18,7 @@ from typing_extensions import override
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.batching import pad_right
 from sae_lens_classif.hooks.classifier import Context, StatesAndLogits, TextClassifier
-from sae_lens_classif.hooks.prompt import PromptTokenizer
+from sae_lens_classif.hooks.inputs import PromptTokenizer
 
 _HOOK = re.compile(r"blocks\.(\d+)\.hook_resid_pre")
 _TOLERANCE = 1e-3

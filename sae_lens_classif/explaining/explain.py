@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.hooks.batching import states_of_prompts
 from sae_lens_classif.hooks.classifier import StatesAndLogits, TextClassifier
 from sae_lens_classif.hooks.interventions import InterventionLogits, run_interventions
-from sae_lens_classif.hooks.states import states_of_prompts
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.methods.classif_sae import as_concept_method
 from sae_lens_classif.saes.classif_sae import ClassifSAE

@@ -27,8 +27,8 @@ from sae_lens_classif.files import (
     write_tensors,
 )
 from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.hooks.huggingface import pick_device
 from sae_lens_classif.hooks.load import CLASSIFIER_FILE, load_classifier, save_classifier
-from sae_lens_classif.hooks.loading import pick_device
 from sae_lens_classif.hooks.tuning.finetune import finetune
 from sae_lens_classif.hub import hub_name
 from sae_lens_classif.methods.base import ConceptMethod

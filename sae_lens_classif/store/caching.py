@@ -9,8 +9,8 @@ from tqdm.std import tqdm
 from sae_lens_classif.config.run import CacheConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.hooks.batching import states_of_texts
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.hooks.states import states_of_texts
 from sae_lens_classif.store.store import MANIFEST, ActivationStore, Fingerprints
 from sae_lens_classif.store.writer import StorePlan, StoreWriter
 

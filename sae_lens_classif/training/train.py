@@ -85,7 +85,7 @@ def new_training_sae(store: ActivationStore, settings: SAESettings, train: Train
     Raises:
         UserError: If the settings do not fit each other.
     """
-    from sae_lens_classif.hooks.loading import pick_device
+    from sae_lens_classif.hooks.huggingface import pick_device
 
     cfg = ClassifTrainingSAEConfig(
         d_in=store.d_in,

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from sae_lens_classif import ActivationStore, PromptConfig, UserError, load_classifier, load_config, load_text_data
-from sae_lens_classif.hooks.loading import load_tokenizer
+from sae_lens_classif.hooks.huggingface import load_tokenizer
 from tests.conftest import CLASS_NAMES
 
 _TEXT = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")

@@ -18,9 +18,9 @@ from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.explaining.explain import ActiveConcept, Explanation
 from sae_lens_classif.explaining.html import to_html
+from sae_lens_classif.hooks.batching import states_of_texts
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.hooks.prompt import PromptTokenizer
-from sae_lens_classif.hooks.states import states_of_texts
+from sae_lens_classif.hooks.inputs import PromptTokenizer
 from sae_lens_classif.training.train import train_classifsae
 from tests.html_page import ParsedPage
 from tests.tiny_run import assert_refused_at_once, cli

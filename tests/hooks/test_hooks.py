@@ -16,11 +16,10 @@ from transformers import (
 
 from sae_lens_classif import ClassifSAEConcepts, TextClassifier, TextData, load_classifier
 from sae_lens_classif.config.run import PromptConfig
-from sae_lens_classif.hooks.batching import batches_by_length
+from sae_lens_classif.hooks.batching import batches_by_length, states_of_texts
+from sae_lens_classif.hooks.huggingface import load_tokenizer
 from sae_lens_classif.hooks.interventions import ACTIVE, run_interventions
 from sae_lens_classif.hooks.load import save_classifier
-from sae_lens_classif.hooks.loading import load_tokenizer
-from sae_lens_classif.hooks.states import states_of_texts
 from sae_lens_classif.saes.classif_sae import ClassifSAE, ClassifSAEConfig
 
 INVARIANCE = 1e-5

@@ -15,9 +15,9 @@ from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.backends.hooked_transformer import HookedTransformerClassifier, hook_layer, model_context
 from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.hooks.huggingface import load_causal_lm, load_tokenizer, pick_device
+from sae_lens_classif.hooks.inputs import PromptTokenizer
 from sae_lens_classif.hooks.load import CLASSIFIER_FILE, load_classifier
-from sae_lens_classif.hooks.loading import load_causal_lm, load_tokenizer, pick_device
-from sae_lens_classif.hooks.prompt import PromptTokenizer
 from sae_lens_classif.hub import hub_is_reachable
 from sae_lens_classif.store.caching import cache_states
 from tests.conftest import CLASS_NAMES

@@ -17,9 +17,9 @@ from sae_lens_classif.config.run import CacheConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import sha256_of_file
+from sae_lens_classif.hooks.batching import states_of_texts
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.load import load_classifier
-from sae_lens_classif.hooks.states import states_of_texts
 from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.store.store import ActivationStore, Fingerprints
 from sae_lens_classif.store.writer import StorePlan, StoreWriter
