@@ -44,7 +44,7 @@ def _causality_in_loops(classifier: HookedTransformerClassifier, model: torch.nn
                 ablated[:, concept] = 0
                 states = replace_states(_decode, ablated, hidden[four])
                 logits = model(states[:, None], start_at_layer=3)[:, -1]
-                found.append(logits[:, classifier.prompts.label_token_ids])
+                found.append(logits[:, classifier.inputs.label_token_ids])
     return torch.cat(found)
 
 

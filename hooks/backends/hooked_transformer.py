@@ -105,6 +105,8 @@ def hook_layer(hook_name: str | None, n_layers: int) -> int:
 class HookedTransformerClassifier(TextClassifier):
     """A decoder whose next token after the prompt is the class."""
 
+    inputs: PromptTokenizer
+
     def __init__(
         self,
         model: PreTrainedModel,
@@ -130,7 +132,7 @@ class HookedTransformerClassifier(TextClassifier):
         """
         self.device = device or torch.device("cpu")
         self.name = name
-        self.prompts = prompts
+        self.inputs = prompts
         self.class_names = prompts.class_names
         self.model_fingerprint = model_fingerprint(model, tokenizer)
         self._model = to_hooked_transformer(model, prompts.max_tokens, self.device)
@@ -146,9 +148,9 @@ class HookedTransformerClassifier(TextClassifier):
     @torch.no_grad()
     def _check_against(self, model: PreTrainedModel) -> None:
         """Compare with the model's own logits on one prompt: a wrong conversion must not pass unseen."""
-        prompt = self.prompts(["The quick brown fox jumps over the lazy dog."])
+        prompt = self.inputs(["The quick brown fox jumps over the lazy dog."])
         own = model(input_ids=torch.tensor(prompt, device=model.device)).logits[0, -1]
-        own = own[self.prompts.label_token_ids].float().cpu()
+        own = own[self.inputs.label_token_ids].float().cpu()
         ours = self.states_and_logits(prompt).logits[0]
         tolerance = _TOLERANCE if model.dtype == torch.float32 else 0.1
         if not torch.allclose(ours, own, atol=tolerance * float(own.abs().max() + 1)):
@@ -159,18 +161,18 @@ class HookedTransformerClassifier(TextClassifier):
 
     @override
     @torch.no_grad()
-    def states_and_logits(self, prompts: list[list[int]]) -> StatesAndLogits:
-        context = self.context(prompts)
-        rows = torch.arange(len(prompts), device=self.device)
+    def states_and_logits(self, inputs: list[list[int]]) -> StatesAndLogits:
+        context = self.context(inputs)
+        rows = torch.arange(len(inputs), device=self.device)
         hidden = context.residual[rows, context.last]
         return StatesAndLogits(hidden.float().cpu(), self._finish(context.residual, context.last))
 
     @override
     @torch.no_grad()
-    def context(self, prompts: list[list[int]]) -> Context:
+    def context(self, inputs: list[list[int]]) -> Context:
         # Token 0 fills up on the right, where causal attention never looks; so no mask is needed and
         # positions count from each prompt's own first token.
-        tokens, last = pad_right(prompts, pad_token_id=0)
+        tokens, last = pad_right(inputs, pad_token_id=0)
         residual = self._model(tokens.to(self.device), stop_at_layer=self._layer)
         return Context(cast(torch.Tensor, residual), last.to(self.device))
 

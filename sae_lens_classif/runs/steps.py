@@ -247,7 +247,7 @@ def evaluation_settings(run: RunFolder, weights: str, store: ActivationStore) ->
 
 
 def _about(run: RunFolder, split: TestSplit) -> dict[str, Any]:
-    store, prompts = split.store, split.classifier.prompts
+    store = split.store
     classifier, own = run.cfg.classifier.model, run.cfg.classifier.model is None
     return {
         "run": run.folder.resolve().name,
@@ -256,7 +256,7 @@ def _about(run: RunFolder, split: TestSplit) -> dict[str, Any]:
         "data": run.cfg.data.source,
         "class_names": list(store.class_names),
         "n_test_texts": len(store),
-        "prompt": {**asdict(prompts.cfg), "label_words": list(prompts.label_words), "max_tokens": prompts.max_tokens},
+        "prompt": split.classifier.inputs.described(),
         # What strangers know them by, found out while the local folders are where the settings say.
         "hub_names": {
             "model": hub_name(classifier),

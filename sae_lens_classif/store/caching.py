@@ -54,8 +54,8 @@ def cache_states(
         class_names=data.class_names,
         n_texts=len(data),
         d_in=classifier.d_model,
-        context_size=classifier.prompts.max_tokens,
-        prepend_bos=classifier.prompts.prepends_bos,
+        context_size=classifier.inputs.max_tokens,
+        prepend_bos=classifier.inputs.prepends_bos,
         dtype=cfg.dtype,
         shard_size=cfg.shard_size,
     )

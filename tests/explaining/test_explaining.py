@@ -111,7 +111,7 @@ def test_a_long_text_is_run_without_words_of_its_prompt_alone(
     sae: ClassifSAE, classifier: TextClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    prompts = type(classifier.prompts).__call__
+    prompts = type(classifier.inputs).__call__
 
     def counting(self: PromptTokenizer, texts: Sequence[str]) -> list[list[int]]:
         asked.append(len(texts))

@@ -141,7 +141,7 @@ def test_a_cache_holds_the_states_and_classes_the_model_gives_each_text_alone(
     assert len(train_store) == len(train_data)
     assert torch.equal(train_store.read("label"), torch.from_numpy(train_data.labels))
     assert torch.equal(train_store.read("text_index"), torch.arange(len(train_data)))
-    alone = [classifier.states_and_logits(classifier.prompts([text])) for text in train_data.texts]
+    alone = [classifier.states_and_logits(classifier.inputs([text])) for text in train_data.texts]
     hidden = torch.cat([states.hidden for states in alone])
     logits = torch.cat([states.logits for states in alone])
     torch.testing.assert_close(train_store.read("hidden"), hidden, rtol=0, atol=1e-5)
