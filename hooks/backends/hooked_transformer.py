@@ -15,13 +15,56 @@ from transformer_lens.loading_from_pretrained import get_pretrained_model_config
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from typing_extensions import override
 
+from sae_lens_classif.config.run import PromptConfig
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.hooks.backends import ModelRequest
 from sae_lens_classif.hooks.batching import pad_right
 from sae_lens_classif.hooks.classifier import Context, StatesAndLogits, TextClassifier
+from sae_lens_classif.hooks.huggingface import load_causal_lm, load_tokenizer
 from sae_lens_classif.hooks.inputs import PromptTokenizer
 
+# Decoders that TransformerLens 3 converts. Another one is tried all the same: a later version may know it.
+ARCHITECTURES = (
+    "ApertusForCausalLM",
+    "BloomForCausalLM",
+    "GPT2LMHeadModel",
+    "GPTJForCausalLM",
+    "GPTNeoForCausalLM",
+    "GPTNeoXForCausalLM",
+    "Gemma2ForCausalLM",
+    "Gemma3ForCausalLM",
+    "GemmaForCausalLM",
+    "GptOssForCausalLM",
+    "LlamaForCausalLM",
+    "MistralForCausalLM",
+    "MixtralForCausalLM",
+    "OPTForCausalLM",
+    "Olmo2ForCausalLM",
+    "Olmo3ForCausalLM",
+    "OlmoForCausalLM",
+    "OlmoeForCausalLM",
+    "Phi3ForCausalLM",
+    "PhiForCausalLM",
+    "Qwen2ForCausalLM",
+    "Qwen3ForCausalLM",
+)
 _HOOK = re.compile(r"blocks\.(\d+)\.hook_resid_pre")
 _TOLERANCE = 1e-3
+
+
+def open_model(request: ModelRequest) -> "HookedTransformerClassifier":
+    """Open a decoder that answers a prompt with one token a class.
+
+    Raises:
+        UserError: If the model or its tokenizer cannot be loaded, a label is not one token, the hook does not exist, or
+            TransformerLens does not know the architecture.
+    """
+    tokenizer = load_tokenizer(request.model)
+    model = load_causal_lm(request.model, request.dtype)
+    prompts = PromptTokenizer(tokenizer, request.prompt or PromptConfig(), request.class_names, model_context(model))
+    return HookedTransformerClassifier(
+        model, tokenizer, prompts, name=request.name, hook_name=request.hook, device=request.device
+    )
 
 
 def model_context(model: PreTrainedModel) -> int:

@@ -81,13 +81,15 @@ def open_run_classifier(run: RunFolder) -> TextClassifier:
         # A folder that `finetune` made knows its own prompt; one that was not asked for is not held against it.
         own = (Path(cfg.model) / CLASSIFIER_FILE).is_file() and run.cfg.prompt == PromptConfig()
         prompt = None if own else run.cfg.prompt
-        return load_classifier(cfg.model, class_names, prompt, cfg.hook, cfg.dtype, cfg.device)
+        return load_classifier(cfg.model, class_names, prompt, cfg.hook, cfg.dtype, cfg.device, backend=cfg.backend)
     if not (run.classifier / CLASSIFIER_FILE).is_file():
         raise UserError(
             f"{run.classifier} holds no classifier; run the step `finetune`, or set classifier.model to your own"
         )
     name = "/".join(run.classifier.resolve().parts[-2:])
-    return load_classifier(run.classifier, hook=cfg.hook, dtype=cfg.dtype, device=cfg.device, name=name)
+    return load_classifier(
+        run.classifier, hook=cfg.hook, dtype=cfg.dtype, device=cfg.device, name=name, backend=cfg.backend
+    )
 
 
 def cache_step(run: RunFolder, classifier: TextClassifier | None = None) -> None:
