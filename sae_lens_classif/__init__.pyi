@@ -25,8 +25,8 @@ from .methods.base import ConceptMethod as ConceptMethod
 from .methods.base import FitTask as FitTask
 from .methods.base import load_method as load_method
 from .methods.classif_sae import ClassifSAEConcepts as ClassifSAEConcepts
-from .methods.concept_shap import ConceptSHAP as ConceptSHAP
-from .methods.hi_concept import HIConcept as HIConcept
+from .methods.concept_vectors import ConceptSHAP as ConceptSHAP
+from .methods.concept_vectors import HIConcept as HIConcept
 from .methods.ica import ICAConcepts as ICAConcepts
 from .methods.random_directions import RandomDirections as RandomDirections
 from .methods.sae_probe import SAEProbeConcepts as SAEProbeConcepts
@@ -46,3 +46,4 @@ from .training.train import train_classifsae as train_classifsae
 from .training.trainer import ClassifSAETrainer as ClassifSAETrainer
 
 __version__: str
+__all__: list[str]

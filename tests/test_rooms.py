@@ -11,6 +11,7 @@ _ROOMS = (
     "_version",
     "errors",
     "files",
+    "artifacts",
     "hub",
     "wording",
     "config",

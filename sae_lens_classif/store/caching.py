@@ -1,11 +1,13 @@
 """Fill an activations store with the hidden states of texts."""
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from tqdm.std import tqdm
 
+from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.config.run import CacheConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
@@ -42,11 +44,9 @@ def cache_states(
             f"({', '.join(classifier.class_names)}); set data.class_names"
         )
     fingerprints = Fingerprints(classifier.model_fingerprint, data.fingerprint(), classifier.prompt_fingerprint())
-    if (folder / MANIFEST).is_file():
-        store = ActivationStore(folder)
-        store.fingerprints.check(fingerprints, folder)
+    if Artifact(folder, folder / MANIFEST, asdict(fingerprints), ("fingerprints",)).is_current():
         logger.info("activations: reusing %s", folder)
-        return store
+        return ActivationStore(folder)
     plan = StorePlan(
         fingerprints=fingerprints,
         model_name=classifier.name,
