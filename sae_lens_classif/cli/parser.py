@@ -18,6 +18,7 @@ from sae_lens_classif.cli.arguments import parse_grid, settings_of, take, value_
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.config.yaml import read_settings, section_of, write_settings_in_line
 from sae_lens_classif.errors import UserError, nearest
+from sae_lens_classif.hooks.backends import backend_names
 from sae_lens_classif.methods.listing import titles
 
 PRESETS = Path(__file__).parents[1] / "presets"
@@ -104,9 +105,10 @@ def _build_parser(asked: str) -> ArgumentParser:
         command.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
         if step == asked:
             command.add_class_arguments(RunConfig, None)
-        if step == asked == "compare":
-            methods = ", ".join(f"{name} ({title})" for name, title in titles().items())
-            command.description = f"{purpose} Methods: {methods}; sae:FOLDER, sae:RELEASE:SAE_ID, module:Class."
+            methods = [f"{name} ({title})" for name, title in titles().items()]
+            for setting, there_are in (("classifier.backend", backend_names()), ("compare.methods", methods)):
+                option = command._option_string_actions[f"--{setting}"]
+                option.help = f"{option.help} There are: {', '.join(there_are)}."
         commands.add_subcommand(step, command, help=purpose)
     return parser
 
