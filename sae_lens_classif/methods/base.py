@@ -117,7 +117,7 @@ class ConceptMethod(ABC):
         """Register a function as another way to fit this class, with the same settings; a decorator."""
 
         def declare(fit: _Fit) -> _Fit:
-            _register(replace(_METHODS[cls.name], name=name, title=title, learn=fit))
+            _register(replace(REGISTRY[cls.name], name=name, title=title, learn=fit))
             return fit
 
         return declare
@@ -300,16 +300,18 @@ class MethodSpec:
         return [entry.name for entry in fields(self.settings)] if self.settings and is_there else []
 
 
-_METHODS: dict[str, MethodSpec] = {}
+REGISTRY: dict[str, MethodSpec] = {}
 
 
 def _register(spec: MethodSpec) -> None:
-    taken = _METHODS.get(spec.name)
-    if taken is not None and taken.kind.__module__ != spec.kind.__module__:
-        raise UserError(
-            f"{spec.kind.__name__}: the name {spec.name!r} is taken by {taken.kind.__module__}; use another"
-        )
-    _METHODS[spec.name] = spec
+    taken = REGISTRY.get(spec.name)
+    if taken is not None and _place(taken.kind) != _place(spec.kind):  # a module that is read again may say it again
+        raise UserError(f"{spec.kind.__name__}: the name {spec.name!r} is taken by {_place(taken.kind)}; use another")
+    REGISTRY[spec.name] = spec
+
+
+def _place(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _values(method: ConceptMethod) -> dict[str, Any]:
@@ -339,7 +341,7 @@ def built_in_methods() -> dict[str, MethodSpec]:
     """The methods of this package that can be compared, by name: those of every module beside this one."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         importlib.import_module(f"{__package__}.{module.name}")
-    return {name: spec for name, spec in sorted(_METHODS.items()) if spec.title and is_built_in(spec)}
+    return {name: spec for name, spec in sorted(REGISTRY.items()) if spec.title and is_built_in(spec)}
 
 
 def registered_method(name: str) -> MethodSpec | None:
@@ -350,9 +352,9 @@ def registered_method(name: str) -> MethodSpec | None:
     """
     built_in_methods()
     entry_point = from_outside().get(name)
-    if name not in _METHODS and entry_point is not None:
+    if name not in REGISTRY and entry_point is not None:
         _load(entry_point)
-    return _METHODS.get(name)
+    return REGISTRY.get(name)
 
 
 def is_built_in(spec: MethodSpec) -> bool:
@@ -366,7 +368,7 @@ def _load(entry_point: EntryPoint) -> None:
         entry_point.load()
     except Exception as error:  # whatever the other package does
         raise UserError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
-    if entry_point.name not in _METHODS:
+    if entry_point.name not in REGISTRY:
         raise UserError(
             f"{where} has no method of that name; write class ...(ConceptMethod, name={entry_point.name!r})"
         )
@@ -386,6 +388,6 @@ def load_method(folder: str | Path) -> ConceptMethod:
     if spec is None:
         raise UserError(
             f"{folder} holds the method {name!r}, which no class has; import the module that defines it first. "
-            f"{nearest(name, sorted({*_METHODS, *titles()}))}"
+            f"{nearest(name, sorted({*REGISTRY, *titles()}))}"
         )
     return spec.kind.load(folder)

@@ -221,7 +221,8 @@ def _better_than_chance(report: Report) -> Finding:
     question = "Is it more than chance?"
     controls = [own for own in report.comparison if own.name in CONTROLS]
     if not controls:
-        compared = [own.name for own in report.comparison if own.name in titles()]
+        known = titles()
+        compared = [own.name for own in report.comparison if own.name in known]
         methods = dict.fromkeys([METHOD, *compared, *CONTROLS])
         command = _compare(f"--compare.methods {','.join(methods)} --compare.seeds {report.seed}")
         return Finding(question, "unknown", "Not checked", "No control was measured beside this SAE.", command)

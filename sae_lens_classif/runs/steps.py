@@ -31,11 +31,11 @@ from sae_lens_classif.hooks.huggingface import pick_device
 from sae_lens_classif.hooks.load import CLASSIFIER_FILE, load_classifier, save_classifier
 from sae_lens_classif.hooks.tuning.finetune import finetune
 from sae_lens_classif.hub import hub_name
-from sae_lens_classif.methods.base import ConceptMethod
+from sae_lens_classif.methods.base import REGISTRY, ConceptMethod
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.runs.evaluation_files import EvaluationFiles
 from sae_lens_classif.runs.figures import draw_method
-from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.summary import is_up_to_date, update_summary
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.store.caching import cache_states
@@ -132,9 +132,9 @@ def evaluate_step(run: RunFolder) -> dict[str, Any]:
     """
     method, weights = load_trained(run)
     split = TestSplit(run)
-    measures = evaluate_method(run, method, weights, METHOD, run.evaluations(METHOD), split)
+    measures = evaluate_method(run, method, weights, method.name, run.evaluations(method.name), split)
     if run.cfg.evaluate.figures:
-        draw_method(run, METHOD, "ClassifSAE", method, measures, split.store)
+        draw_method(run, method.name, REGISTRY[method.name].title, method, measures, split.store)
     summary: dict[str, Any] = read_json(run.summary)
     return summary
 

@@ -81,7 +81,7 @@ def installed(outside: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """That folder on the path of this process, which forgets the method afterwards."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.syspath_prepend(outside)
-    with mock.patch.dict(base._METHODS):
+    with mock.patch.dict(base.REGISTRY):
         yield outside
     for name in [name for name in sys.modules if name.startswith(_PACKAGE)]:
         del sys.modules[name]

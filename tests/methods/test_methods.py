@@ -80,7 +80,7 @@ def saved(fitted: Mapping[str, ConceptMethod], tmp_path_factory: pytest.TempPath
 @pytest.fixture
 def own_classes() -> Iterator[None]:
     """Classes that a test defines are forgotten after it."""
-    with mock.patch.dict(base._METHODS):
+    with mock.patch.dict(base.REGISTRY):
         yield
 
 
@@ -294,7 +294,7 @@ def test_a_method_of_a_class_that_is_not_imported_says_what_to_do(tmp_path: Path
         values: torch.Tensor
 
     Mine(torch.ones(2)).save(tmp_path / "mine")
-    del base._METHODS["random_direction"]
+    del base.REGISTRY["random_direction"]
     with pytest.raises(UserError, match=r"'random_direction', which no class has; import the module .*'random_dir"):
         load_method(tmp_path / "mine")
 

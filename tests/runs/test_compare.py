@@ -182,7 +182,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         sys.modules.pop(name, None)
         return name
 
-    with mock.patch.dict(base._METHODS):
+    with mock.patch.dict(base.REGISTRY):
         yield write
     for name in set(sys.modules) - before:
         if (folder / f"{name}.py").exists():
