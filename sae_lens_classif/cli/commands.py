@@ -17,7 +17,7 @@ from sae_lens_classif.cli.display import (
     show_transfer,
 )
 from sae_lens_classif.data.texts import load_text_data
-from sae_lens_classif.explaining.html import to_page
+from sae_lens_classif.explaining.explanation import to_page
 from sae_lens_classif.files import sizes, write_text
 from sae_lens_classif.publishing.publish import publish as publish_run
 from sae_lens_classif.report.write import write_report

@@ -53,6 +53,11 @@ class Reliance:
     concept: ShownConcept
     adds: float
 
+    @property
+    def adds_where_active(self) -> float:
+        """How much, mean over the texts where it is active, 0..1."""
+        return self.concept.effects[self.class_number]
+
 
 def reliances(report: Report) -> tuple[Reliance, ...]:
     """Find for every class the concept that speaks for it most; none for a class that none clearly raises

@@ -1,6 +1,7 @@
 """The command ``explain``: one text, by the classifier and the ClassifSAE of a run."""
 
-from sae_lens_classif.explaining.explain import Explanation, explain
+from sae_lens_classif.explaining.explain import explain
+from sae_lens_classif.explaining.explanation import Explanation
 from sae_lens_classif.files import read_json
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.steps import load_trained, open_run_classifier

@@ -16,8 +16,7 @@ from sae_lens_classif import ActivationStore, ClassifSAE, explain
 from sae_lens_classif.cli.display import show_explanation
 from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.explaining.explain import ActiveConcept, Explanation
-from sae_lens_classif.explaining.html import to_html
+from sae_lens_classif.explaining.explanation import ActiveConcept, Explanation, to_html
 from sae_lens_classif.hooks.batching import states_of_texts
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.inputs import PromptTokenizer
