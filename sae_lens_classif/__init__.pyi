@@ -31,7 +31,7 @@ from .methods.ica import ICAConcepts as ICAConcepts
 from .methods.random_directions import RandomDirections as RandomDirections
 from .methods.sae_probe import SAEProbeConcepts as SAEProbeConcepts
 from .publishing.publish import publish as publish
-from .report.write import write_report as write_report
+from .report.page import write_report as write_report
 from .saes.classif_sae import ClassifSAE as ClassifSAE
 from .saes.classif_sae import ClassifSAEConfig as ClassifSAEConfig
 from .saes.classif_sae import ClassifTrainingSAE as ClassifTrainingSAE

@@ -8,7 +8,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.evals.headlines import FLOOR, HEADLINES
-from sae_lens_classif.report.about import model_in_words
+from sae_lens_classif.runs.about import model_in_words
 from sae_lens_classif.wording import bare_number, markdown_row, markdown_text, number
 
 SAE_ID, TOPK_ID = "classifsae", "topk"

@@ -18,11 +18,11 @@ from sae_lens_classif.config.run import ClassifierConfig, CompareConfig, DataCon
 from sae_lens_classif.evals.comparison import ComparedMethod, Difference, Estimate
 from sae_lens_classif.evals.concept_effects import MisledText
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
-from sae_lens_classif.report.about import shown_settings
 from sae_lens_classif.report.build import gather_report
 from sae_lens_classif.report.findings import Finding, findings, reliances, telling_mistake
 from sae_lens_classif.report.page import report_page
 from sae_lens_classif.report.view import ClassScores, DefaultClass, Mistakes, Report, ShownConcept, ShownText
+from sae_lens_classif.runs.about import shown_settings
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.own_comparison import read_own_comparison
 from tests.html_page import ParsedPage
