@@ -17,8 +17,8 @@ from .errors import UserError as UserError
 from .evals.evaluate import Concept as Concept
 from .evals.evaluate import Evaluation as Evaluation
 from .evals.evaluate import evaluate as evaluate
-from .explaining.explain import Explanation as Explanation
 from .explaining.explain import explain as explain
+from .explaining.explanation import Explanation as Explanation
 from .hooks.classifier import TextClassifier as TextClassifier
 from .hooks.load import load_classifier as load_classifier
 from .methods.base import ConceptMethod as ConceptMethod

@@ -17,7 +17,7 @@ from sae_lens_classif.cli.display import (
     show_transfer,
 )
 from sae_lens_classif.data.texts import load_text_data
-from sae_lens_classif.explaining.html import to_page
+from sae_lens_classif.explaining.explanation import to_page
 from sae_lens_classif.files import sizes, write_text
 from sae_lens_classif.publishing.publish import publish as publish_run
 from sae_lens_classif.report.page import write_report
@@ -66,9 +66,9 @@ def _sweep(run: RunFolder) -> None:
     show_folder(Console(), run.folder / "sweep")
 
 
-def transfer(run: RunFolder, other: str) -> None:
+def transfer(run: RunFolder, other: str, method: str = METHOD) -> None:
     """Measure a run's concepts on the test texts of another data set, and show both beside each other."""
-    show_transfer(Console(), transfer_step(run, other))
+    show_transfer(Console(), transfer_step(run, other, method))
     show_folder(Console(), run.folder / "transfer")
 
 
@@ -78,9 +78,9 @@ def publish(folder: Path, repo_id: str, *, dry_run: bool, **choices: Any) -> Non
     show_publication(Console(), sizes(RunFolder.open(folder).hub), address, repo_id, dry_run)
 
 
-def explain(folder: Path, text: str, page: Path | None) -> None:
-    """Explain one text by a run's ClassifSAE, and write that as a page where one is asked for."""
-    explanation = explain_by_run(RunFolder.open(folder), text)
+def explain(folder: Path, text: str, page: Path | None, method: str = METHOD) -> None:
+    """Explain one text by a concept method of a run, and write that as a page where one is asked for."""
+    explanation = explain_by_run(RunFolder.open(folder), text, method)
     show_explanation(Console(), explanation)
     if page is not None:
         write_text(page, to_page(explanation))

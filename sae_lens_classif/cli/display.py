@@ -11,7 +11,7 @@ from rich.table import Table
 
 from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.headlines import FLOOR, HEADLINES
-from sae_lens_classif.explaining.explain import ActiveConcept, Explanation
+from sae_lens_classif.explaining.explanation import ActiveConcept, Explanation
 from sae_lens_classif.publishing.model_card import SAE_ID
 from sae_lens_classif.runs.sweep import varied
 from sae_lens_classif.runs.tables import COLUMNS, Cell, best_methods, cell_of, marks

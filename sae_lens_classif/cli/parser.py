@@ -22,13 +22,15 @@ from sae_lens_classif.hooks.backends import backend_names
 from sae_lens_classif.methods.listing import titles
 
 PRESETS = Path(__file__).parents[1] / "presets"
+_METHOD = "classifsae"
 _OPTIONS = ("run", "preset", "config", "overwrite", "debug")
 _STEPS = {
     "finetune": "Bring a language model to the task: RUN/classifier.",
     "cache": "Store the hidden state of every text: RUN/activations.",
     "train": "Train the ClassifSAE: RUN/saes/classifsae.",
     "evaluate": "Measure the concepts on the test texts: RUN/evals, RUN/figures, RUN/summary.json. With --data OTHER "
-    "(a folder, a name on the Hub, or a YAML file with the settings of data) on another data set's: RUN/transfer.",
+    "(a folder, a name on the Hub, or a YAML file with the settings of data) on another data set's: RUN/transfer; with "
+    "--method NAME by a method that `compare` fitted.",
     "run": "The four steps above; what is done is reused.",
     "compare": "Fit and measure other concept methods beside the ClassifSAE: RUN/comparison.{json,md,tex}.",
     "sweep": "Train and evaluate over a grid of settings: RUN/sweep/sweep.{json,md,png,svg}.",
@@ -48,6 +50,7 @@ class _Request:
     overwrite: bool
     cfg: RunConfig
     other_data: str | None
+    method: str
 
 
 class _Parser(ArgumentParser):
@@ -138,6 +141,13 @@ def _parse_explanation(arguments: Sequence[str]) -> Namespace:
     parser = _own_parser("explain")
     parser.add_argument("text", metavar="TEXT", type=str, help="The text, in quotes.")
     parser.add_argument("--html", metavar="FILE", type=str, help="Write the explanation as a page, too.")
+    parser.add_argument(
+        "--method",
+        metavar="NAME",
+        type=str,
+        default=_METHOD,
+        help="Whose concepts: a method that `compare` fitted. Default: the run's ClassifSAE.",
+    )
     return parser.parse_args(list(arguments))
 
 
@@ -191,10 +201,12 @@ def parse(arguments: Sequence[str]) -> _Request:
     if step == "sweep":
         grid, rest = take("--grid", rest)
         given += [{"sweep": {"grid": parse_grid(grid)}}] if grid else []
-    other = None
+    other, method = None, _METHOD
     if step == "evaluate":
         others, rest = take("--data", rest)
         other = others[-1] if others else None
+        methods, rest = take("--method", rest) if others else ([], rest)
+        method = [method, *methods][-1]
     before = [f"--config={write_settings_in_line(settings)}" for settings in given]
     parser = _build_parser(step)
     parsed: Namespace = parser.parse_args([*arguments[:1], *before, *with_brackets(rest)])
@@ -202,7 +214,7 @@ def parse(arguments: Sequence[str]) -> _Request:
     cfg = RunConfig(
         **{field.name: _instantiate(RunConfig, field.name, settings[field.name]) for field in fields(RunConfig)}
     )
-    return _Request(step, folder, bool(settings["overwrite"]), cfg, other)
+    return _Request(step, folder, bool(settings["overwrite"]), cfg, other, method)
 
 
 def _instantiate(owner: type, name: str, values: Any) -> Any:
@@ -278,7 +290,7 @@ def _explain(asked: Namespace) -> None:
     _prepare()
     from sae_lens_classif.cli.commands import explain
 
-    explain(Path(asked.run), asked.text, Path(asked.html) if asked.html else None)
+    explain(Path(asked.run), asked.text, Path(asked.html) if asked.html else None, asked.method)
 
 
 def _report(asked: Namespace) -> None:
@@ -296,6 +308,6 @@ def _execute(request: _Request) -> None:
     run = RunFolder(request.folder, request.cfg, request.overwrite)
     run.claim()
     if request.other_data is not None:
-        transfer(run, request.other_data)
+        transfer(run, request.other_data, request.method)
     else:
         COMMANDS[request.step](run)

@@ -1,13 +1,13 @@
-"""One text explained: its class, the concepts active on it, what each does to the decision, which words drive it."""
+"""Explain one text: which concepts are active on it, what each does to the decision, which words drive it."""
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.explaining.explanation import ActiveConcept, Explanation
 from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.classifier import StatesAndLogits, TextClassifier
 from sae_lens_classif.hooks.inputs import TextInputs
@@ -18,82 +18,6 @@ from sae_lens_classif.saes.classif_sae import ClassifSAE
 
 _WORD = re.compile(r"\S+")
 _BATCH_TOKENS = 8192
-
-
-@dataclass(frozen=True)
-class ActiveConcept:
-    """A concept that is active on a text.
-
-    Attributes:
-        index: Its number, 0..n-1.
-        class_name: Class on whose texts it is most active; None where that is not known.
-        key_words: Words that set its texts apart; empty where they are not known.
-        activation: How strongly it is active.
-        effect: What it adds to the probability of the text's class: that through all concepts less that without it,
-            -1..1.
-        probabilities_without: Probability of each class without it.
-        words: What each word of the text adds to the activation: that of the whole text less that without the word.
-    """
-
-    index: int
-    class_name: str | None
-    key_words: tuple[str, ...]
-    activation: float
-    effect: float
-    probabilities_without: tuple[float, ...]
-    words: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Why a text got its class.
-
-    Attributes:
-        text: The text.
-        class_names: Names of the C classes.
-        probabilities: Of each class, as the model gives it.
-        through_concepts: The same where the model sees nothing but the concepts.
-        with_none: The same where it sees what stands for no concept at all.
-        words: The words of the text, in their order: what lies between white space.
-        concepts: The active ones, the largest effect first.
-    """
-
-    text: str
-    class_names: tuple[str, ...]
-    probabilities: tuple[float, ...]
-    through_concepts: tuple[float, ...]
-    with_none: tuple[float, ...]
-    words: tuple[str, ...]
-    concepts: tuple[ActiveConcept, ...]
-
-    @property
-    def predicted(self) -> int:
-        """Number of the class that the model predicts."""
-        return _most_probable(self.probabilities)
-
-    @property
-    def class_through_concepts(self) -> int:
-        """Number of the class that is predicted through the concepts alone."""
-        return _most_probable(self.through_concepts)
-
-    def driving_words(self, concept: ActiveConcept) -> tuple[str, ...]:
-        """Words that add to a concept's activation at least a twelfth of what the strongest adds, strongest first."""
-        shares = sorted(zip(concept.words, self.words, strict=True), key=lambda entry: -entry[0])
-        least = max(shares[0][0] / 12, 0)
-        return tuple(dict.fromkeys(word for share, word in shares if share > least))
-
-    def class_without(self, concept: ActiveConcept) -> int:
-        """Number of the class that is predicted through the other concepts."""
-        return _most_probable(concept.probabilities_without)
-
-    def _repr_html_(self) -> str:
-        from sae_lens_classif.explaining.html import to_html
-
-        return to_html(self)
-
-
-def _most_probable(probabilities: Sequence[float]) -> int:
-    return max(range(len(probabilities)), key=probabilities.__getitem__)
 
 
 def explain(

@@ -9,8 +9,7 @@ from markupsafe import Markup
 
 from sae_lens_classif.evals.concept_effects import MisledText
 from sae_lens_classif.evals.headlines import FLOOR, HEADLINES
-from sae_lens_classif.explaining.explain import Explanation
-from sae_lens_classif.explaining.html import Bar, Words, explanation_body, shaded_words
+from sae_lens_classif.explaining.explanation import Bar, Explanation, Words, explanation_body, shaded_words
 from sae_lens_classif.report.findings import Reliance, clear_default, reliances, telling_mistake, unraised_classes
 from sae_lens_classif.report.view import DefaultClass, Report, ShownConcept
 from sae_lens_classif.runs.tables import COLUMNS, Cell, best_methods, cell_of, fit_time, intervals, marks

@@ -6,7 +6,7 @@ from typing import Any
 
 from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.concept_effects import MisledText
-from sae_lens_classif.explaining.explain import Explanation
+from sae_lens_classif.explaining.explanation import Explanation
 
 
 @dataclass(frozen=True)

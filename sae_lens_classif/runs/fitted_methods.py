@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sae_lens_classif.artifacts import Artifact
-from sae_lens_classif.errors import UserError
+from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import new_folder, read_json, sha256_of_file, write_json
 from sae_lens_classif.methods.base import METHOD_FILE, ConceptMethod, FitTask, MethodSpec, load_method
+from sae_lens_classif.methods.find import find_method
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.steps import load_trained, train_step
 
@@ -69,6 +70,33 @@ def fit_or_load(run: RunFolder, spec: MethodSpec, task: FitTask) -> Fitted:
             write_json(temporary / _FIT_FILE, content)
     seconds = read_json(folder / _FIT_FILE)["seconds"]
     return Fitted(load_method(folder), sha256_of_file(folder / METHOD_FILE), seconds)
+
+
+def load_fitted(run: RunFolder, name: str = METHOD) -> tuple[str, ConceptMethod]:
+    """The run's ClassifSAE, or another method that ``compare`` fitted, with the first of its seeds.
+
+    Args:
+        run: The run folder.
+        name: As ``compare`` takes it, or as the tables have it.
+
+    Returns:
+        The method's name in the run folder, and the method.
+
+    Raises:
+        UserError: If it is not fitted yet, naming those that are.
+    """
+    if name == METHOD:
+        return name, load_trained(run)[0]
+    seed = run.cfg.compare.seeds[0]
+    fitted = sorted(note.parents[1].name for note in run.folder.glob(f"methods/*/seed-{seed}/{_FIT_FILE}"))
+    found = find_method(name).name if ":" in name else name
+    if found not in fitted:
+        others = [METHOD, *(other for other in fitted if other != METHOD)]
+        raise UserError(
+            f"{run.folder} holds no concept method {name!r} of seed {seed}; {nearest(found, others)}; `compare` "
+            "fits more"
+        )
+    return found, load_method(run.method(found, seed))
 
 
 def is_fitted(run: RunFolder, spec: MethodSpec, task: FitTask) -> bool:

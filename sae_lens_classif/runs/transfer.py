@@ -19,8 +19,9 @@ from sae_lens_classif.evals.results import finite
 from sae_lens_classif.files import write_json, write_text
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.base import ConceptMethod
-from sae_lens_classif.runs.folder import RunFolder
-from sae_lens_classif.runs.steps import TestSplit, embed_and_keep, load_trained, open_run_classifier
+from sae_lens_classif.runs.fitted_methods import load_fitted
+from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.steps import TestSplit, embed_and_keep, open_run_classifier
 from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.wording import markdown_row, number
@@ -60,34 +61,36 @@ class Transfer:
     n_texts: tuple[int, int]
 
 
-def transfer_step(run: RunFolder, other: str) -> Transfer:
+def transfer_step(run: RunFolder, other: str, method: str = METHOD) -> Transfer:
     """Measure the run's concepts on the test texts of another data set, with the same classifier.
 
-    Makes ``transfer/<name>/`` with the hidden states of those texts and ``transfer.{json,md}``.
+    Makes ``transfer/<name>/`` with the hidden states of those texts and ``transfer.{json,md}``; of another method
+    than the run's ClassifSAE, ``transfer.<method>.{json,md}``.
 
     Args:
-        run: A run with a trained ClassifSAE.
+        run: A run with a trained ClassifSAE, or another method that ``compare`` fitted.
         other: A folder or a name on the Hub, whose columns are called as in the run; or a YAML file with the settings
             of ``data``.
+        method: Whose concepts. Default: those of the run's ClassifSAE.
 
     Raises:
-        UserError: If the other data set cannot be read, the run has no trained SAE, or its texts or model are no longer
+        UserError: If the other data set cannot be read, the run has no such method, or its texts or model are no longer
             those that its hidden states were made from.
     """
-    method, _ = load_trained(run)
+    called, fitted = load_fitted(run, method)
     other_cfg = other_data(run.cfg.data, other)
     texts = load_text_data(other_cfg, "test")
     classifier = open_run_classifier(run)
     home = TestSplit(run, classifier)
-    check_belong_together(method.autoencoder(), classifier, home.store, home.data)
+    check_belong_together(fitted.autoencoder(), classifier, home.store, home.data)
     name = re.sub(r"[^\w.-]+", "_", Path(other_cfg.source).resolve().name)
     folder = run.folder / "transfer" / f"{name}-{texts.fingerprint()[:8]}"
     # The other labels may mean other classes; the store gets the classifier's names and no label of any use.
     unlabelled = TextData(texts.texts, np.zeros(len(texts), dtype=np.int64), classifier.class_names)
     store = cache_states(classifier, unlabelled, folder / "activations", run.cfg.cache)
     cfg = run.cfg.evaluate
-    here = _measure(method, classifier, home.store, home.data, home.embeddings, cfg)
-    there = _measure(method, classifier, store, unlabelled, embed_and_keep(run, unlabelled), cfg)
+    here = _measure(fitted, classifier, home.store, home.data, home.embeddings, cfg)
+    there = _measure(fitted, classifier, store, unlabelled, embed_and_keep(run, unlabelled), cfg)
     transfer = Transfer(
         home=run.cfg.data.source,
         away=other_cfg.source,
@@ -97,8 +100,9 @@ def transfer_step(run: RunFolder, other: str) -> Transfer:
         rates_there=there[1],
         n_texts=(len(home.store), len(store)),
     )
-    write_json(folder / "transfer.json", finite(vars(transfer)))
-    write_text(folder / "transfer.md", to_markdown(transfer))
+    file = "transfer" if called == METHOD else f"transfer.{called}"
+    write_json(folder / f"{file}.json", finite(vars(transfer)))
+    write_text(folder / f"{file}.md", to_markdown(transfer))
     return transfer
 
 

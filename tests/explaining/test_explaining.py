@@ -12,12 +12,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from sae_lens_classif import ActivationStore, ClassifSAE, explain
+from sae_lens_classif import ActivationStore, ClassifSAE, explain, load_classifier, load_method
 from sae_lens_classif.cli.display import show_explanation
 from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.explaining.explain import ActiveConcept, Explanation
-from sae_lens_classif.explaining.html import to_html
+from sae_lens_classif.explaining.explanation import ActiveConcept, Explanation, to_html
 from sae_lens_classif.hooks.batching import states_of_texts
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.inputs import PromptTokenizer
@@ -176,6 +175,22 @@ def test_the_command_explains_a_text_by_the_run_s_own_concepts(demo_folder: Path
     assert shown and all(own["key_words"][0] in ended.stdout for own in shown)
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert "Ablating" not in ended.stderr, "no bar for one text"
+
+
+def test_the_concepts_may_be_those_of_any_method_that_was_compared(demo_folder: Path) -> None:
+    run, text = demo_folder / "runs" / "demo", "the minister said his party would win the election"
+    ended = cli("explain", run, text, "--method", "ica")
+    assert ended.code == 0, ended.stderr
+    described = json.loads((run / "summary.json").read_text(encoding="utf-8"))["methods"]["ica"]["concepts"]
+    fitted, classifier = load_method(run / "methods" / "ica" / "seed-0"), load_classifier(run / "classifier")
+    strongest = explain(fitted, classifier, text, described).concepts[0]
+    assert f"concept {strongest.index}" in ended.stdout.lower()
+    assert strongest.key_words[0] in ended.stdout
+
+
+def test_a_method_that_was_not_fitted_is_refused_with_those_that_were(demo_folder: Path) -> None:
+    ended = cli("explain", demo_folder / "runs" / "demo", "some text", "--method", "icaa")
+    assert_refused_at_once(ended, "'icaa'", "did you mean 'ica'?", "classifsae, ", "topk_sae", "`compare`")
 
 
 def test_the_command_refuses_what_it_cannot_explain(tmp_path: Path, demo_folder: Path) -> None:

@@ -126,7 +126,8 @@ def test_it_goes_the_whole_way_of_a_run(tiny: Tiny) -> None:
     assert reported.code == 0, reported.stderr
     page = (tiny.run("run") / "report.html").read_text(encoding="utf-8")
     assert "pooled" in page and "The prompt" not in page
-    assert cli("explain", tiny.run("run"), "the dog and the cat").code == 0
+    for method in ("classifsae", "ica"):
+        assert cli("explain", tiny.run("run"), "the dog and the cat", "--method", method).code == 0
     published = cli("publish", tiny.run("run"), "owner/name", "--dry-run")
     assert published.code == 0, published.stderr
 

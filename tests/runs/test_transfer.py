@@ -17,7 +17,18 @@ from sae_lens_classif.evals.embeddings import embed_texts
 from sae_lens_classif.hooks.batching import states_of_texts
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hub import hub_is_reachable
-from tests.tiny_run import Ended, Snapshot, Tiny, change_sae, cli, contents, make_tiny, snapshot, write_csv
+from tests.tiny_run import (
+    Ended,
+    Snapshot,
+    Tiny,
+    assert_refused_at_once,
+    change_sae,
+    cli,
+    contents,
+    make_tiny,
+    snapshot,
+    write_csv,
+)
 
 _K, _N = 4, 6  # of the tiny SAE
 _ALL = ("--evaluate.evals", "[completeness, causality, interpretability]")
@@ -200,6 +211,20 @@ def test_the_table_and_the_screen_show_both_and_the_change(trained: Trained, mov
             f"| {number} | {100 * rate:.1f} % | {100 * elsewhere:.1f} % | {100 * (elsewhere - rate):.1f} % |" in table
         )
     assert f"{here:.1f} %" in moved.shown and f"{there:.1f} %" in moved.shown
+
+
+def test_another_method_of_the_run_is_measured_beside_the_classif_sae(trained: Trained, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained.run, tmp_path / "run"))
+    options = ("--config", trained.tiny.settings, "--compare.methods", "ica", *_ALL)
+    assert cli("compare", "--run", run, *options).code == 0
+    ended = _evaluate(run, trained.other / "set", "--method", "ica")
+    assert ended.code == 0, ended.stderr
+    (file,) = run.glob("transfer/*/transfer.ica.json")
+    result = json.loads(file.read_text(encoding="utf-8"))
+    measured = json.loads((run / "summary.json").read_text(encoding="utf-8"))["methods"]["ica"]
+    assert result["here"]["recovery_accuracy"] == measured["recovery_accuracy"]
+    assert result["away"] == str(trained.other / "set") and len(result["rates_there"]) == 6
+    assert_refused_at_once(_evaluate(run, trained.other / "set", "--method", "ice"), "did you mean 'ica'?")
 
 
 def test_on_the_run_s_own_texts_nothing_changes(trained: Trained) -> None:

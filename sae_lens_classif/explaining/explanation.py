@@ -1,18 +1,91 @@
-"""One text explained, as HTML: for notebooks and for the report."""
+"""An explanation of one text, and how it is shown as HTML: in notebooks and in the report."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
-
-from sae_lens_classif.explaining.explain import ActiveConcept, Explanation
-from sae_lens_classif.templates import template
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 _PALEST = 0.08  # a word that drives less is left white
 _STRONGEST = 0.6  # opacity of the strongest, on which black and white letters can both be read
 _MOST_CLASSES = 6
 _MOST_CONCEPTS = 8
+
+
+@dataclass(frozen=True)
+class ActiveConcept:
+    """A concept that is active on a text.
+
+    Attributes:
+        index: Its number, 0..n-1.
+        class_name: Class on whose texts it is most active; None where that is not known.
+        key_words: Words that set its texts apart; empty where they are not known.
+        activation: How strongly it is active.
+        effect: What it adds to the probability of the text's class: that through all concepts less that without it,
+            -1..1.
+        probabilities_without: Probability of each class without it.
+        words: What each word of the text adds to the activation: that of the whole text less that without the word.
+    """
+
+    index: int
+    class_name: str | None
+    key_words: tuple[str, ...]
+    activation: float
+    effect: float
+    probabilities_without: tuple[float, ...]
+    words: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a text got its class.
+
+    Attributes:
+        text: The text.
+        class_names: Names of the C classes.
+        probabilities: Of each class, as the model gives it.
+        through_concepts: The same where the model sees nothing but the concepts.
+        with_none: The same where it sees what stands for no concept at all.
+        words: The words of the text, in their order: what lies between white space.
+        concepts: The active ones, the largest effect first.
+    """
+
+    text: str
+    class_names: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    through_concepts: tuple[float, ...]
+    with_none: tuple[float, ...]
+    words: tuple[str, ...]
+    concepts: tuple[ActiveConcept, ...]
+
+    @property
+    def predicted(self) -> int:
+        """Number of the class that the model predicts."""
+        return _most_probable(self.probabilities)
+
+    @property
+    def class_through_concepts(self) -> int:
+        """Number of the class that is predicted through the concepts alone."""
+        return _most_probable(self.through_concepts)
+
+    def driving_words(self, concept: ActiveConcept) -> tuple[str, ...]:
+        """Words that add to a concept's activation at least a twelfth of what the strongest adds, strongest first."""
+        shares = sorted(zip(concept.words, self.words, strict=True), key=lambda entry: -entry[0])
+        least = max(shares[0][0] / 12, 0)
+        return tuple(dict.fromkeys(word for share, word in shares if share > least))
+
+    def class_without(self, concept: ActiveConcept) -> int:
+        """Number of the class that is predicted through the other concepts."""
+        return _most_probable(concept.probabilities_without)
+
+    def _repr_html_(self) -> str:
+        return to_html(self)
+
+
+def _most_probable(probabilities: Sequence[float]) -> int:
+    return max(range(len(probabilities)), key=probabilities.__getitem__)
 
 
 @dataclass(frozen=True)
@@ -78,7 +151,7 @@ def to_html(explanation: Explanation) -> str:
     Args:
         explanation: What is shown.
     """
-    return template("explanation.html").render(text=explanation.text, body=explanation_body(explanation))
+    return str(_fragment(explanation))
 
 
 def to_page(explanation: Explanation) -> str:
@@ -87,11 +160,10 @@ def to_page(explanation: Explanation) -> str:
     Args:
         explanation: What is shown.
     """
-    fragment = Markup(to_html(explanation))  # escaped already
-    return template("explanation_page.html").render(fragment=fragment)
+    return str(_render("explanation_page.html", fragment=_fragment(explanation)))
 
 
-def explanation_body(explanation: Explanation, part: slice = slice(None)) -> Markup:
+def explanation_body(explanation: Explanation, part: slice = slice(None)) -> "Markup":
     """All but the text itself, without styles: for a page that has those of ``explanation_style.html``.
 
     Args:
@@ -100,7 +172,8 @@ def explanation_body(explanation: Explanation, part: slice = slice(None)) -> Mar
     """
     names, through = explanation.class_names, explanation.class_through_concepts
     classes = _class_rows(explanation)
-    rendered = template("explanation_body.html").render(
+    return _render(
+        "explanation_body.html",
         predicted=names[explanation.predicted],
         through=names[through] if through != explanation.predicted else None,
         classes=classes,
@@ -108,7 +181,6 @@ def explanation_body(explanation: Explanation, part: slice = slice(None)) -> Mar
         concepts=[_concept(explanation, concept, part) for concept in explanation.concepts[:_MOST_CONCEPTS]],
         n_other_concepts=max(0, len(explanation.concepts) - _MOST_CONCEPTS),
     )
-    return Markup(rendered)  # escaped by the template
 
 
 def shaded_words(explanation: Explanation, concept: ActiveConcept, part: slice = slice(None)) -> Iterator[Words]:
@@ -153,3 +225,16 @@ def _class_rows(explanation: Explanation) -> list[_ClassRow]:
     return [
         _ClassRow(explanation.class_names[number], number == explanation.predicted, rows[number]) for number in numbers
     ]
+
+
+def _fragment(explanation: Explanation) -> "Markup":
+    return _render("explanation.html", text=explanation.text, body=explanation_body(explanation))
+
+
+def _render(name: str, **values: Any) -> "Markup":
+    """Fill a template, which escapes; what it needs is asked for when it is, since explaining itself does without."""
+    from markupsafe import Markup
+
+    from sae_lens_classif.templates import template
+
+    return Markup(template(name).render(**values))
