@@ -7,21 +7,8 @@ from typing import Any
 import torch
 
 from sae_lens_classif.evals.bootstrap import interval
+from sae_lens_classif.evals.measures import compared_measures
 from sae_lens_classif.evals.results import Measures, finite, merged_metrics
-
-# Measures with an interval; whether more (1) or less (-1) is better, or neither.
-MEASURES = {
-    "recovery_accuracy": 1,
-    "bottleneck_accuracy": 1,
-    "mean_activation_rate": -1,
-    "max_activation_rate": -1,
-    "conditional_tvd": 1,
-    "conditional_label_flip_rate": 1,
-    "conditional_accuracy_change": -1,
-    "concept_sim": 1,
-}
-# Measures without: of the key words, or of one of SentenceSim's curve.
-PLAIN_MEASURES = {"c_v": 1, "c_uci": 1, "c_npmi": 1}
 
 
 @dataclass(frozen=True)
@@ -134,7 +121,7 @@ def compare_results(
                 name=name,
                 title=titles[name],
                 seeds=tuple(result.seed for result in own),
-                estimates={measure: estimate(own, measure, order[name]) for measure in (*MEASURES, *PLAIN_MEASURES)},
+                estimates={measure.name: estimate(own, measure.name, order[name]) for measure in compared_measures()},
                 differences=differences,
                 notes=_gather_notes(own),
                 fit_seconds=sum(times) / len(times) if times else None,
@@ -176,7 +163,7 @@ def _differences(
     results: Sequence[SeedResult], number: int, base: Sequence[SeedResult], base_number: int
 ) -> dict[str, Difference]:
     found = {}
-    for measure in MEASURES:
+    for measure in (own.name for own in compared_measures(has_interval=True)):
         own, reference = estimate(results, measure, number), estimate(base, measure, base_number)
         own_values, base_values = _resampled(results, measure, number), _resampled(base, measure, base_number)
         if own.mean is None or reference.mean is None or own_values is None or base_values is None:

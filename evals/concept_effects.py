@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sae_lens_classif.evals.completeness import FIRES
+from sae_lens_classif.evals.base import FIRES
 from sae_lens_classif.hooks.interventions import InterventionLogits
 
 _LEAST = 0.005  # that a concept adds to the probability of a class, to be called a push

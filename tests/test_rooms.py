@@ -11,6 +11,8 @@ _ROOMS = (
     "_version",
     "errors",
     "files",
+    "artifacts",
+    "plugins",
     "hub",
     "wording",
     "config",

@@ -11,7 +11,8 @@ import torch
 from tqdm.auto import tqdm
 
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.evals.completeness import FIRES, class_scores
+from sae_lens_classif.evals.base import FIRES
+from sae_lens_classif.evals.completeness import class_scores
 from sae_lens_classif.evals.concept_effects import ConceptEffects, concept_effects
 from sae_lens_classif.evals.evaluate import check_belong_together
 from sae_lens_classif.evals.results import Measures

@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from markupsafe import Markup
 
-from sae_lens_classif.evals.headlines import FLOOR, HEADLINES
+from sae_lens_classif.evals.measures import FLOOR, columns, find_measure, headlines
 from sae_lens_classif.explaining.explain import Explanation
 from sae_lens_classif.explaining.html import explanation_body, shaded_words
 from sae_lens_classif.figures.style import class_colour, darken, lighten
@@ -19,7 +19,7 @@ from sae_lens_classif.report.findings import (
     unraised_classes,
 )
 from sae_lens_classif.report.view import Report, ShownConcept
-from sae_lens_classif.runs.tables import COLUMNS, best_methods, cell_of, fit_time, intervals, marks
+from sae_lens_classif.runs.tables import best_methods, cell_of, fit_time, intervals, marks
 from sae_lens_classif.templates import template
 
 _DARK = "#24282f"  # the background of a card on the dark page, as in report_style.html
@@ -49,7 +49,7 @@ def report_page(report: Report) -> str:
         unraised=unraised_classes(report),
         first_classes=_N_FIRST_CLASSES,
         example=telling_mistake(report),
-        headlines=[*HEADLINES, FLOOR],
+        headlines=[(own.name, own.title, own.in_percent) for own in (*headlines(), find_measure(FLOOR))],
         bars=_bars,
         first_texts=_N_FIRST_TEXTS,
         cloud=_cloud,
@@ -58,8 +58,8 @@ def report_page(report: Report) -> str:
         explained=explanation_body,
         explained_above=set(),  # of a text that is shown twice, the second leads to the first
         concept_map=Markup(report.concept_map) if report.concept_map else None,  # matplotlib escapes what it writes
-        columns=COLUMNS,
-        cells={own.name: [cell_of(own, column, best) for column in COLUMNS] for own in report.comparison},
+        columns=[(own.name, own.column, own.in_percent) for own in columns()],
+        cells={own.name: [cell_of(own, column, best) for column in columns()] for own in report.comparison},
         fit_time=fit_time,
         how_to_read=_how_to_read(report),
     )

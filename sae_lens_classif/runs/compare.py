@@ -8,8 +8,8 @@ import torch
 
 from sae_lens_classif.data.texts import load_text_data
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.evals.advice import short_warnings
 from sae_lens_classif.evals.comparison import ComparedMethod, SeedResult, compare_results
+from sae_lens_classif.evals.measures import short_warnings
 from sae_lens_classif.evals.results import Measures, merged_metrics
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.base import ConceptMethod, FitTask

@@ -2,12 +2,12 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from sae_lens_classif.config.run import EvalName, EvaluateConfig
+from sae_lens_classif.config.run import EvaluateConfig, evaluation_names
 from sae_lens_classif.evals.evaluate import Evaluation
 from sae_lens_classif.evals.results import Measures, saebench_result
 from sae_lens_classif.files import read_json, write_json, write_tensors
@@ -72,7 +72,7 @@ def read_measures(folder: Path, settings: str | None = None) -> dict[str, Measur
         settings: Only those that depend on this; default: all.
     """
     found = {}
-    for name in get_args(EvalName):
+    for name in evaluation_names():
         path = folder / f"{name}.json"
         if path.is_file():
             result = read_json(path)

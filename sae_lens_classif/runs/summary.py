@@ -4,11 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from sae_lens_classif.evals.evaluate import Evaluation, describe_concepts
-from sae_lens_classif.evals.headlines import HEADLINES
+from sae_lens_classif.evals.measures import FLOOR, all_measures, headlines
 from sae_lens_classif.evals.results import finite
 from sae_lens_classif.files import read_json, write_json
-
-_MEASURES = (*(name for name, _, _ in HEADLINES), "sentence_sim")
 
 
 def update_summary(
@@ -28,7 +26,8 @@ def update_summary(
         The whole summary.
     """
     summary = read_json(path) if path.is_file() else {"methods": {}}
-    names = [name for measure in _MEASURES for name in (measure, f"{measure}_ci95")]
+    curves = [measure for measure in all_measures() if measure.n_values > 1]
+    names = [name for measure in (*headlines(), *curves) for name in (measure.name, f"{measure.name}_ci95")]
     metrics = finite(evaluation.metrics)
     summary["methods"][method] = {
         **{name: metrics[name] for name in names if name in metrics},
@@ -37,8 +36,8 @@ def update_summary(
         "concepts": finite(describe_concepts(evaluation.concepts)),
         "settings_sha256": settings,
     }
-    if "dataset_mean_cosine" in metrics:
-        summary["dataset_mean_cosine"] = metrics["dataset_mean_cosine"]
+    if FLOOR in metrics:
+        summary[FLOOR] = metrics[FLOOR]
     summary.update(about)
     write_json(path, summary)
     return summary

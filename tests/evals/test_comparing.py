@@ -17,22 +17,23 @@ import torch
 
 from sae_lens_classif.config.run import EvaluateConfig
 from sae_lens_classif.evals.comparison import (
-    MEASURES,
-    PLAIN_MEASURES,
     ComparedMethod,
     SeedResult,
     compare_results,
     estimate,
 )
 from sae_lens_classif.evals.evaluate import Evaluation
+from sae_lens_classif.evals.measures import columns, compared_measures
 from sae_lens_classif.evals.results import Measures, finite
 from sae_lens_classif.runs.evaluation_files import EvaluationFiles, read_measures
-from sae_lens_classif.runs.tables import COLUMNS, best_methods, to_latex, to_markdown, write_comparison
+from sae_lens_classif.runs.tables import best_methods, to_latex, to_markdown, write_comparison
 
 Array = npt.NDArray[np.float64]
 TVD = "conditional_tvd"
 N_COLUMNS = 11  # the method, nine measures, the time
 _QUANTILES = (0.025, 0.975)
+WITH_INTERVAL = [measure.name for measure in compared_measures(has_interval=True)]
+WITHOUT = [measure.name for measure in compared_measures(has_interval=False)]
 
 
 def result(
@@ -60,8 +61,8 @@ def compared(**results: Sequence[SeedResult]) -> dict[str, ComparedMethod]:
 def complete(values: float, notes: tuple[str, ...] = ()) -> SeedResult:
     """All measures have one value, and resampled ones around it."""
     spread = torch.from_numpy(values + np.linspace(-0.1, 0.1, 41))
-    metrics = dict.fromkeys((*MEASURES, *PLAIN_MEASURES), values)
-    return SeedResult(0, metrics, dict.fromkeys(MEASURES, spread), notes, 3.6)
+    metrics = dict.fromkeys((*WITH_INTERVAL, *WITHOUT), values)
+    return SeedResult(0, metrics, dict.fromkeys(WITH_INTERVAL, spread), notes, 3.6)
 
 
 # --- means and intervals ---
@@ -280,14 +281,14 @@ def test_every_measure_of_the_table_has_its_place_in_every_row() -> None:
     header, _, first, second = _rows_of_markdown(to_markdown(methods, 10))
     assert len(header) == len(first) == N_COLUMNS
     assert first[0] == "The classifsae" and first[-1] == "4"
-    for (measure, _, in_percent), heading, one, other in zip(
-        COLUMNS, header[1:-1], first[1:-1], second[1:-1], strict=True
-    ):
+    less_is_better = {"mean_activation_rate", "max_activation_rate", "conditional_accuracy_change"}
+    bare = {"concept_sim", "c_v", "c_npmi"}
+    for measure, heading, one, other in zip(columns(), header[1:-1], first[1:-1], second[1:-1], strict=True):
+        in_percent, more_is_better = measure.name not in bare, measure.name not in less_is_better
         assert heading.endswith(", %") == in_percent
         assert ("50.0" if in_percent else "0.500") in one
         assert ("25.0" if in_percent else "0.250") in other
-        more_is_better = {**MEASURES, **PLAIN_MEASURES}[measure] > 0
-        assert ("**" in one, "**" in other) == (more_is_better, not more_is_better), measure
+        assert ("**" in one, "**" in other) == (more_is_better, not more_is_better), measure.name
 
 
 def test_a_control_never_wins_though_it_is_best() -> None:
@@ -359,8 +360,8 @@ def test_the_json_holds_every_number_of_the_comparison(tmp_path: Path) -> None:
     assert content["n_test_texts"] == 77
     other = content["methods"]["other"]
     assert (other["title"], other["seeds"], other["fit_seconds"]) == ("The other", [0], 3.6)
-    assert set(other["estimates"]) == {*MEASURES, *PLAIN_MEASURES}
-    for measure in MEASURES:
+    assert set(other["estimates"]) == {*WITH_INTERVAL, *WITHOUT}
+    for measure in WITH_INTERVAL:
         assert other["estimates"][measure]["mean"] == 0.75
         assert other["estimates"][measure]["ci95"] == pytest.approx([0.655, 0.845])
         assert other["differences"][measure]["mean"] == 0.25

@@ -99,11 +99,12 @@ def test_other_settings_for_the_same_folder_are_refused_by_name(run: Path, capsy
     assert yaml.safe_load((run / "config.yaml").read_text())["train"]["lr"] == 5e-5
 
 
-def test_one_evaluation_runs_as_a_module(run: Path) -> None:
+def test_one_evaluation_is_made_anew_by_itself(run: Path) -> None:
     before = _summary(run)
     (run / "evals" / "classifsae" / "causality.json").unlink()
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "sae_lens_classif.evals.causality", "--run", str(run)],
+        [sys.executable, "-W", "ignore", "-m", "sae_lens_classif", "evaluate", "--run", str(run)]
+        + ["--evaluate.evals", "causality"],
         capture_output=True,
         text=True,
         check=False,
