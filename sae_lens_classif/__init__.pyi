@@ -34,15 +34,16 @@ from .publishing.publish import publish as publish
 from .report.write import write_report as write_report
 from .saes.classif_sae import ClassifSAE as ClassifSAE
 from .saes.classif_sae import ClassifSAEConfig as ClassifSAEConfig
+from .saes.classif_sae import ClassifTrainingSAE as ClassifTrainingSAE
+from .saes.classif_sae import ClassifTrainingSAEConfig as ClassifTrainingSAEConfig
 from .saes.export import export_topk as export_topk
 from .saes.paper_checkpoints import paper_disk_loader as paper_disk_loader
 from .saes.paper_checkpoints import paper_huggingface_loader as paper_huggingface_loader
 from .saes.saebench import SAEBenchAdapter as SAEBenchAdapter
-from .saes.classif_sae import ClassifTrainingSAE as ClassifTrainingSAE
-from .saes.classif_sae import ClassifTrainingSAEConfig as ClassifTrainingSAEConfig
 from .store.caching import cache_states as cache_states
 from .store.store import ActivationStore as ActivationStore
 from .training.train import train_classifsae as train_classifsae
 from .training.trainer import ClassifSAETrainer as ClassifSAETrainer
 
 __version__: str
+__all__: list[str]

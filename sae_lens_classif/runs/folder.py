@@ -1,7 +1,6 @@
 """The folder of a run: where each step puts its result, and whether what is there is what is asked for."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
