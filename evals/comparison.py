@@ -21,6 +21,7 @@ class SeedResult:
         resamples: Their values over resampled texts, float64 (R,) each.
         notes: What a reader must know: warnings, and why a fit failed.
         fit_seconds: How long the fit took; None where it was reused from another command.
+        settings_sha256: Fingerprint of everything that the numbers depend on; empty where there are none.
     """
 
     seed: int
@@ -28,6 +29,7 @@ class SeedResult:
     resamples: Mapping[str, torch.Tensor]
     notes: tuple[str, ...]
     fit_seconds: float | None
+    settings_sha256: str = ""
 
     @classmethod
     def of(
@@ -36,10 +38,11 @@ class SeedResult:
         measures: Mapping[str, Measures],
         notes: tuple[str, ...] = (),
         fit_seconds: float | None = None,
+        settings_sha256: str = "",
     ) -> "SeedResult":
         """What several evaluations found, in one."""
         resamples = {name: value for own in measures.values() for name, value in own.resamples.items()}
-        return cls(seed, merged_metrics(measures), resamples, notes, fit_seconds)
+        return cls(seed, merged_metrics(measures), resamples, notes, fit_seconds, settings_sha256)
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Difference:
     """
 
     mean: float
-    ci95: tuple[float, float]
+    ci95: tuple[float | None, float | None]
     is_real: bool
 
 
@@ -84,6 +87,8 @@ class ComparedMethod:
         differences: How far it is from the reference, by measure; empty for the reference itself.
         notes: What a reader must know, each with the seeds it concerns.
         fit_seconds: Mean time of a fit; None where none was timed.
+        settings_sha256: Of each seed, the fingerprint of everything that its numbers depend on; empty where there are
+            none.
     """
 
     name: str
@@ -93,6 +98,7 @@ class ComparedMethod:
     differences: Mapping[str, Difference]
     notes: tuple[str, ...]
     fit_seconds: float | None
+    settings_sha256: tuple[str, ...] = ()
 
 
 def compare_results(
@@ -125,6 +131,7 @@ def compare_results(
                 differences=differences,
                 notes=_gather_notes(own),
                 fit_seconds=sum(times) / len(times) if times else None,
+                settings_sha256=tuple(result.settings_sha256 for result in own),
             )
         )
     return tuple(rows)

@@ -11,6 +11,7 @@ from sae_lens_classif.config.run import EvaluateConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import FIRES, TestPass, evaluations, needs_of
+from sae_lens_classif.evals.concept_effects import ConceptEffects, effects_of
 from sae_lens_classif.evals.interpretability import activating_sets
 from sae_lens_classif.evals.measures import warnings_about
 from sae_lens_classif.evals.results import Measures, merged_metrics
@@ -58,11 +59,13 @@ class Evaluation:
         measures: One ``Measures`` for each evaluation that was run, by name.
         concepts: The living concepts, the most influential first.
         warnings: What to be wary of.
+        effects: What each concept does to the decisions; None where no evaluation took concepts away.
     """
 
     measures: dict[str, Measures]
     concepts: tuple[Concept, ...]
     warnings: tuple[str, ...] = field(default=())
+    effects: ConceptEffects | None = None
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -105,7 +108,10 @@ def evaluate(
     measures = dict(known or {})
     measures.update({name: spec.measure(texts) for name, spec in evaluations().items() if name in cfg.evals})
     return Evaluation(
-        measures, _describe(texts, measures, data.class_names), tuple(warnings_about(merged_metrics(measures)))
+        measures,
+        _describe(texts, measures, data.class_names),
+        tuple(warnings_about(merged_metrics(measures))),
+        effects_of(texts) if "ablations" in needs else None,
     )
 
 

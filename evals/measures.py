@@ -95,12 +95,17 @@ class Measure:
         """The limit that a value is beyond, if it is."""
         return next((limit for limit in self.limits if limit.is_passed(value)), None)
 
-    def fields(self) -> Iterator[tuple[str, Any]]:
-        """Its keys in a JSON file, with their types and what a schema says of them, as pydantic wants them."""
-        default = None if self.presence == "optional" else ...
+    def fields(self, may_be_missing: bool = False) -> Iterator[tuple[str, Any]]:
+        """Its keys in a JSON file, with their types and what a schema says of them, as pydantic wants them.
+
+        Args:
+            may_be_missing: Whether the file need not have it, whatever its presence. Default: as its presence says.
+        """
+        optional = may_be_missing or self.presence == "optional"
+        default = None if optional else ...
         kind: Any = _TYPES[self.unit]
         interval: Any = Interval
-        if self.presence != "always":
+        if optional or self.presence == "nullable":
             kind, interval = kind | None, interval | None
         if self.n_values > 1:
             length = Field(min_length=self.n_values, max_length=self.n_values)

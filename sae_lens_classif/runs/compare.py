@@ -21,6 +21,7 @@ from sae_lens_classif.runs.steps import (
     TestSplit,
     cache_step,
     evaluate_method,
+    evaluation_settings,
     finetune_step,
     open_run_classifier,
 )
@@ -144,7 +145,8 @@ def _fit_and_measure_whole(
         )
     if in_summary and run.cfg.evaluate.figures:
         draw_method(run, spec.name, spec.title, fitted.method, measures, split.store)
-    return SeedResult.of(task.seed, measures, _notes(fitted.method, measures), fitted.seconds), measures
+    settings = evaluation_settings(run, fitted.weights, split.store)
+    return SeedResult.of(task.seed, measures, _notes(fitted.method, measures), fitted.seconds, settings), measures
 
 
 def _notes(method: ConceptMethod, measures: dict[str, Measures]) -> tuple[str, ...]:

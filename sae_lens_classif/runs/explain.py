@@ -1,8 +1,8 @@
 """The command ``explain``: one text, by the classifier and the ClassifSAE of a run."""
 
 from sae_lens_classif.explaining.explain import Explanation, explain
-from sae_lens_classif.files import read_json
 from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.results import read_summary
 from sae_lens_classif.runs.steps import load_trained, open_run_classifier
 
 
@@ -17,6 +17,5 @@ def explain_by_run(run: RunFolder, text: str) -> Explanation:
         UserError: If the run has no classifier or no trained SAE, or the text has no word.
     """
     method, _ = load_trained(run)
-    summary = read_json(run.summary) if run.summary.is_file() else {"methods": {}}
-    concepts = summary["methods"].get(METHOD, {}).get("concepts", ())
+    concepts = read_summary(run)["methods"].get(METHOD, {}).get("concepts", ())
     return explain(method, open_run_classifier(run), text, concepts, run.cfg.evaluate.context)

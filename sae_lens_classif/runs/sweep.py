@@ -15,9 +15,9 @@ from sae_lens_classif.evals.measures import compared_measures, label_free_column
 from sae_lens_classif.figures.curves import Curve
 from sae_lens_classif.figures.style import save_figure
 from sae_lens_classif.figures.sweep import sweep_figure
-from sae_lens_classif.files import read_json, sha256_of_json, write_json, write_text
-from sae_lens_classif.runs.evaluation_files import read_measures
+from sae_lens_classif.files import sha256_of_json, write_json, write_text
 from sae_lens_classif.runs.folder import METHOD, RunFolder, to_plain
+from sae_lens_classif.runs.results import read_measures, read_summary
 from sae_lens_classif.runs.steps import cache_step, evaluate_step, finetune_step, train_step
 from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.wording import markdown_row
@@ -130,7 +130,7 @@ def _rows(cells: Sequence[Cell], runs: Sequence[RunFolder]) -> list[Row]:
 def _row(group: Sequence[tuple[Cell, RunFolder]]) -> Row:
     results = []
     for _, run in group:
-        measures = read_measures(run.evaluations(METHOD), read_json(run.summary)["methods"][METHOD]["settings_sha256"])
+        measures = read_measures(run.evaluations(METHOD), read_summary(run)["methods"][METHOD]["settings_sha256"])
         results.append(SeedResult.of(run.cfg.train.seed, measures))
     return {
         "cell": {name: value for name, value in group[0][0].items() if name != SEED},

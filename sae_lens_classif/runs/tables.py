@@ -1,13 +1,13 @@
 """Comparisons as files: JSON, Markdown, LaTeX; best values in bold."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from sae_lens_classif.evals.comparison import ComparedMethod, Estimate
 from sae_lens_classif.evals.measures import Measure, columns, find_measure
-from sae_lens_classif.evals.results import finite
-from sae_lens_classif.files import write_json, write_text
+from sae_lens_classif.files import write_text
+from sae_lens_classif.runs.results import write_methods
 from sae_lens_classif.wording import bare_number, markdown_row
 
 _UNKNOWN = Estimate(None, None, ())  # of a measure that came later
@@ -25,8 +25,7 @@ def write_comparison(folder: Path, methods: Sequence[ComparedMethod], n_texts: i
         methods: The rows.
         n_texts: Number of test texts.
     """
-    content = {"n_test_texts": n_texts, "methods": {method.name: asdict(method) for method in methods}}
-    write_json(folder / "comparison.json", finite(content))
+    write_methods(folder / "comparison.json", methods, n_texts)
     write_text(folder / "comparison.md", to_markdown(methods, n_texts))
     write_text(folder / "comparison.tex", to_latex(methods, n_texts))
 

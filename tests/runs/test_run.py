@@ -103,8 +103,18 @@ def test_one_evaluation_is_made_anew_by_itself(run: Path) -> None:
     before = _summary(run)
     (run / "evals" / "classifsae" / "causality.json").unlink()
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "sae_lens_classif", "evaluate", "--run", str(run)]
-        + ["--evaluate.evals", "causality"],
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "sae_lens_classif",
+            "evaluate",
+            "--run",
+            run,
+            "--evaluate.evals",
+            "causality",
+        ],
         capture_output=True,
         text=True,
         check=False,
