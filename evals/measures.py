@@ -91,6 +91,11 @@ class Measure:
         """Whether it reads better in percent."""
         return self.unit in ("share", "change")
 
+    @property
+    def heading(self) -> str:
+        """The heading of its column, with the unit."""
+        return f"{self.column}, %" if self.in_percent else self.column
+
     def passed(self, value: float) -> Limit | None:
         """The limit that a value is beyond, if it is."""
         return next((limit for limit in self.limits if limit.is_passed(value)), None)

@@ -18,6 +18,7 @@ from sae_lens_classif.cli.arguments import parse_grid, settings_of, take, value_
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.config.yaml import read_settings, section_of, write_settings_in_line
 from sae_lens_classif.errors import UserError, nearest
+from sae_lens_classif.hooks.backends import backend_names
 
 PRESETS = Path(__file__).parents[1] / "presets"
 _OPTIONS = ("run", "preset", "config", "overwrite", "debug")
@@ -103,6 +104,8 @@ def _build_parser(asked: str) -> ArgumentParser:
         command.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
         if step == asked:
             command.add_class_arguments(RunConfig, None)
+            backend = command._option_string_actions["--classifier.backend"]
+            backend.help = f"{backend.help} There are: {', '.join(backend_names())}."
         commands.add_subcommand(step, command, help=purpose)
     return parser
 

@@ -7,38 +7,52 @@ from sae_lens_classif.config.checks import require, require_not_negative, requir
 
 
 @dataclass
-class BaselineConfig:
-    """Concept methods that train no sparse autoencoder of their own.
+class ProbeSettings:
+    """The probe that chooses an SAE's latents.
 
     Args:
         probe_max_texts: The probe that chooses an SAE's latents sees so many training texts at most, drawn at random.
         probe_max_iter: Passes of the probe's solver over them, at most.
+    """
+
+    probe_max_texts: int = 10_000
+    probe_max_iter: int = 100
+
+
+@dataclass
+class ICASettings:
+    """Independent component analysis.
+
+    Args:
         ica_max_iter: Iterations of FastICA, at most.
+    """
+
+    ica_max_iter: int = 1000
+
+
+@dataclass
+class ConceptVectorSettings:
+    """ConceptSHAP and HI-Concept.
+
+    Args:
         epochs: Passes over the training texts of ConceptSHAP and HI-Concept.
         batch_size: Texts a step of theirs.
         lr: Learning rate of Adam, theirs.
         hidden_dim: Width of their decoder's hidden layer.
     """
 
-    probe_max_texts: int = 10_000
-    probe_max_iter: int = 100
-    ica_max_iter: int = 1000
     epochs: int = 100
     batch_size: int = 128
     lr: float = 3e-4
     hidden_dim: int = 512
 
+
+@dataclass
+class BaselineConfig(ConceptVectorSettings, ICASettings, ProbeSettings):
+    """Concept methods that train no sparse autoencoder of their own."""
+
     def __post_init__(self) -> None:
-        require_positive(
-            "baselines",
-            probe_max_texts=self.probe_max_texts,
-            probe_max_iter=self.probe_max_iter,
-            ica_max_iter=self.ica_max_iter,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            hidden_dim=self.hidden_dim,
-        )
+        require_positive("baselines", **vars(self))
 
 
 @dataclass
@@ -49,6 +63,7 @@ class CompareConfig:
         methods: Their names, as ``classifsae,topk_sae,ica``; ``sae:FOLDER`` or ``sae:RELEASE:SAE_ID`` for any SAE
             that SAELens loads; ``module:Class`` for a method of your own.
         seeds: Each method is fitted once with each seed.
+        settings: Of methods from other packages, as ``{pca: {whiten: true}}``.
     """
 
     methods: tuple[str, ...] = (
@@ -64,6 +79,8 @@ class CompareConfig:
         "permuted_labels",
     )
     seeds: tuple[int, ...] = (0,)
+    # Words first, as in a grid.
+    settings: dict[str, dict[str, str | bool | int | float | list[Any] | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("methods", "seeds"):

@@ -5,13 +5,19 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+_Settings = TypeVar("_Settings", bound="DataclassInstance")
 
 
 def load_config(path: str | Path) -> RunConfig:
@@ -57,6 +63,28 @@ def section_of(kind: type, name: str, values: Mapping[str, Any]) -> Any:
         if values.get(setting, 0) is None and type(None) not in get_args(hint):
             raise UserError(f"{name}.{setting} is null; it needs a value")
     return kind(**values)
+
+
+def settings_from(kind: type[_Settings], values: Mapping[str, Any], where: str) -> _Settings:
+    """A dataclass of settings from plain values; what is missing has its default.
+
+    Args:
+        kind: The dataclass.
+        values: As YAML and JSON hold them.
+        where: Where they stand, for the message of an error.
+
+    Raises:
+        UserError: If a setting is unknown, or a value is not of its type.
+    """
+    _check_keys(values, [field.name for field in dataclasses.fields(kind)], where)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind, None)
+    try:
+        parsed = parser.parse_object(dict(values))
+    except ArgumentError as error:
+        raise UserError(f"{where}: {' '.join(str(error).split())}") from error
+    settings: _Settings = section_of(kind, where, vars(parsed))
+    return settings
 
 
 def write_settings(settings: dict[str, dict[str, Any]]) -> str:

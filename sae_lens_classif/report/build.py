@@ -19,8 +19,8 @@ from sae_lens_classif.evals.results import Measures
 from sae_lens_classif.explaining.explain import explain
 from sae_lens_classif.figures.style import svg_of
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
-from sae_lens_classif.report.about import last_part, model_in_words, shown_settings
 from sae_lens_classif.report.view import ClassScores, DefaultClass, Mistakes, Report, ShownConcept, ShownText
+from sae_lens_classif.runs.about import last_part, model_in_words, shown_settings
 from sae_lens_classif.runs.figures import map_of_concepts
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.results import read_comparison, read_effects, read_measures, read_summary

@@ -81,7 +81,7 @@ def best_methods(methods: Sequence[ComparedMethod]) -> dict[str, str]:
 
 
 def _headings() -> list[str]:
-    return ["Method", *(f"{own.column}, %" if own.in_percent else own.column for own in columns()), "fit, s"]
+    return ["Method", *(measure.heading for measure in columns()), "fit, s"]
 
 
 def fit_time(method: ComparedMethod) -> str:
