@@ -39,7 +39,7 @@ class EvaluationSpec:
         about: What it finds out, in a sentence.
         measures: What it gives, in the order of its JSON file.
         measure: Gives them.
-        details: The numbers a class, concept or ablation that stand beside them.
+        details: The numbers a class, concept or ablation that stand beside them. Default: none.
         needs: What is worked out before: the model's decisions through the concepts alone (``bottleneck``), those
             without each concept too (``ablations``), sentence ``embeddings``. Default: activations are enough.
     """
@@ -47,7 +47,7 @@ class EvaluationSpec:
     about: str
     measures: tuple[Measure, ...]
     measure: "Callable[[TestPass], Measures]"
-    details: type[BaseModel]
+    details: type[BaseModel] = Exact
     needs: frozenset[Need] = frozenset()
 
 
@@ -72,6 +72,7 @@ class TestPass:
 
     Attributes:
         method: The method.
+        classifier: The model that it explains, for interventions of an evaluation's own.
         hidden: float32 (N, d_in), hidden states.
         data: The texts.
         cfg: How they are measured.
@@ -87,6 +88,7 @@ class TestPass:
     def __init__(
         self,
         method: ConceptMethod,
+        classifier: TextClassifier,
         store: ActivationStore,
         data: TextData,
         cfg: EvaluateConfig,
@@ -95,12 +97,14 @@ class TestPass:
         """
         Args:
             method: A fitted concept method.
+            classifier: The model.
             store: Hidden states of the test texts.
             data: The test texts.
             cfg: How they are measured.
             embeddings: float (N, e), sentence embeddings. Default: computed when they are first needed.
         """
-        self.method, self.data, self.cfg, self._embeddings = method, data, cfg, embeddings
+        self.method, self.classifier, self.data, self.cfg = method, classifier, data, cfg
+        self._embeddings = embeddings
         self.hidden = store.read("hidden").float()
         self.predicted, self.labels = store.read("predicted"), store.read("label")
         self.n_classes = store.n_classes
@@ -109,11 +113,10 @@ class TestPass:
         self.segments: Segments = segments(self.concepts, self.labels, store.n_classes)
         self._logits: InterventionLogits | None = None
 
-    def run_model(self, classifier: TextClassifier, with_ablations: bool) -> None:
+    def run_model(self, with_ablations: bool) -> None:
         """Run the rest of the model from the concepts alone.
 
         Args:
-            classifier: The model.
             with_ablations: Whether to run it without each active concept too, without the first concepts of each class
                 (in the order of ``segment_heads``), and without any.
         """
@@ -124,7 +127,7 @@ class TestPass:
         for row, concepts in enumerate(sets):
             groups[row, list(concepts)] = True
         self._logits = run_interventions(
-            classifier,
+            self.classifier,
             self.method.decode,
             self.hidden,
             self.concepts,

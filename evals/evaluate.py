@@ -99,10 +99,10 @@ def evaluate(
     cfg = cfg or EvaluateConfig()
     method = as_concept_method(method)
     check_belong_together(method.autoencoder(), classifier, store, data)
-    texts = TestPass(method, store, data, cfg, embeddings)
+    texts = TestPass(method, classifier, store, data, cfg, embeddings)
     needs = needs_of(cfg.evals)
     if texts.is_finite and needs & {"bottleneck", "ablations"}:
-        texts.run_model(classifier, "ablations" in needs)
+        texts.run_model("ablations" in needs)
     if not texts.is_finite:
         return Evaluation({}, (), (_NAN,))
     measures = dict(known or {})

@@ -110,8 +110,8 @@ def _effects(run: RunFolder, method: ClassifSAEConcepts, split: TestSplit, entry
     kept = read_effects(run.evaluations(METHOD), entry["settings_sha256"])
     if kept is not None:
         return kept
-    texts = TestPass(method, split.store, split.data, run.cfg.evaluate)
-    texts.run_model(split.classifier, with_ablations=True)
+    texts = TestPass(method, split.classifier, split.store, split.data, run.cfg.evaluate)
+    texts.run_model(with_ablations=True)
     return effects_of(texts)
 
 
