@@ -1,14 +1,14 @@
-"""Causality: what a decision becomes without a concept.
-
-Run on a run folder: ``python -m sae_lens_classif.evals.causality --run RUN``.
-"""
+"""Causality: what a decision becomes without a concept."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 
+from sae_lens_classif.evals.base import EvaluationSpec, Exact, TestPass, interval_settings
 from sae_lens_classif.evals.bootstrap import Statistic, resample
+from sae_lens_classif.evals.measures import Change, Count, Limit, Measure, Share
 from sae_lens_classif.evals.results import Measures
 from sae_lens_classif.evals.segments import Segments, segment_heads
 
@@ -145,7 +145,102 @@ def global_causality(
     return entries
 
 
-if __name__ == "__main__":
-    from sae_lens_classif.cli.parser import evaluate_main
+def measure(texts: TestPass) -> Measures:
+    """All of it for one method."""
+    logits = texts.logits
+    measures = conditional_causality(
+        logits.bottleneck,
+        logits.pair_text,
+        logits.pair_concept,
+        logits.pair,
+        texts.labels,
+        texts.concepts.shape[1],
+        **interval_settings(texts),
+    )
+    by_class = texts.segments.by_class
+    measures.details["segments"] = [list(own) for own in by_class]
+    groups = logits.groups[: len(segment_heads(by_class))]
+    measures.details["global"] = global_causality(logits.bottleneck, groups, texts.labels, texts.segments)
+    return measures
 
-    evaluate_main("causality")
+
+class ConceptEffect(Exact):
+    """Of one concept's removal where it is active."""
+
+    concept: Count
+    n_texts: Count
+    tvd: Share | None
+    label_flip_rate: Share | None
+    accuracy_change: Change | None
+
+
+class GlobalEffect(Exact):
+    """Of the removal of the first so many percent of a class's concepts, over all texts."""
+
+    percent: Literal[25, 50, 75, 100]
+    class_: Count = Field(alias="class")
+    concepts: list[Count]
+    tvd: Share
+    label_flip_rate: Share
+    accuracy_change: Change
+
+
+class CausalityDetails(Exact):
+    """A concept's own numbers, and which concepts belong to which class."""
+
+    concepts: list[ConceptEffect]
+    segments: list[list[Count]]
+    global_: list[GlobalEffect] = Field(alias="global")
+
+
+EVALUATION = EvaluationSpec(
+    about="What happens when one concept is removed from the texts on which it is active, mean over concepts.",
+    measure=measure,
+    details=CausalityDetails,
+    needs=frozenset({"ablations"}),
+    measures=(
+        Measure(
+            "conditional_tvd",
+            "Shift of the probabilities without a concept (TVD)",
+            "Total variation distance between the class probabilities.",
+            "share",
+            better=1,
+            column="TVD",
+            headline=6,
+            has_interval=True,
+            is_essential=True,
+            limits=(
+                Limit(
+                    "below",
+                    0.005,
+                    "TVD is below {limit}",
+                    "Removing a concept moves the class probabilities by {value:.2%} on average (below {limit}): the "
+                    "concepts hardly cause the decisions.",
+                    "Use fewer concepts (sae.n_concepts) or another layer (classifier.hook).",
+                ),
+            ),
+        ),
+        Measure(
+            "conditional_label_flip_rate",
+            "Decisions flipped without a concept",
+            "Texts whose class changes.",
+            "share",
+            better=1,
+            column="flips",
+            headline=7,
+            has_interval=True,
+            is_essential=True,
+        ),
+        Measure(
+            "conditional_accuracy_change",
+            "Change of accuracy without a concept",
+            "Accuracy without less accuracy with the concept.",
+            "change",
+            better=-1,
+            column="accuracy change",
+            headline=8,
+            has_interval=True,
+            uses_labels=True,
+        ),
+    ),
+)

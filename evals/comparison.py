@@ -7,21 +7,8 @@ from typing import Any
 import torch
 
 from sae_lens_classif.evals.bootstrap import interval
+from sae_lens_classif.evals.measures import compared_measures
 from sae_lens_classif.evals.results import Measures, finite, merged_metrics
-
-# Measures with an interval; whether more (1) or less (-1) is better, or neither.
-MEASURES = {
-    "recovery_accuracy": 1,
-    "bottleneck_accuracy": 1,
-    "mean_activation_rate": -1,
-    "max_activation_rate": -1,
-    "conditional_tvd": 1,
-    "conditional_label_flip_rate": 1,
-    "conditional_accuracy_change": -1,
-    "concept_sim": 1,
-}
-# Measures without: of the key words, or of one of SentenceSim's curve.
-PLAIN_MEASURES = {"c_v": 1, "c_uci": 1, "c_npmi": 1}
 
 
 @dataclass(frozen=True)
@@ -34,6 +21,7 @@ class SeedResult:
         resamples: Their values over resampled texts, float64 (R,) each.
         notes: What a reader must know: warnings, and why a fit failed.
         fit_seconds: How long the fit took; None where it was reused from another command.
+        settings_sha256: Fingerprint of everything that the numbers depend on; empty where there are none.
     """
 
     seed: int
@@ -41,6 +29,7 @@ class SeedResult:
     resamples: Mapping[str, torch.Tensor]
     notes: tuple[str, ...]
     fit_seconds: float | None
+    settings_sha256: str = ""
 
     @classmethod
     def of(
@@ -49,10 +38,11 @@ class SeedResult:
         measures: Mapping[str, Measures],
         notes: tuple[str, ...] = (),
         fit_seconds: float | None = None,
+        settings_sha256: str = "",
     ) -> "SeedResult":
         """What several evaluations found, in one."""
         resamples = {name: value for own in measures.values() for name, value in own.resamples.items()}
-        return cls(seed, merged_metrics(measures), resamples, notes, fit_seconds)
+        return cls(seed, merged_metrics(measures), resamples, notes, fit_seconds, settings_sha256)
 
 
 @dataclass(frozen=True)
@@ -81,7 +71,7 @@ class Difference:
     """
 
     mean: float
-    ci95: tuple[float, float]
+    ci95: tuple[float | None, float | None]
     is_real: bool
 
 
@@ -97,6 +87,8 @@ class ComparedMethod:
         differences: How far it is from the reference, by measure; empty for the reference itself.
         notes: What a reader must know, each with the seeds it concerns.
         fit_seconds: Mean time of a fit; None where none was timed.
+        settings_sha256: Of each seed, the fingerprint of everything that its numbers depend on; empty where there are
+            none.
     """
 
     name: str
@@ -106,6 +98,7 @@ class ComparedMethod:
     differences: Mapping[str, Difference]
     notes: tuple[str, ...]
     fit_seconds: float | None
+    settings_sha256: tuple[str, ...] = ()
 
 
 def compare_results(
@@ -134,10 +127,11 @@ def compare_results(
                 name=name,
                 title=titles[name],
                 seeds=tuple(result.seed for result in own),
-                estimates={measure: estimate(own, measure, order[name]) for measure in (*MEASURES, *PLAIN_MEASURES)},
+                estimates={measure.name: estimate(own, measure.name, order[name]) for measure in compared_measures()},
                 differences=differences,
                 notes=_gather_notes(own),
                 fit_seconds=sum(times) / len(times) if times else None,
+                settings_sha256=tuple(result.settings_sha256 for result in own),
             )
         )
     return tuple(rows)
@@ -176,7 +170,7 @@ def _differences(
     results: Sequence[SeedResult], number: int, base: Sequence[SeedResult], base_number: int
 ) -> dict[str, Difference]:
     found = {}
-    for measure in MEASURES:
+    for measure in (own.name for own in compared_measures(has_interval=True)):
         own, reference = estimate(results, measure, number), estimate(base, measure, base_number)
         own_values, base_values = _resampled(results, measure, number), _resampled(base, measure, base_number)
         if own.mean is None or reference.mean is None or own_values is None or base_values is None:

@@ -1,17 +1,15 @@
-"""Completeness: can the model's decisions be had from the concepts alone?
-
-Run on a run folder: ``python -m sae_lens_classif.evals.completeness --run RUN``.
-"""
+"""Completeness: can the model's decisions be had from the concepts alone?"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
+from sae_lens_classif.evals.base import CHUNK, FIRES, EvaluationSpec, Exact, TestPass, interval_settings
 from sae_lens_classif.evals.bootstrap import mean_of, resample
+from sae_lens_classif.evals.measures import Count, Limit, Measure, Share
 from sae_lens_classif.evals.results import Measures
-
-FIRES = 1e-6
+from sae_lens_classif.saes.classif_sae import ClassifSAE
 
 
 def completeness(
@@ -124,7 +122,158 @@ def reconstruction_quality(
     }
 
 
-if __name__ == "__main__":
-    from sae_lens_classif.cli.parser import evaluate_main
+def measure(texts: TestPass) -> Measures:
+    """All of it for one method; of a sparse autoencoder how well it reconstructs, too."""
+    measures = completeness(
+        texts.predicted, texts.logits.bottleneck, texts.labels, texts.concepts, **interval_settings(texts)
+    )
+    sae = texts.method.autoencoder()
+    if sae is not None:
+        batches = (part.to(sae.device, sae.dtype) for part in texts.hidden.split(CHUNK))
+        measures.metrics.update(reconstruction_quality(batches, sae.encode, sae))
+    if isinstance(sae, ClassifSAE):
+        with torch.no_grad():
+            said = sae.classify(texts.concepts.to(sae.device)).cpu().argmax(dim=-1)
+        measures.metrics["head_agreement"] = float((said == texts.predicted).double().mean())
+    return measures
 
-    evaluate_main("completeness")
+
+class ClassScores(Exact):
+    """Of one class, against the gold labels."""
+
+    recall: Share
+    precision: Share
+    f1: Share
+    n_texts: Count
+
+
+class CompletenessDetails(Exact):
+    """A concept's and a class's own numbers."""
+
+    activation_rate: list[Share]
+    by_class_original: list[ClassScores]
+    by_class_bottleneck: list[ClassScores]
+
+
+EVALUATION = EvaluationSpec(
+    about="How much of the model's decisions the concepts alone recover.",
+    measure=measure,
+    details=CompletenessDetails,
+    needs=frozenset({"bottleneck"}),
+    measures=(
+        Measure(
+            "recovery_accuracy",
+            "Decisions recovered by the concepts (RAcc)",
+            "Texts whose class stays the same through the concepts alone (RAcc).",
+            "share",
+            better=1,
+            column="RAcc",
+            headline=3,
+            has_interval=True,
+            presence="always",
+            is_essential=True,
+            limits=(
+                Limit(
+                    "below",
+                    0.90,
+                    "RAcc is below {limit}",
+                    "The concepts recover only {value:.1%} of the model's decisions (below {limit}): they miss part of "
+                    "what it uses.",
+                    "Train longer (train.total_samples), or use more concepts (sae.n_concepts).",
+                ),
+            ),
+        ),
+        Measure(
+            "original_accuracy",
+            "Accuracy of the model",
+            "Accuracy of the model against the gold labels.",
+            "share",
+            headline=1,
+            has_interval=True,
+            presence="always",
+            uses_labels=True,
+        ),
+        Measure(
+            "bottleneck_accuracy",
+            "Accuracy through the concepts alone",
+            "The same through the concepts alone.",
+            "share",
+            better=1,
+            headline=2,
+            has_interval=True,
+            presence="always",
+            uses_labels=True,
+        ),
+        Measure(
+            "mean_activation_rate",
+            "Activation rate of a concept, mean",
+            "Share of the texts on which a concept fires, mean over concepts.",
+            "share",
+            better=-1,
+            column="mean rate",
+            headline=4,
+            has_interval=True,
+            presence="always",
+            is_essential=True,
+        ),
+        Measure(
+            "max_activation_rate",
+            "Activation rate of a concept, largest",
+            "The same of the concept that fires most often.",
+            "share",
+            better=-1,
+            column="largest rate",
+            headline=5,
+            has_interval=True,
+            presence="always",
+            limits=(
+                Limit(
+                    "at",
+                    0,
+                    "no concept fires on any test text",
+                    "No concept fires on any test text: there is nothing to explain the decisions with.",
+                    "Check that the SAE was trained on states of this model, and train longer (train.total_samples).",
+                ),
+                Limit(
+                    "above",
+                    0.5,
+                    "a concept is active on more than half of the texts",
+                    "One concept is active on {value:.1%} of the texts (above {limit}): it says little about any of "
+                    "them.",
+                    "Raise sae.activation_rate_coefficient or lower sae.gamma.",
+                ),
+            ),
+        ),
+        Measure(
+            "explained_variance",
+            "Explained variance of the hidden states",
+            "Of an SAE's reconstruction from all latents.",
+            presence="optional",
+        ),
+        Measure("mse", "Error of the reconstruction (MSE)", "Its mean squared error an element.", presence="optional"),
+        Measure("l0", "Active latents a text (L0)", "Latents that fire on a text, mean.", presence="optional"),
+        Measure(
+            "dead_latents",
+            "Latents that are never active",
+            "Latents that fire on no test text.",
+            "share",
+            presence="optional",
+            limits=(
+                Limit(
+                    "above",
+                    0.5,
+                    "more than half of the latents fire on no test text",
+                    "{value:.1%} of the latents fire on no test text (above half): the SAE is larger than it needs to "
+                    "be.",
+                    "Lower sae.d_sae, or train longer (train.total_samples).",
+                ),
+            ),
+        ),
+        Measure(
+            "head_agreement",
+            about="Texts on which a ClassifSAE's head and the model agree.",
+            unit="share",
+            presence="optional",
+        ),
+    ),
+)

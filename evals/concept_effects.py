@@ -1,13 +1,16 @@
 """What each concept does to the decisions, class by class, and which mistakes it leads the model to."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 
-from sae_lens_classif.evals.completeness import FIRES
+from sae_lens_classif.evals.base import FIRES, TestPass
 from sae_lens_classif.hooks.interventions import InterventionLogits
 
 _LEAST = 0.005  # that a concept adds to the probability of a class, to be called a push
+_N_WRONG_TEXTS = 5  # of a concept
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,53 @@ class ConceptEffects:
         rate_on_right: float32 (n,), share of the rightly decided texts on which it fires.
         misled: Wrong decisions with the concept that pushes most towards them, the strongest push first; only those
             where it adds at least half a point to the wrong class, and more than to the right one.
+        n_texts: int64 (n,), on how many texts each concept is active.
+        wrong_texts: int64 (n, m), numbers of wrongly decided texts on which each fires, at most 5, then -1: those that
+            it pushes there first, then those on which it is most active.
+        default: float32 (2, C), what the model says with no concept at all: the share of the texts that get each class,
+            and its mean probability; None in the context of the earlier words, which speak too.
     """
 
     by_class: torch.Tensor
     rate_on_wrong: torch.Tensor
     rate_on_right: torch.Tensor
     misled: tuple[MisledText, ...]
+    n_texts: torch.Tensor
+    wrong_texts: torch.Tensor
+    default: torch.Tensor | None = None
+
+    def to_tensors(self) -> dict[str, torch.Tensor]:
+        """All of it as a safetensors file can hold it."""
+        kept = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        rows = [(own.row, own.concept, own.is_righted) for own in self.misled]
+        pushes = [(own.for_wrong, own.for_right) for own in self.misled]
+        kept["misled"] = torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)
+        return {**kept, "pushes": torch.tensor(pushes, dtype=torch.float32).reshape(-1, 2)}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, torch.Tensor]) -> Self:
+        """What ``to_tensors`` gave."""
+        kept = dict(tensors)
+        both = zip(kept.pop("misled").tolist(), kept.pop("pushes").tolist(), strict=True)
+        misled = (
+            MisledText(row, concept, wrong, right, bool(is_righted))
+            for (row, concept, is_righted), (wrong, right) in both
+        )
+        return cls(misled=tuple(misled), **kept)
+
+
+def effects_of(texts: TestPass) -> ConceptEffects:
+    """Effects of a method's concepts, once the model was run with ablations."""
+    without_any = texts.logits.groups[-1] if texts.cfg.context == "alone" else None
+    return concept_effects(texts.concepts, texts.logits, texts.predicted, texts.labels, without_any)
 
 
 def concept_effects(
-    concepts: torch.Tensor, logits: InterventionLogits, predicted: torch.Tensor, labels: torch.Tensor
+    concepts: torch.Tensor,
+    logits: InterventionLogits,
+    predicted: torch.Tensor,
+    labels: torch.Tensor,
+    without_any: torch.Tensor | None = None,
 ) -> ConceptEffects:
     """Effects of each concept, from the interventions that the evaluation of causality makes.
 
@@ -58,22 +98,43 @@ def concept_effects(
         logits: Of the bottleneck and without each active concept, for the same texts.
         predicted: int64 (N,), classes that the model predicts.
         labels: int64 (N,), gold labels.
+        without_any: float (N, C), logits with no concept at all. Default: not known.
     """
     change = logits.bottleneck.softmax(dim=1)[logits.pair_text] - logits.pair.softmax(dim=1)
     n_concepts, n_classes = concepts.shape[1], change.shape[1]
     total = torch.zeros(n_concepts, n_classes).index_add_(0, logits.pair_concept, change)
     counts = torch.bincount(logits.pair_concept, minlength=n_concepts)
     is_wrong, fires = predicted != labels, (concepts.abs() > FIRES).float()
+    misled = _misled(change, logits, predicted, labels)
     return ConceptEffects(
         by_class=total / counts.clamp(min=1)[:, None],
         rate_on_wrong=_mean(fires[is_wrong]),
         rate_on_right=_mean(fires[~is_wrong]),
-        misled=_misled(change, logits, predicted, labels),
+        misled=misled,
+        n_texts=counts,
+        wrong_texts=_wrong_texts(concepts.abs(), is_wrong, misled),
+        default=None if without_any is None else _default(without_any),
     )
 
 
 def _mean(fires: torch.Tensor) -> torch.Tensor:
     return fires.sum(dim=0) / max(len(fires), 1)
+
+
+def _wrong_texts(strength: torch.Tensor, is_wrong: torch.Tensor, misled: tuple[MisledText, ...]) -> torch.Tensor:
+    found = torch.full((strength.shape[1], _N_WRONG_TEXTS), -1)
+    for concept, active in enumerate(strength.T):
+        pushed = [own.row for own in misled if own.concept == concept]
+        wrong = (is_wrong & (active > FIRES)).nonzero()[:, 0]
+        by_strength = wrong[active[wrong].argsort(descending=True, stable=True)].tolist()
+        rows = list(dict.fromkeys([*pushed, *by_strength]))[:_N_WRONG_TEXTS]
+        found[concept, : len(rows)] = torch.tensor(rows, dtype=torch.int64)
+    return found
+
+
+def _default(logits: torch.Tensor) -> torch.Tensor:
+    counts = logits.argmax(dim=1).bincount(minlength=logits.shape[1])
+    return torch.stack([counts / len(logits), logits.softmax(dim=1).mean(dim=0)])
 
 
 def _misled(

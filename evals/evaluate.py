@@ -1,6 +1,6 @@
-"""Evaluate the concepts of an SAE on the test texts, and describe each of them."""
+"""Evaluate the concepts of a method on the test texts, and describe each of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,26 +10,19 @@ from sae_lens import SAE
 from sae_lens_classif.config.run import EvaluateConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.evals.advice import warnings_about
-from sae_lens_classif.evals.causality import conditional_causality, global_causality
-from sae_lens_classif.evals.completeness import FIRES, completeness, reconstruction_quality
-from sae_lens_classif.evals.embeddings import embed_texts
-from sae_lens_classif.evals.interpretability import activating_sets, interpretability
-from sae_lens_classif.evals.keywords import key_words
+from sae_lens_classif.evals.base import FIRES, TestPass, evaluations, needs_of
+from sae_lens_classif.evals.concept_effects import ConceptEffects, effects_of
+from sae_lens_classif.evals.interpretability import activating_sets
+from sae_lens_classif.evals.measures import warnings_about
 from sae_lens_classif.evals.results import Measures, merged_metrics
-from sae_lens_classif.evals.segments import Segments, segment_heads, segments
-from sae_lens_classif.evals.topic_coherence import topic_coherence
+from sae_lens_classif.evals.topic_coherence import key_words
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.hooks.interventions import InterventionLogits, run_interventions
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.methods.classif_sae import as_concept_method
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.store.store import ActivationStore
 
-_CHUNK = 8192
 _N_KEY_WORDS = 8
-_N_COHERENCE_WORDS = 10
-_N_CLOUD_WORDS = 40
 _NAN = "The method's activations or reconstructions are not all finite (NaN or infinity); nothing was measured."
 
 
@@ -66,11 +59,13 @@ class Evaluation:
         measures: One ``Measures`` for each evaluation that was run, by name.
         concepts: The living concepts, the most influential first.
         warnings: What to be wary of.
+        effects: What each concept does to the decisions; None where no evaluation took concepts away.
     """
 
     measures: dict[str, Measures]
     concepts: tuple[Concept, ...]
     warnings: tuple[str, ...] = field(default=())
+    effects: ConceptEffects | None = None
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -104,23 +99,20 @@ def evaluate(
     cfg = cfg or EvaluateConfig()
     method = as_concept_method(method)
     check_belong_together(method.autoencoder(), classifier, store, data)
-    hidden = store.read("hidden").float()
-    measured = _Measured(method, hidden, store, data, cfg, dict(known or {}))
-    if measured.has_nan():
+    texts = TestPass(method, classifier, store, data, cfg, embeddings)
+    needs = needs_of(cfg.evals)
+    if texts.is_finite and needs & {"bottleneck", "ablations"}:
+        texts.run_model("ablations" in needs)
+    if not texts.is_finite:
         return Evaluation({}, (), (_NAN,))
-    if "completeness" in cfg.evals or "causality" in cfg.evals:
-        measured.intervene(classifier)
-        if measured.has_nan():
-            return Evaluation({}, (), (_NAN,))
-    if "completeness" in cfg.evals:
-        measured.completeness()
-    if "causality" in cfg.evals:
-        measured.causality()
-    if "interpretability" in cfg.evals:
-        if embeddings is None:
-            embeddings = embed_texts(data.texts, cfg.sentence_encoder, cfg.device)
-        measured.interpretability(embeddings)
-    return measured.evaluation()
+    measures = dict(known or {})
+    measures.update({name: spec.measure(texts) for name, spec in evaluations().items() if name in cfg.evals})
+    return Evaluation(
+        measures,
+        _describe(texts, measures, data.class_names),
+        tuple(warnings_about(merged_metrics(measures))),
+        effects_of(texts) if "ablations" in needs else None,
+    )
 
 
 def check_belong_together(
@@ -158,135 +150,38 @@ def check_belong_together(
         )
 
 
-class _Measured:
-    """Collects the measures of one method; each step adds one evaluation."""
-
-    def __init__(
-        self,
-        method: ConceptMethod,
-        hidden: torch.Tensor,
-        store: ActivationStore,
-        data: TextData,
-        cfg: EvaluateConfig,
-        measures: dict[str, Measures],
-    ) -> None:
-        self._method, self._hidden, self._data, self._cfg = method, hidden, data, cfg
-        self._predicted = store.read("predicted")
-        self._labels = store.read("label")
-        with torch.no_grad():
-            self._concepts = torch.cat([method.encode(part).float() for part in hidden.split(_CHUNK)])
-        self._segments: Segments = segments(self._concepts, self._labels, store.n_classes)
-        self._logits: InterventionLogits | None = None
-        self._measures = measures
-
-    def has_nan(self) -> bool:
-        """Whether activations or, once the interventions were run, what they lead to are not all finite."""
-        found = [self._concepts]
-        if self._logits is not None:
-            found += [self._logits.bottleneck, self._logits.pair, self._logits.groups]
-        return not all(bool(values.isfinite().all()) for values in found)
-
-    def intervene(self, classifier: TextClassifier) -> None:
-        heads = segment_heads(self._segments.by_class) if "causality" in self._cfg.evals else []
-        groups = torch.zeros(len(heads), self._concepts.shape[1], dtype=torch.bool)
-        for row, (_, _, concepts) in enumerate(heads):
-            groups[row, list(concepts)] = True
-        self._logits = run_interventions(
-            classifier,
-            self._method.decode,
-            self._hidden,
-            self._concepts,
-            groups=groups,
-            pairs="causality" in self._cfg.evals,
-            texts=self._data.texts if self._cfg.context == "in_context" else None,
-            batch_size=self._cfg.batch_size,
-        )
-
-    def completeness(self) -> None:
-        assert self._logits is not None
-        measures = completeness(
-            self._predicted,
-            self._logits.bottleneck,
-            self._labels,
-            self._concepts,
-            n_bootstrap=self._cfg.n_bootstrap,
-            seed=self._cfg.seed,
-        )
-        sae = self._method.autoencoder()
-        if sae is not None:
-            measures.metrics.update(reconstruction_quality(self._batches(sae), sae.encode, sae))
-        if isinstance(sae, ClassifSAE):
-            measures.metrics["head_agreement"] = self._head_agreement(sae)
-        self._measures["completeness"] = measures
-
-    def _batches(self, sae: SAE[Any]) -> Iterator[torch.Tensor]:
-        return (part.to(sae.device, sae.dtype) for part in self._hidden.split(_CHUNK))
-
-    def _head_agreement(self, sae: ClassifSAE) -> float:
-        with torch.no_grad():
-            logits = sae.classify(self._concepts.to(sae.device)).cpu()
-        return float((logits.argmax(dim=-1) == self._predicted).double().mean())
-
-    def causality(self) -> None:
-        assert self._logits is not None
-        logits = self._logits
-        measures = conditional_causality(
-            logits.bottleneck,
-            logits.pair_text,
-            logits.pair_concept,
-            logits.pair,
-            self._labels,
-            self._concepts.shape[1],
-            n_bootstrap=self._cfg.n_bootstrap,
-            seed=self._cfg.seed,
-        )
-        measures.details["segments"] = [list(own) for own in self._segments.by_class]
-        measures.details["global"] = global_causality(logits.bottleneck, logits.groups, self._labels, self._segments)
-        self._measures["causality"] = measures
-
-    def interpretability(self, embeddings: torch.Tensor) -> None:
-        measures = interpretability(self._concepts, embeddings, n_bootstrap=self._cfg.n_bootstrap, seed=self._cfg.seed)
-        words = key_words(self._data.texts, activating_sets(self._concepts), _N_CLOUD_WORDS)
-        coherence = topic_coherence([list(own)[:_N_COHERENCE_WORDS] for own in words], self._data.texts)
-        measures.metrics.update(coherence.metrics)
-        measures.details.update(coherence.details, key_words=words)
-        self._measures["interpretability"] = measures
-
-    def evaluation(self) -> Evaluation:
-        return Evaluation(self._measures, self._describe(), tuple(warnings_about(merged_metrics(self._measures))))
-
-    def _describe(self) -> tuple[Concept, ...]:
-        words = self._details("interpretability", "key_words")
-        if words is None:
-            words = key_words(self._data.texts, activating_sets(self._concepts), _N_KEY_WORDS)
-        rates = (self._concepts.abs() > FIRES).double().mean(dim=0).tolist()
-        causal = self._details("causality", "concepts")
-        similar = self._details("interpretability", "concept_sim")
-        order = self._concepts.abs().argsort(dim=0, descending=True, stable=True)[: self._cfg.top_texts]
-        concepts = []
-        for index in range(self._concepts.shape[1]):
-            class_ = self._segments.class_of(index)
-            if class_ is None:
-                continue
-            tvd = causal[index]["tvd"] if causal else None
-            active = self._concepts[order[:, index], index].abs() > FIRES
-            concepts.append(
-                Concept(
-                    index=index,
-                    class_name=self._data.class_names[class_],
-                    key_words=tuple(words[index])[:_N_KEY_WORDS],
-                    activation_rate=rates[index],
-                    tvd=tvd,
-                    influence=rates[index] * tvd if tvd is not None else None,
-                    concept_sim=similar[index] if similar else None,
-                    top_texts=tuple(order[active, index].tolist()),
-                )
+def _describe(texts: TestPass, measures: Mapping[str, Measures], class_names: Sequence[str]) -> tuple[Concept, ...]:
+    words = _details(measures, "interpretability", "key_words")
+    if words is None:
+        words = key_words(texts.data.texts, activating_sets(texts.concepts), _N_KEY_WORDS)
+    causal = _details(measures, "causality", "concepts")
+    similar = _details(measures, "interpretability", "concept_sim")
+    rates = (texts.concepts.abs() > FIRES).double().mean(dim=0).tolist()
+    order = texts.concepts.abs().argsort(dim=0, descending=True, stable=True)[: texts.cfg.top_texts]
+    concepts = []
+    for index in range(texts.concepts.shape[1]):
+        class_ = texts.segments.class_of(index)
+        if class_ is None:
+            continue
+        tvd = causal[index]["tvd"] if causal else None
+        active = texts.concepts[order[:, index], index].abs() > FIRES
+        concepts.append(
+            Concept(
+                index=index,
+                class_name=class_names[class_],
+                key_words=tuple(words[index])[:_N_KEY_WORDS],
+                activation_rate=rates[index],
+                tvd=tvd,
+                influence=rates[index] * tvd if tvd is not None else None,
+                concept_sim=similar[index] if similar else None,
+                top_texts=tuple(order[active, index].tolist()),
             )
-        return tuple(sorted(concepts, key=_rank))
+        )
+    return tuple(sorted(concepts, key=_rank))
 
-    def _details(self, evaluation: str, name: str) -> list[Any] | None:
-        measures = self._measures.get(evaluation)
-        return measures.details[name] if measures else None
+
+def _details(measures: Mapping[str, Measures], evaluation: str, name: str) -> list[Any] | None:
+    return measures[evaluation].details[name] if evaluation in measures else None
 
 
 def _rank(concept: Concept) -> float:

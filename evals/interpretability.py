@@ -1,18 +1,21 @@
-"""Interpretability: do the texts of a concept belong together?
-
-Run on a run folder: ``python -m sae_lens_classif.evals.interpretability --run RUN``.
-"""
+"""Interpretability: do the texts of a concept belong together?"""
 
 import math
 from typing import Any
 
 import torch
+from pydantic import Field
 
+from sae_lens_classif.evals.base import EvaluationSpec, Exact, TestPass, interval_settings
 from sae_lens_classif.evals.bootstrap import interval, mean_of, resample
+from sae_lens_classif.evals.measures import FLOOR, Cosine, Count, Measure
 from sae_lens_classif.evals.results import Measures, finite
+from sae_lens_classif.evals.topic_coherence import key_words, topic_coherence
 
 TOP_CONCEPTS = 5
 SHARED = (1, 2, 3, 4)
+_N_COHERENCE_WORDS = 10
+_N_CLOUD_WORDS = 40
 _CELLS = 2**25  # numbers held at once
 
 
@@ -231,7 +234,91 @@ def set_measures(member: torch.Tensor) -> dict[str, float]:
     }
 
 
-if __name__ == "__main__":
-    from sae_lens_classif.cli.parser import evaluate_main
+def measure(texts: TestPass) -> Measures:
+    """All of it for one method, with the key words of its concepts and their coherence."""
+    measures = interpretability(texts.concepts, texts.embeddings, **interval_settings(texts))
+    words = key_words(texts.data.texts, activating_sets(texts.concepts), _N_CLOUD_WORDS)
+    coherence = topic_coherence([list(own)[:_N_COHERENCE_WORDS] for own in words], texts.data.texts)
+    measures.metrics.update(coherence.metrics)
+    measures.details.update(coherence.details, key_words=words)
+    return measures
 
-    evaluate_main("interpretability")
+
+class Coherence(Exact):
+    """Of one concept's key words."""
+
+    concept: Count
+    c_v: float | None
+    c_uci: float | None
+    c_npmi: float | None
+
+
+class InterpretabilityDetails(Exact):
+    """A concept's own numbers."""
+
+    concept_sim: list[Cosine | None]
+    activating_texts: list[Count]
+    jenks_break: list[float | None]
+    topic_coherence: list[Coherence]
+    key_words: list[dict[str, float]] = Field(description="TF-IDF weight of each word, the highest first.")
+
+
+EVALUATION = EvaluationSpec(
+    about="How alike the texts of a concept are.",
+    measure=measure,
+    details=InterpretabilityDetails,
+    needs=frozenset({"embeddings"}),
+    measures=(
+        Measure(
+            "concept_sim",
+            "Likeness of a concept's texts (ConceptSim)",
+            "Mean cosine of texts within a concept, weighted by pairs.",
+            "cosine",
+            better=1,
+            column="ConceptSim",
+            headline=9,
+            has_interval=True,
+            is_essential=True,
+        ),
+        Measure(
+            "concept_sim_unweighted",
+            "Likeness of a concept's texts, unweighted",
+            "The same, all concepts alike.",
+            "cosine",
+        ),
+        Measure(FLOOR, "  the same over all texts, the floor", "The same over all texts: the floor.", "cosine"),
+        Measure(
+            "sentence_sim",
+            about="Mean cosine of texts that share 1, 2, 3, 4 of their 5 strongest concepts.",
+            unit="cosine",
+            has_interval=True,
+            n_values=len(SHARED),
+        ),
+        Measure(
+            "mean_jaccard",
+            "Overlap of the concepts' texts (Jaccard)",
+            "Overlap of two concepts' activating texts, mean over pairs.",
+        ),
+        Measure(
+            "redundancy",
+            "Concepts a text belongs to (redundancy)",
+            "Activating sets that a covered text is in, mean.",
+        ),
+        Measure(
+            "coverage",
+            "Texts that belong to a concept (coverage)",
+            "Texts in at least one activating set.",
+            "share",
+            presence="always",
+        ),
+        Measure(
+            "c_v",
+            about="Topic coherence of the key words, mean over concepts.",
+            better=1,
+            column="C_V",
+            is_essential=True,
+        ),
+        Measure("c_uci", better=1),
+        Measure("c_npmi", better=1, column="C_NPMI"),
+    ),
+)

@@ -1,4 +1,4 @@
-"""Topic coherence: do the key words of a concept occur together in texts?
+"""Key words of concepts, and their topic coherence: do those of a concept occur together in texts?
 
 C_V, C_UCI and C_NPMI of Röder, Both & Hinneburg (2015), "Exploring the Space of Topic Coherence Measures", as the
 ``CoherenceModel`` of gensim 4.4 computes them by default, so that the numbers compare with published ones. gensim
@@ -12,11 +12,12 @@ from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.sparse import csr_array
 
-from sae_lens_classif.evals.keywords import TOKEN_PATTERN
 from sae_lens_classif.evals.results import Measures
 
+TOKEN_PATTERN = r"(?u)\b[^\W\d_][\w'-]+\b"
 NARROW, WIDE = 10, 110  # tokens a window: C_UCI and C_NPMI, C_V
 EPSILON = 1e-12
 NAMES = ("c_v", "c_uci", "c_npmi")
@@ -24,6 +25,43 @@ TEXTS_AT_ONCE = 500  # bounds the memory; the counts do not depend on it
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+
+def key_words(texts: Sequence[str], member: torch.Tensor, n_words: int) -> list[dict[str, float]]:
+    """Find the words that set each concept's texts apart.
+
+    Args:
+        texts: N texts.
+        member: bool (N, n), the texts of each concept.
+        n_words: Words a concept, at most.
+
+    Returns:
+        For each concept its words, the most telling first, each with its mean TF-IDF weight on the concept's texts
+        less that on all texts, above 0; none for a concept without texts.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(
+        stop_words="english",
+        token_pattern=TOKEN_PATTERN,
+        min_df=min(2, len(texts)),
+        max_features=50_000,
+    )
+    try:
+        weights = vectorizer.fit_transform(texts)
+    except ValueError:  # no text holds a word that counts
+        return [{} for _ in range(member.shape[1])]
+    names = vectorizer.get_feature_names_out()
+    everywhere = np.asarray(weights.mean(axis=0)).ravel()
+    found: list[dict[str, float]] = []
+    for column in member.T.numpy():
+        if not column.any():
+            found.append({})
+            continue
+        excess = np.asarray(weights[np.flatnonzero(column)].mean(axis=0)).ravel() - everywhere
+        best = np.argsort(-excess, kind="stable")[:n_words]
+        found.append({str(names[word]): float(excess[word]) for word in best if excess[word] > 0})
+    return found
 
 
 def topic_coherence(words: Sequence[Sequence[str]], texts: Sequence[str]) -> Measures:

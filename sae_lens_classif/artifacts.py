@@ -57,19 +57,19 @@ class Artifact:
     Attributes:
         path: The file or folder.
         note: JSON file that says what it was made from; it may list the ``files`` beside it.
-        made_from: Fingerprints of inputs and settings that matter, as JSON can hold them.
+        made_from: Fingerprints of inputs and settings that matter, as JSON can hold them; or their fingerprint.
         place: Keys that lead to what the note says of it: all of ``made_from``, or its fingerprint. Default: the whole.
     """
 
     path: Path
     note: Path
-    made_from: Mapping[str, Any]
+    made_from: Mapping[str, Any] | str
     place: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of what it is to be made from."""
-        return sha256_of_json(self.made_from)
+        return self.made_from if isinstance(self.made_from, str) else sha256_of_json(self.made_from)
 
     def is_current(self, remedy: str = "") -> bool:
         """Whether it is there, made from what is asked for; False where it is absent.
@@ -102,13 +102,14 @@ class Artifact:
         different = tuple(self._different(noted))
         if different:
             return Status("stale", different)
-        missing = [name for name in content.get("files", ()) if not (self.note.parent / name).is_file()]
+        files = content.get("files", ()) if isinstance(content, dict) else ()
+        missing = [name for name in files if not (self.note.parent / name).is_file()]
         if missing:
             return Status("damaged", reason=f"{self.note.parent / missing[0]} is missing; delete {self.path}")
         return Status("current")
 
     def _different(self, noted: Any) -> Iterator[Difference]:
-        if isinstance(noted, dict):
+        if isinstance(noted, dict) and not isinstance(self.made_from, str):
             yield from _different(noted, self.made_from)
         elif noted != self.fingerprint:
             yield Difference("settings", noted, self.fingerprint)

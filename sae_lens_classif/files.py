@@ -32,14 +32,14 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_tensors(path: Path, tensors: "dict[str, torch.Tensor]") -> None:
-    """Write a safetensors file under a temporary name, then rename it."""
+def write_tensors(path: Path, tensors: "dict[str, torch.Tensor]", notes: dict[str, str] | None = None) -> None:
+    """Write a safetensors file, with notes in its header, under a temporary name, then rename it."""
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + _PARTIAL)
     with explain_full_disk(path):
-        save_file(tensors, temporary)
+        save_file(tensors, temporary, notes)
     temporary.replace(path)
 
 

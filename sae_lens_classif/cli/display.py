@@ -10,28 +10,18 @@ from rich.padding import Padding
 from rich.table import Table
 
 from sae_lens_classif.evals.comparison import ComparedMethod
-from sae_lens_classif.evals.headlines import FLOOR, HEADLINES
+from sae_lens_classif.evals.measures import FLOOR, columns, find_measure, headlines
 from sae_lens_classif.explaining.explanation import ActiveConcept, Explanation
 from sae_lens_classif.publishing.model_card import SAE_ID
 from sae_lens_classif.runs.sweep import varied
-from sae_lens_classif.runs.tables import COLUMNS, Cell, best_methods, cell_of, marks
-from sae_lens_classif.runs.transfer import ROWS as TRANSFER_ROWS
-from sae_lens_classif.runs.transfer import Transfer, change
+from sae_lens_classif.runs.tables import Cell, best_methods, cell_of, marks
+from sae_lens_classif.runs.transfer import Transfer, change, transfer_measures
 from sae_lens_classif.wording import bare_number, number, points
 
 _N_CONCEPTS = 5
 _N_TEXTS = 2
 _TEXT_WIDTH = 200
 _N_WORDS = 6
-# What a terminal has room for.
-_COMPARED = (
-    "recovery_accuracy",
-    "mean_activation_rate",
-    "conditional_tvd",
-    "conditional_label_flip_rate",
-    "concept_sim",
-    "c_v",
-)
 
 
 def show_summary(console: Console, summary: dict[str, Any], method: str, texts: Sequence[str]) -> None:
@@ -62,12 +52,12 @@ def show_comparison(console: Console, methods: Sequence[ComparedMethod]) -> None
     """
     table = Table(title="Concept methods beside each other, rates in percent", title_justify="left")
     table.add_column("Method")
-    columns = [column for column in COLUMNS if column[0] in _COMPARED]
-    for _, heading, _ in columns:
-        table.add_column(heading, justify="right", no_wrap=True)
+    measures = [column for column in columns() if column.is_essential]
+    for measure in measures:
+        table.add_column(measure.column, justify="right", no_wrap=True)
     best = best_methods(methods)
     for method in methods:
-        shown = [cell_of(method, column, best) for column in columns]
+        shown = [cell_of(method, measure, best) for measure in measures]
         table.add_row(escape(method.title), *map(_compared, shown))
     console.print(table)
     console.print(marks(methods), "Intervals and more columns: comparison.md", style="dim", highlight=False)
@@ -95,11 +85,11 @@ def show_sweep(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     names = varied(rows)
     for name in [*names, "seeds"]:
         table.add_column(name.rpartition(".")[2], overflow="fold")
-    columns = [column for column in COLUMNS if column[0] in _COMPARED and column[0] in rows[0]]
-    for _, heading, _ in columns:
-        table.add_column(heading, justify="right", no_wrap=True)
+    measures = [column for column in columns() if column.is_essential and column.name in rows[0]]
+    for measure in measures:
+        table.add_column(measure.column, justify="right", no_wrap=True)
     for row in rows:
-        values = [bare_number(row[measure]["mean"], in_percent) for measure, _, in_percent in columns]
+        values = [bare_number(row[measure.name]["mean"], measure.in_percent) for measure in measures]
         table.add_row(*(escape(str(row["cell"][name])) for name in names), str(len(row["seeds"])), *values)
     console.print(table)
 
@@ -114,9 +104,9 @@ def show_transfer(console: Console, transfer: Transfer) -> None:
     table = Table(title=f"The concepts of {escape(transfer.home)} elsewhere", title_justify="left")
     for heading in ("Measure", transfer.home, transfer.away, "change"):
         table.add_column(escape(heading), justify="left" if heading == "Measure" else "right")
-    for measure, heading, in_percent in TRANSFER_ROWS:
-        numbers = (transfer.here.get(measure), transfer.there.get(measure), change(transfer, measure))
-        table.add_row(heading, *(number(value, in_percent) for value in numbers))
+    for measure in transfer_measures():
+        numbers = (transfer.here.get(measure.name), transfer.there.get(measure.name), change(transfer, measure.name))
+        table.add_row(measure.title, *(number(value, measure.in_percent) for value in numbers))
     console.print(table)
 
 
@@ -194,14 +184,14 @@ def _headlines(summary: dict[str, Any], entry: dict[str, Any]) -> Table:
     table.add_column("Measure")
     table.add_column("Value", justify="right")
     table.add_column("95 % interval", justify="right")
-    for name, heading, in_percent in HEADLINES:
-        if name in entry:
-            low, high = entry[f"{name}_ci95"] or (None, None)
-            interval = f"{number(low, in_percent)} … {number(high, in_percent)}"
-            table.add_row(heading, number(entry[name], in_percent), interval)
+    for measure in headlines():
+        if measure.name in entry:
+            limits = entry.get(f"{measure.name}_ci95") or (None, None)
+            interval = " … ".join(number(limit, measure.in_percent) for limit in limits)
+            table.add_row(measure.title, number(entry[measure.name], measure.in_percent), interval)
     if "concept_sim" in entry:
-        name, heading, in_percent = FLOOR
-        table.add_row(heading, number(summary[name], in_percent), "")
+        floor = find_measure(FLOOR)
+        table.add_row(floor.title, number(summary[FLOOR], floor.in_percent), "")
     return table
 
 

@@ -260,11 +260,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
 
 
-def evaluate_main(name: str) -> None:
-    """Entry point of ``python -m sae_lens_classif.evals.<name>``: one evaluation of a run."""
-    main(["evaluate", *sys.argv[1:], "--evaluate.evals", f"[{name}]"])
-
-
 def _prepare() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -5,22 +5,22 @@ This module imports nothing heavy, so that ``--help`` stays quick.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 from sae_lens_classif.artifacts import incidental
 from sae_lens_classif.config.checks import require, require_choices, require_not_negative, require_positive
 from sae_lens_classif.config.classifier import CacheConfig, ClassifierConfig, DataConfig, FinetuneConfig, PromptConfig
 from sae_lens_classif.config.methods import BaselineConfig, CompareConfig, SweepConfig
 from sae_lens_classif.errors import nearest
+from sae_lens_classif.plugins import modules_that_declare
 
-EvalName = Literal["completeness", "causality", "interpretability"]
+_PAPER_S_EVALUATIONS = ("completeness", "causality", "interpretability")
 __all__ = [
     "BaselineConfig",
     "CacheConfig",
     "ClassifierConfig",
     "CompareConfig",
     "DataConfig",
-    "EvalName",
     "EvaluateConfig",
     "FinetuneConfig",
     "PromptConfig",
@@ -28,7 +28,13 @@ __all__ = [
     "SAESettings",
     "SweepConfig",
     "TrainConfig",
+    "evaluation_names",
 ]
+
+
+def evaluation_names() -> tuple[str, ...]:
+    """Names of all evaluations, those of other packages included: first the paper's, then by the alphabet."""
+    return tuple(dict.fromkeys((*_PAPER_S_EVALUATIONS, *modules_that_declare("evals", "EVALUATION"))))
 
 
 @dataclass
@@ -171,7 +177,7 @@ class EvaluateConfig:
         device: ``cpu``, ``cuda`` ... Default: a GPU if there is one.
     """
 
-    evals: tuple[EvalName, ...] = incidental(("completeness", "causality", "interpretability"))
+    evals: tuple[str, ...] = incidental(evaluation_names())
     context: Literal["alone", "in_context"] = "alone"
     batch_size: int = incidental(4096)
     sentence_encoder: str = "all-MiniLM-L6-v2"
@@ -184,7 +190,7 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         require_choices("evaluate", self)
         for name in self.evals:
-            valid = list(get_args(EvalName))
+            valid = list(evaluation_names())
             require(name in valid, f"evaluate.evals holds {name!r}; {nearest(name, valid)}")
         require(bool(self.evals), "evaluate.evals is empty; name at least one evaluation")
         require_not_negative("evaluate", seed=self.seed)

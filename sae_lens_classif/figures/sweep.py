@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from sae_lens_classif.evals.measures import find_measure
 from sae_lens_classif.figures.curves import Curve, about_bands, draw_curves
 from sae_lens_classif.figures.style import (
     PANELS_IN_ROW,
@@ -18,26 +19,6 @@ from sae_lens_classif.figures.style import (
     say_nothing_to_show,
 )
 
-# In plain words, and whether they read better in percent.
-TITLES = {
-    "recovery_accuracy": ("Decisions recovered by the concepts (RAcc)", True),
-    "original_accuracy": ("Accuracy of the model", True),
-    "bottleneck_accuracy": ("Accuracy through the concepts alone", True),
-    "mean_activation_rate": ("Activation rate of a concept, mean", True),
-    "max_activation_rate": ("Activation rate of a concept, largest", True),
-    "conditional_tvd": ("Shift of the probabilities without a concept (TVD)", True),
-    "conditional_label_flip_rate": ("Decisions flipped without a concept", True),
-    "conditional_accuracy_change": ("Change of accuracy without a concept", True),
-    "concept_sim": ("Likeness of a concept's texts (ConceptSim)", False),
-    "concept_sim_unweighted": ("Likeness of a concept's texts, unweighted", False),
-    "dead_latents": ("Latents that are never active", True),
-    "explained_variance": ("Explained variance of the hidden states", True),
-    "mse": ("Error of the reconstruction (MSE)", False),
-    "l0": ("Active latents a text (L0)", False),
-    "mean_jaccard": ("Overlap of the concepts' texts (Jaccard)", False),
-    "redundancy": ("Concepts a text belongs to (redundancy)", False),
-    "coverage": ("Texts that belong to a concept (coverage)", True),
-}
 _LOG_FROM = 30
 _MOST_TICKS = 12
 
@@ -105,8 +86,8 @@ def _reorder(curve: Curve, order: Sequence[int]) -> Curve:
 
 
 def _label(axes: Axes, metric: str, x: Sequence[float], values: Sequence[str], log: bool) -> None:
-    title, is_share = TITLES.get(metric, (metric, False))
-    axes.set_title(printable(title, 52), fontsize=9)
+    measure = find_measure(metric)
+    axes.set_title(printable(measure.title or metric, 52), fontsize=9)
     if log:
         axes.set_xscale("log")
     every = math.ceil(len(values) / _MOST_TICKS)
@@ -116,5 +97,5 @@ def _label(axes: Axes, metric: str, x: Sequence[float], values: Sequence[str], l
     axes.set_xticks(x, labels, rotation=45 if crowded else 0, ha="right" if crowded else "center")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.08)
-    if is_share:
+    if measure.in_percent:
         axes.yaxis.set_major_formatter(in_percent())

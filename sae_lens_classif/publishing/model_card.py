@@ -7,7 +7,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from sae_lens_classif.config.run import RunConfig
-from sae_lens_classif.evals.headlines import FLOOR, HEADLINES
+from sae_lens_classif.evals.measures import FLOOR, find_measure, headlines
 from sae_lens_classif.runs.about import model_in_words
 from sae_lens_classif.wording import bare_number, markdown_row, markdown_text, number
 
@@ -86,12 +86,12 @@ def _metadata(facts: CardFacts) -> ModelCardData:
                 dataset_type=data or LOCAL_TEXTS,
                 dataset_name=data or LOCAL_TEXTS,
                 dataset_split="test",
-                metric_type=name,
-                metric_name=heading,
-                metric_value=round(facts.entry[name], 6),
+                metric_type=measure.name,
+                metric_name=measure.title,
+                metric_value=round(facts.entry[measure.name], 6),
             )
-            for name, heading, _ in HEADLINES
-            if facts.entry.get(name) is not None
+            for measure in headlines()
+            if facts.entry.get(measure.name) is not None
         ],
     )
 
@@ -182,14 +182,14 @@ def _results(facts: CardFacts) -> Iterator[str]:
     yield ""
     yield "| Measure | Value | 95 % interval |"
     yield "|---|---:|---:|"
-    for name, heading, in_percent in HEADLINES:
-        if entry.get(name) is not None:
-            limits = entry.get(f"{name}_ci95") or (None, None)
-            interval = " … ".join(number(limit, in_percent) for limit in limits)
-            yield markdown_row((heading, number(entry[name], in_percent), interval))
-    name, heading, in_percent = FLOOR
-    if name in facts.summary:
-        yield markdown_row((heading.strip(), number(facts.summary[name], in_percent), ""))
+    for measure in headlines():
+        if entry.get(measure.name) is not None:
+            limits = entry.get(f"{measure.name}_ci95") or (None, None)
+            interval = " … ".join(number(limit, measure.in_percent) for limit in limits)
+            yield markdown_row((measure.title, number(entry[measure.name], measure.in_percent), interval))
+    if FLOOR in facts.summary:
+        floor = find_measure(FLOOR)
+        yield markdown_row((floor.title.strip(), number(facts.summary[FLOOR], floor.in_percent), ""))
     yield ""
     yield (
         f"On {facts.summary['n_test_texts']:,} test texts, none of which the SAE was trained on; intervals are from a "

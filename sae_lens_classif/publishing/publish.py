@@ -15,7 +15,7 @@ from sae_lens_classif.methods.base import built_in_methods
 from sae_lens_classif.publishing.model_card import LOCAL_MODEL, SAE_ID, TEXTS_FILE, TOPK_ID, CardFacts, model_card
 from sae_lens_classif.publishing.upload import upload
 from sae_lens_classif.runs.folder import METHOD, RunFolder
-from sae_lens_classif.runs.own_comparison import read_own_comparison
+from sae_lens_classif.runs.results import read_comparison, read_measures, read_summary
 from sae_lens_classif.runs.tables import write_comparison
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.saes.export import export_topk
@@ -81,8 +81,8 @@ def write_repository(folder: Path, run: RunFolder, repo_id: str, *, license: str
     """
     if not all((run.sae / name).is_file() for name in ("cfg.json", "runner_cfg.json")):
         raise UserError(f"{run.sae} holds no trained SAE; run the steps `train` and `evaluate` first")
-    summary = read_json(run.summary) if run.summary.is_file() else {}
-    entry: Mapping[str, Any] | None = summary.get("methods", {}).get(METHOD)
+    summary = read_summary(run)
+    entry: Mapping[str, Any] | None = summary["methods"].get(METHOD)
     if entry is None:
         raise UserError(f"{run.folder} holds no evaluation of {METHOD}; run the step `evaluate` first")
     model = summary.get("hub_names", {}).get("model") or LOCAL_MODEL
@@ -143,14 +143,12 @@ def _write_evaluations(folder: Path, run: RunFolder, entry: Mapping[str, Any], r
         repo_id: Stands for the run's name.
         model: What the language model is called.
     """
-    for file in sorted(run.evaluations(METHOD).glob("*.json")):
-        result = read_json(file)
-        if result["eval_result_unstructured"]["settings_sha256"] != entry["settings_sha256"]:
-            continue
+    for name in sorted(read_measures(run.evaluations(METHOD), entry["settings_sha256"])):
+        result = read_json(run.evaluations(METHOD) / f"{name}.json")
         result["sae_lens_release_id"] = repo_id
         result["sae_cfg_dict"]["metadata"]["model_name"] = model
         result["eval_config"]["sentence_encoder"] = Path(result["eval_config"]["sentence_encoder"]).name
-        write_json(folder / file.name, result)
+        write_json(folder / f"{name}.json", result)
     write_json(folder / "concepts.json", entry["concepts"])
 
 
@@ -179,7 +177,7 @@ def _write_comparison(folder: Path, run: RunFolder, entry: Mapping[str, Any], n_
         Whether there is one.
     """
     built_in = built_in_methods()
-    methods = [own for own in read_own_comparison(run, entry) if own.name in built_in]
+    methods = [own for own in read_comparison(run, entry) if own.name in built_in]
     if len(methods) < 2:
         return False
     write_comparison(folder, methods, n_test_texts)

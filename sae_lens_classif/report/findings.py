@@ -7,6 +7,7 @@ from typing import Literal
 
 from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.concept_effects import MisledText
+from sae_lens_classif.evals.measures import find_measure
 from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.report.view import DefaultClass, Report, ShownConcept
 from sae_lens_classif.runs.folder import METHOD
@@ -17,6 +18,7 @@ Verdict = Literal["yes", "partly", "no", "unknown"]
 _LEAST = 0.02  # of a class's share of the texts, were all classes alike
 _CLEAR_PUSH = 0.1
 _CLEAR_DEFAULT = 0.9  # of the texts
+_NEARLY_ALL = 0.95  # of the decisions
 _LONG_TEXT = 300  # characters; shorter ones are better examples
 
 
@@ -121,6 +123,10 @@ def findings(report: Report) -> Iterator[Finding]:
     yield _found_again(report)
 
 
+def _is_poor(measure: str, value: float) -> bool:
+    return find_measure(measure).passed(value) is not None
+
+
 def _interval(report: Report, name: str, in_percent: bool = True) -> str:
     limits = report.entry.get(f"{name}_ci95")
     if not limits or None in limits:
@@ -151,7 +157,7 @@ def _knows_the_classes(report: Report) -> Finding:
 
 def _suffice(report: Report) -> Finding:
     share = report.entry["recovery_accuracy"]
-    verdict: Verdict = "yes" if share >= 0.95 else "partly" if share >= 0.9 else "no"
+    verdict: Verdict = "yes" if share >= _NEARLY_ALL else "no" if _is_poor("recovery_accuracy", share) else "partly"
     answer = {
         "yes": "Yes: they carry nearly everything the model uses",
         "partly": "Mostly: they miss a little of what the model uses",
@@ -173,7 +179,7 @@ def _cause(report: Report) -> Finding:
         f"probability moves to other classes on average{_interval(report, 'conditional_tvd')}, and "
         f"{number(report.entry['conditional_label_flip_rate'], True)} of the decisions change."
     )
-    if shift < 0.005:
+    if _is_poor("conditional_tvd", shift):
         return Finding("Do they cause the decisions?", "no", "Hardly: without one, nearly nothing changes", evidence)
     return Finding("Do they cause the decisions?", "yes", "Yes: without one, the class probabilities move", evidence)
 
@@ -196,10 +202,10 @@ def _specific(report: Report) -> Finding:
             f" {dead} of the {report.n_concepts} are active on hardly any test text, or on none, and are not shown."
         )
     question = "Are they specific?"
-    if largest > 0.5:
-        return Finding(question, "no", "Not each: one is active on more than half of the texts", evidence)
     if largest == 0:
         return Finding(question, "no", "No: none is active on any text", evidence)
+    if _is_poor("max_activation_rate", largest):
+        return Finding(question, "no", "Not each: one is active on more than half of the texts", evidence)
     return Finding(question, "yes", "Yes: each is active on a part of the texts only", evidence)
 
 
@@ -269,7 +275,7 @@ def _found_again(report: Report) -> Finding:
     if failed:
         evidence += f" {failed} of them gave none."
     shares = [share for share in own.estimates["recovery_accuracy"].by_seed if share is not None]
-    if failed or min(shares) < 0.9:
+    if failed or _is_poor("recovery_accuracy", min(shares)):
         return Finding(question, "no", "No: not every training recovers 90 % of the decisions", evidence)
     return Finding(question, "partly", "Within this spread", evidence)
 

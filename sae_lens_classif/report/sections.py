@@ -8,11 +8,11 @@ from itertools import accumulate, groupby
 from markupsafe import Markup
 
 from sae_lens_classif.evals.concept_effects import MisledText
-from sae_lens_classif.evals.headlines import FLOOR, HEADLINES
+from sae_lens_classif.evals.measures import FLOOR, columns, find_measure, headlines
 from sae_lens_classif.explaining.explanation import Bar, Explanation, Words, explanation_body, shaded_words
 from sae_lens_classif.report.findings import Reliance, clear_default, reliances, telling_mistake, unraised_classes
 from sae_lens_classif.report.view import DefaultClass, Report, ShownConcept
-from sae_lens_classif.runs.tables import COLUMNS, Cell, best_methods, cell_of, fit_time, intervals, marks
+from sae_lens_classif.runs.tables import Cell, best_methods, cell_of, fit_time, intervals, marks
 from sae_lens_classif.wording import number
 
 _N_BARS = 5
@@ -192,11 +192,12 @@ def headline_rows(report: Report) -> Iterator[tuple[str, str, str]]:
     Args:
         report: What the page shows.
     """
-    for name, heading, in_percent in (*HEADLINES, FLOOR):
-        value = report.entry.get(name, report.summary.get(name))
+    for measure in (*headlines(), find_measure(FLOOR)):
+        value = report.entry.get(measure.name, report.summary.get(measure.name))
         if value is not None:
-            limits = report.entry.get(f"{name}_ci95") or ()
-            yield heading, number(value, in_percent), " … ".join(number(limit, in_percent) for limit in limits)
+            limits = report.entry.get(f"{measure.name}_ci95") or ()
+            interval = " … ".join(number(limit, measure.in_percent) for limit in limits)
+            yield measure.title, number(value, measure.in_percent), interval
 
 
 @dataclass(frozen=True)
@@ -315,9 +316,9 @@ def methods_table(report: Report) -> MethodsTable | None:
         return None
     best = best_methods(methods)
     return MethodsTable(
-        headings=[f"{heading}, %" if in_percent else heading for _, heading, in_percent in COLUMNS],
+        headings=[measure.heading for measure in columns()],
         rows=[
-            (method.title, [cell_of(method, column, best) for column in COLUMNS], fit_time(method))
+            (method.title, [cell_of(method, measure, best) for measure in columns()], fit_time(method))
             for method in methods
         ],
         how_to_read=f"{intervals(methods, report.summary['n_test_texts'], 'Below each number')} {marks(methods)}",

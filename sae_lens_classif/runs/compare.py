@@ -9,8 +9,8 @@ import torch
 
 from sae_lens_classif.data.texts import load_text_data
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.evals.advice import short_warnings
 from sae_lens_classif.evals.comparison import ComparedMethod, SeedResult, compare_results
+from sae_lens_classif.evals.measures import short_warnings
 from sae_lens_classif.evals.results import Measures, merged_metrics
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.base import ConceptMethod, FitTask, MethodSpec
@@ -28,6 +28,7 @@ from sae_lens_classif.runs.steps import (
     TestSplit,
     cache_step,
     evaluate_method,
+    evaluation_settings,
     finetune_step,
     open_run_classifier,
 )
@@ -168,7 +169,8 @@ def _fit_and_measure_whole(
         )
     if in_summary and run.cfg.evaluate.figures:
         draw_method(run, spec.name, spec.title, fitted.method, measures, split.store)
-    return SeedResult.of(task.seed, measures, _notes(fitted.method, measures), fitted.seconds), measures
+    settings = evaluation_settings(run, fitted.weights, split.store)
+    return SeedResult.of(task.seed, measures, _notes(fitted.method, measures), fitted.seconds, settings), measures
 
 
 def _notes(method: ConceptMethod, measures: dict[str, Measures]) -> tuple[str, ...]:

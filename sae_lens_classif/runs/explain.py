@@ -2,9 +2,9 @@
 
 from sae_lens_classif.explaining.explain import explain
 from sae_lens_classif.explaining.explanation import Explanation
-from sae_lens_classif.files import read_json
 from sae_lens_classif.runs.fitted_methods import load_fitted
 from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.results import read_summary
 from sae_lens_classif.runs.steps import open_run_classifier
 
 
@@ -20,6 +20,5 @@ def explain_by_run(run: RunFolder, text: str, method: str = METHOD) -> Explanati
         UserError: If the run has no classifier or no such method, or the text has no word.
     """
     name, fitted = load_fitted(run, method)
-    summary = read_json(run.summary) if run.summary.is_file() else {"methods": {}}
-    concepts = summary["methods"].get(name, {}).get("concepts", ())
+    concepts = read_summary(run)["methods"].get(name, {}).get("concepts", ())
     return explain(fitted, open_run_classifier(run), text, concepts, run.cfg.evaluate.context)

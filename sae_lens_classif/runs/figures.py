@@ -22,9 +22,10 @@ from sae_lens_classif.figures.curves import (
 )
 from sae_lens_classif.figures.style import save_figure
 from sae_lens_classif.figures.word_clouds import ConceptWords, word_clouds
-from sae_lens_classif.files import read_json, write_json
+from sae_lens_classif.files import write_json
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.runs.folder import RunFolder
+from sae_lens_classif.runs.results import read_summary
 from sae_lens_classif.store.store import ActivationStore
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def draw_method(
     if not measures:
         shutil.rmtree(folder, ignore_errors=True)
         return
-    entry = read_json(run.summary)["methods"][name]
+    entry = read_summary(run)["methods"][name]
     made_from = {"settings_sha256": entry["settings_sha256"], "evals": sorted(measures)}
     if Artifact(folder, folder / _MADE_FROM, made_from).status().state == "current":
         return

@@ -14,13 +14,13 @@ from sae_lens_classif.artifacts import Artifact, settings_that_matter
 from sae_lens_classif.config.run import PromptConfig
 from sae_lens_classif.data.texts import Split, TextData, load_text_data
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.evals.base import needs_of
 from sae_lens_classif.evals.embeddings import embed_texts
 from sae_lens_classif.evals.evaluate import evaluate
 from sae_lens_classif.evals.results import Measures
 from sae_lens_classif.files import (
     explain_full_disk,
     new_folder,
-    read_json,
     sha256_of_file,
     sha256_of_json,
     write_json,
@@ -33,10 +33,9 @@ from sae_lens_classif.hooks.tuning.finetune import finetune
 from sae_lens_classif.hub import hub_name
 from sae_lens_classif.methods.base import REGISTRY, ConceptMethod
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
-from sae_lens_classif.runs.evaluation_files import EvaluationFiles
 from sae_lens_classif.runs.figures import draw_method
 from sae_lens_classif.runs.folder import RunFolder
-from sae_lens_classif.runs.summary import is_up_to_date, update_summary
+from sae_lens_classif.runs.results import is_in_summary, read_measures, read_summary, update_summary, write_evaluation
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.store.store import ActivationStore
@@ -135,8 +134,7 @@ def evaluate_step(run: RunFolder) -> dict[str, Any]:
     measures = evaluate_method(run, method, weights, method.name, run.evaluations(method.name), split)
     if run.cfg.evaluate.figures:
         draw_method(run, method.name, REGISTRY[method.name].title, method, measures, split.store)
-    summary: dict[str, Any] = read_json(run.summary)
-    return summary
+    return read_summary(run)
 
 
 def load_trained(run: RunFolder) -> tuple[ClassifSAEConcepts, str]:
@@ -219,19 +217,26 @@ def evaluate_method(
     """
     cfg = run.cfg.evaluate
     settings = evaluation_settings(run, weights, split.store)
-    files = EvaluationFiles(folder, settings)
-    known = files.known()
-    is_noted = not in_summary or is_up_to_date(run.summary, name, settings)
+    known = read_measures(folder, settings)
+    is_noted = not in_summary or is_in_summary(run, name, settings)
     if set(cfg.evals) <= known.keys() and is_noted:
         logger.info("evaluations: reusing %s", folder)
         return known
-    embeddings = split.embeddings if "interpretability" in cfg.evals else None
+    embeddings = split.embeddings if "embeddings" in needs_of(cfg.evals) else None
     evaluation = evaluate(method, split.classifier, split.store, split.data, cfg, embeddings, known)
     sae = method.autoencoder()
-    files.write(evaluation, cfg, name, run.folder.resolve().name, sae.cfg.to_dict() if sae is not None else {})
+    write_evaluation(
+        folder,
+        evaluation,
+        cfg,
+        settings=settings,
+        method=name,
+        release=run.folder.resolve().name,
+        sae_cfg=sae.cfg.to_dict() if sae is not None else {},
+    )
     if in_summary:
         run.report.unlink(missing_ok=True)
-        update_summary(run.summary, name, evaluation, _about(run, split), settings, cfg.context)
+        update_summary(run, name, evaluation, _about(run, split), settings, cfg.context)
     return evaluation.measures
 
 

@@ -10,27 +10,20 @@ from typing import Any
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.config.yaml import check_settings, config_of
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.evals.comparison import MEASURES, SeedResult, estimate
+from sae_lens_classif.evals.comparison import SeedResult, estimate
+from sae_lens_classif.evals.measures import compared_measures, label_free_columns
 from sae_lens_classif.figures.curves import Curve
 from sae_lens_classif.figures.style import save_figure
 from sae_lens_classif.figures.sweep import sweep_figure
-from sae_lens_classif.files import read_json, sha256_of_json, write_json, write_text
-from sae_lens_classif.runs.evaluation_files import read_measures
+from sae_lens_classif.files import sha256_of_json, write_json, write_text
 from sae_lens_classif.runs.folder import METHOD, RunFolder, to_plain
+from sae_lens_classif.runs.results import read_measures, read_summary
 from sae_lens_classif.runs.steps import cache_step, evaluate_step, finetune_step, train_step
 from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.wording import markdown_row
 
 logger = logging.getLogger(__name__)
 SEED = "train.seed"
-_SHOWN = (
-    "recovery_accuracy",
-    "mean_activation_rate",
-    "max_activation_rate",
-    "conditional_tvd",
-    "conditional_label_flip_rate",
-    "concept_sim",
-)
 _LONGEST_NAME = 100
 
 Cell = dict[str, Any]
@@ -137,24 +130,24 @@ def _rows(cells: Sequence[Cell], runs: Sequence[RunFolder]) -> list[Row]:
 def _row(group: Sequence[tuple[Cell, RunFolder]]) -> Row:
     results = []
     for _, run in group:
-        measures = read_measures(run.evaluations(METHOD), read_json(run.summary)["methods"][METHOD]["settings_sha256"])
+        measures = read_measures(run.evaluations(METHOD), read_summary(run)["methods"][METHOD]["settings_sha256"])
         results.append(SeedResult.of(run.cfg.train.seed, measures))
     return {
         "cell": {name: value for name, value in group[0][0].items() if name != SEED},
         "seeds": [result.seed for result in results],
         "folders": [run.folder.name for _, run in group],
-        **{measure: asdict(estimate(results, measure)) for measure in MEASURES},
+        **{own.name: asdict(estimate(results, own.name)) for own in compared_measures(has_interval=True)},
     }
 
 
 def to_markdown(rows: Sequence[Row]) -> str:
     """One line a row: the swept settings, then the measures with their intervals."""
-    names = list(rows[0]["cell"])
-    head = [*names, "seeds", *_SHOWN]
+    names, measures = list(rows[0]["cell"]), [measure.name for measure in label_free_columns()]
+    head = [*names, "seeds", *measures]
     lines = [head, ["---"] * len(head)]
     for row in rows:
         values = [str(row["cell"][name]) for name in names]
-        lines.append([*values, ", ".join(map(str, row["seeds"])), *(_shown(row[measure]) for measure in _SHOWN)])
+        lines.append([*values, ", ".join(map(str, row["seeds"])), *(_shown(row[measure]) for measure in measures)])
     return "\n".join(map(markdown_row, lines)) + "\n"
 
 
@@ -176,7 +169,7 @@ def _draw(run: RunFolder, rows: Sequence[Row]) -> None:
     parameter = names[0] if names else SEED
     values = list(dict.fromkeys(str(row["cell"].get(parameter, "all")) for row in rows))
     metrics: dict[str, dict[str, Curve]] = {}
-    for measure in _SHOWN:
+    for measure in (own.name for own in label_free_columns()):
         lines: dict[str, dict[str, Any]] = {}
         for row in rows:
             others = _words({name: row["cell"][name] for name in names if name != parameter})

@@ -1,30 +1,17 @@
 """Comparisons as files: JSON, Markdown, LaTeX; best values in bold."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from sae_lens_classif.evals.comparison import MEASURES, PLAIN_MEASURES, ComparedMethod
-from sae_lens_classif.evals.results import finite
-from sae_lens_classif.files import write_json, write_text
+from sae_lens_classif.evals.comparison import ComparedMethod, Estimate
+from sae_lens_classif.evals.measures import Measure, columns, find_measure
+from sae_lens_classif.files import write_text
+from sae_lens_classif.runs.results import write_methods
 from sae_lens_classif.wording import bare_number, markdown_row
 
-# Measure, heading, whether it reads better in percent.
-Column = tuple[str, str, bool]
-COLUMNS: tuple[Column, ...] = (
-    ("recovery_accuracy", "RAcc", True),
-    ("mean_activation_rate", "mean rate", True),
-    ("max_activation_rate", "largest rate", True),
-    ("conditional_tvd", "TVD", True),
-    ("conditional_label_flip_rate", "flips", True),
-    ("conditional_accuracy_change", "accuracy change", True),
-    ("concept_sim", "ConceptSim", False),
-    ("c_v", "C_V", False),
-    ("c_npmi", "C_NPMI", False),
-)
-_COMPLETE = 0.9
+_UNKNOWN = Estimate(None, None, ())  # of a measure that came later
 CONTROLS = ("random_directions", "permuted_labels")
-_DIRECTIONS = {**MEASURES, **PLAIN_MEASURES}
 _LATEX = str.maketrans(
     {char: f"\\{char}" for char in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}", "…": r"\dots{}"}
 )
@@ -38,8 +25,7 @@ def write_comparison(folder: Path, methods: Sequence[ComparedMethod], n_texts: i
         methods: The rows.
         n_texts: Number of test texts.
     """
-    content = {"n_test_texts": n_texts, "methods": {method.name: asdict(method) for method in methods}}
-    write_json(folder / "comparison.json", finite(content))
+    write_methods(folder / "comparison.json", methods, n_texts)
     write_text(folder / "comparison.md", to_markdown(methods, n_texts))
     write_text(folder / "comparison.tex", to_latex(methods, n_texts))
 
@@ -61,41 +47,41 @@ class Cell:
     is_real: bool
 
 
-def cell_of(method: ComparedMethod, column: Column, best: dict[str, str]) -> Cell:
+def cell_of(method: ComparedMethod, measure: Measure, best: dict[str, str]) -> Cell:
     """One number of the table.
 
     Args:
         method: The row.
-        column: Which measure.
+        measure: Which number.
         best: For each measure the method that is best.
     """
-    measure, _, in_percent = column
-    estimate = method.estimates[measure]
-    low_high = " … ".join(bare_number(limit, in_percent) for limit in estimate.ci95 or ())
-    is_real = measure in method.differences and method.differences[measure].is_real
-    return Cell(bare_number(estimate.mean, in_percent), low_high, best.get(measure) == method.name, is_real)
+    estimate = method.estimates.get(measure.name, _UNKNOWN)
+    low_high = " … ".join(bare_number(limit, measure.in_percent) for limit in estimate.ci95 or ())
+    is_real = measure.name in method.differences and method.differences[measure.name].is_real
+    is_best = best.get(measure.name) == method.name
+    return Cell(bare_number(estimate.mean, measure.in_percent), low_high, is_best, is_real)
 
 
 def best_methods(methods: Sequence[ComparedMethod]) -> dict[str, str]:
     """For each measure the method whose mean is best.
 
-    Controls cannot win, nor methods that recover less than 90 % of the decisions while others do more: concepts that
-    are never active have the lowest activation rate.
+    Controls cannot win, nor methods that recover too few of the decisions while others do more: concepts that are never
+    active have the lowest activation rate.
     """
     rivals = [method for method in methods if method.name not in CONTROLS]
-    complete = [method for method in rivals if (method.estimates["recovery_accuracy"].mean or 0) >= _COMPLETE]
+    recovery = find_measure("recovery_accuracy")
+    complete = [method for method in rivals if not recovery.passed(method.estimates[recovery.name].mean or 0)]
     best = {}
-    for measure, _, _ in COLUMNS:
-        known = {
-            method.name: mean for method in complete or rivals if (mean := method.estimates[measure].mean) is not None
-        }
+    for measure in columns():
+        estimates = {method.name: method.estimates.get(measure.name, _UNKNOWN) for method in complete or rivals}
+        known = {name: measure.better * own.mean for name, own in estimates.items() if own.mean is not None}
         if len(known) > 1:
-            best[measure] = max(known, key=lambda name: _DIRECTIONS[measure] * known[name])
+            best[measure.name] = max(known, key=known.__getitem__)
     return best
 
 
 def _headings() -> list[str]:
-    return ["Method", *(f"{heading}, %" if percent else heading for _, heading, percent in COLUMNS), "fit, s"]
+    return ["Method", *(measure.heading for measure in columns()), "fit, s"]
 
 
 def fit_time(method: ComparedMethod) -> str:
@@ -169,7 +155,7 @@ def _rows(
     return [
         [
             title(method.title),
-            *(write(cell_of(method, column, best)) for column in COLUMNS),
+            *(write(cell_of(method, measure, best)) for measure in columns()),
             fit_time(method),
         ]
         for method in methods
@@ -186,4 +172,5 @@ def intervals(methods: Sequence[ComparedMethod], n_texts: int, where: str = "In 
 def marks(methods: Sequence[ComparedMethod]) -> str:
     """What bold type and asterisks mean."""
     star = " * differs from ClassifSAE (paired bootstrap, 95 %)." if any(row.differences for row in methods) else ""
-    return f"Best in bold; controls, and methods below 90 % RAcc, aside.{star}"
+    (recovered,) = find_measure("recovery_accuracy").limits
+    return f"Best in bold; controls, and methods {recovered.words('below {limit} RAcc')}, aside.{star}"

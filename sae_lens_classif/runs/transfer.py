@@ -4,17 +4,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
 
-from sae_lens_classif.config.run import DataConfig, EvalName, EvaluateConfig
+from sae_lens_classif.config.run import DataConfig, EvaluateConfig, evaluation_names
 from sae_lens_classif.config.yaml import config_of, read_yaml
 from sae_lens_classif.data.texts import TextData, load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.evaluate import check_belong_together, evaluate
-from sae_lens_classif.evals.headlines import headlines
+from sae_lens_classif.evals.measures import FLOOR, Measure, find_measure, label_free_columns
 from sae_lens_classif.evals.results import finite
 from sae_lens_classif.files import write_json, write_text
 from sae_lens_classif.hooks.classifier import TextClassifier
@@ -26,16 +26,7 @@ from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.wording import markdown_row, number
 
-# Measure, heading, whether it reads better in percent. Gold labels play no part: the classes may be others.
-ROWS = headlines(
-    "concept_sim",
-    "dataset_mean_cosine",
-    "mean_activation_rate",
-    "max_activation_rate",
-    "recovery_accuracy",
-    "conditional_tvd",
-    "conditional_label_flip_rate",
-)
+_FIRST = ("concept_sim", FLOOR)
 
 
 @dataclass(frozen=True)
@@ -128,6 +119,12 @@ def other_data(cfg: DataConfig, other: str) -> DataConfig:
     return config_of({"data": settings}, other).data
 
 
+def transfer_measures() -> tuple[Measure, ...]:
+    """What is measured on both: gold labels play no part, the classes may be others."""
+    others = (measure for measure in label_free_columns() if measure.name not in _FIRST)
+    return (*map(find_measure, _FIRST), *others)
+
+
 def _measure(
     method: ConceptMethod,
     classifier: TextClassifier,
@@ -137,9 +134,10 @@ def _measure(
     cfg: EvaluateConfig,
 ) -> tuple[dict[str, Any], list[float]]:
     """Measures that need no gold label, and each concept's activation rate."""
-    evaluation = evaluate(method, classifier, store, data, replace(cfg, evals=get_args(EvalName)), embeddings)
+    evaluation = evaluate(method, classifier, store, data, replace(cfg, evals=evaluation_names()), embeddings)
     metrics, completeness = evaluation.metrics, evaluation.measures.get("completeness")
-    kept = {key: metrics[key] for name, _, _ in ROWS for key in (name, f"{name}_ci95") if key in metrics}
+    names = [measure.name for measure in transfer_measures()]
+    kept = {key: metrics[key] for name in names for key in (name, f"{name}_ci95") if key in metrics}
     return kept, completeness.details["activation_rate"] if completeness else []
 
 
@@ -152,9 +150,9 @@ def change(transfer: Transfer, measure: str) -> float | None:
 def to_markdown(transfer: Transfer) -> str:
     """Measures side by side, then each concept's activation rates."""
     lines = [f"| | {transfer.home} | {transfer.away} | change |", "|---|---:|---:|---:|"]
-    for measure, heading, in_percent in ROWS:
-        numbers = (transfer.here.get(measure), transfer.there.get(measure), change(transfer, measure))
-        lines.append(markdown_row([heading.strip(), *(number(value, in_percent) for value in numbers)]))
+    for measure in transfer_measures():
+        numbers = (transfer.here.get(measure.name), transfer.there.get(measure.name), change(transfer, measure.name))
+        lines.append(markdown_row([measure.title.strip(), *(number(value, measure.in_percent) for value in numbers)]))
     lines += ["", f"Test texts: {transfer.n_texts[0]:,} and {transfer.n_texts[1]:,}.", ""]
     lines += [f"| concept | fires on {transfer.home} | fires on {transfer.away} | change |", "|---:|---:|---:|---:|"]
     for index, (here, there) in enumerate(zip(transfer.rates_here, transfer.rates_there, strict=True)):

@@ -24,7 +24,7 @@ from sae_lens_classif.hooks.huggingface import load_tokenizer
 from tests.conftest import CLASS_NAMES
 
 _TEXT = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
-_METHOD, _CLASSIFIER, _CLASSIFIER_USED, _EVALUATION = re.findall(r"```python\n(.*?)```", _TEXT, re.DOTALL)
+_METHOD, _CLASSIFIER, _CLASSIFIER_USED, _EVALUATION, _ = re.findall(r"```python\n(.*?)```", _TEXT, re.DOTALL)
 (_SETTINGS,) = re.findall(r"```yaml\n(.*?)```", _TEXT, re.DOTALL)
 (_COMMAND,) = re.findall(r"```sh\n(.*?)```", _TEXT, re.DOTALL)
 

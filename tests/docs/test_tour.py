@@ -42,7 +42,9 @@ def test_the_tour_runs_beside_the_run_or_in_the_examples_and_no_cell_warns(folde
     assert [output.text for output in outputs if output.get("name") == "stderr"] == []
     (explained,) = _outputs_of(notebook, "slc.explain(")
     assert "Probability of each class" in explained.data["text/html"]
-    assert all(_outputs_of(notebook, words) for words in ("HEADLINES:", "without concept", "misled[0]", "concept_map"))
+    assert all(
+        _outputs_of(notebook, words) for words in ("headlines():", "without concept", "misled[0]", "concept_map")
+    )
 
 
 def test_the_notebook_is_committed_with_the_outputs_of_one_run_and_nothing_of_the_machine() -> None:

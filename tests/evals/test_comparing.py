@@ -16,23 +16,25 @@ import pytest
 import torch
 
 from sae_lens_classif.config.run import EvaluateConfig
+from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.comparison import (
-    MEASURES,
-    PLAIN_MEASURES,
     ComparedMethod,
     SeedResult,
     compare_results,
     estimate,
 )
 from sae_lens_classif.evals.evaluate import Evaluation
+from sae_lens_classif.evals.measures import columns, compared_measures
 from sae_lens_classif.evals.results import Measures, finite
-from sae_lens_classif.runs.evaluation_files import EvaluationFiles, read_measures
-from sae_lens_classif.runs.tables import COLUMNS, best_methods, to_latex, to_markdown, write_comparison
+from sae_lens_classif.runs.results import read_measures, write_evaluation
+from sae_lens_classif.runs.tables import best_methods, to_latex, to_markdown, write_comparison
 
 Array = npt.NDArray[np.float64]
 TVD = "conditional_tvd"
 N_COLUMNS = 11  # the method, nine measures, the time
 _QUANTILES = (0.025, 0.975)
+WITH_INTERVAL = [measure.name for measure in compared_measures(has_interval=True)]
+WITHOUT = [measure.name for measure in compared_measures(has_interval=False)]
 
 
 def result(
@@ -60,8 +62,8 @@ def compared(**results: Sequence[SeedResult]) -> dict[str, ComparedMethod]:
 def complete(values: float, notes: tuple[str, ...] = ()) -> SeedResult:
     """All measures have one value, and resampled ones around it."""
     spread = torch.from_numpy(values + np.linspace(-0.1, 0.1, 41))
-    metrics = dict.fromkeys((*MEASURES, *PLAIN_MEASURES), values)
-    return SeedResult(0, metrics, dict.fromkeys(MEASURES, spread), notes, 3.6)
+    metrics = dict.fromkeys((*WITH_INTERVAL, *WITHOUT), values)
+    return SeedResult(0, metrics, dict.fromkeys(WITH_INTERVAL, spread), notes, 3.6)
 
 
 # --- means and intervals ---
@@ -280,14 +282,14 @@ def test_every_measure_of_the_table_has_its_place_in_every_row() -> None:
     header, _, first, second = _rows_of_markdown(to_markdown(methods, 10))
     assert len(header) == len(first) == N_COLUMNS
     assert first[0] == "The classifsae" and first[-1] == "4"
-    for (measure, _, in_percent), heading, one, other in zip(
-        COLUMNS, header[1:-1], first[1:-1], second[1:-1], strict=True
-    ):
+    less_is_better = {"mean_activation_rate", "max_activation_rate", "conditional_accuracy_change"}
+    bare = {"concept_sim", "c_v", "c_npmi"}
+    for measure, heading, one, other in zip(columns(), header[1:-1], first[1:-1], second[1:-1], strict=True):
+        in_percent, more_is_better = measure.name not in bare, measure.name not in less_is_better
         assert heading.endswith(", %") == in_percent
         assert ("50.0" if in_percent else "0.500") in one
         assert ("25.0" if in_percent else "0.250") in other
-        more_is_better = {**MEASURES, **PLAIN_MEASURES}[measure] > 0
-        assert ("**" in one, "**" in other) == (more_is_better, not more_is_better), measure
+        assert ("**" in one, "**" in other) == (more_is_better, not more_is_better), measure.name
 
 
 def test_a_control_never_wins_though_it_is_best() -> None:
@@ -359,8 +361,8 @@ def test_the_json_holds_every_number_of_the_comparison(tmp_path: Path) -> None:
     assert content["n_test_texts"] == 77
     other = content["methods"]["other"]
     assert (other["title"], other["seeds"], other["fit_seconds"]) == ("The other", [0], 3.6)
-    assert set(other["estimates"]) == {*MEASURES, *PLAIN_MEASURES}
-    for measure in MEASURES:
+    assert set(other["estimates"]) == {*WITH_INTERVAL, *WITHOUT}
+    for measure in WITH_INTERVAL:
         assert other["estimates"][measure]["mean"] == 0.75
         assert other["estimates"][measure]["ci95"] == pytest.approx([0.655, 0.845])
         assert other["differences"][measure]["mean"] == 0.25
@@ -400,38 +402,61 @@ def test_the_tables_say_what_their_intervals_are_over_and_what_their_marks_mean(
 # --- the files of evaluations ---
 
 
-def _evaluation(values: Array) -> Evaluation:
-    measures = Measures({"recovery_accuracy": 0.75, TVD: math.nan}, {"rows": [1, math.inf]})
-    measures.add_intervals(("recovery_accuracy",), torch.from_numpy(values)[:, None])
-    return Evaluation({"completeness": measures}, (), ("careful",))
-
-
-def _write(folder: Path, values: Array, settings: str = "abc") -> EvaluationFiles:
-    files = EvaluationFiles(folder / "evals" / "mine", settings)
-    files.write(_evaluation(values), EvaluateConfig(evals=("completeness",)), "mine", "run", {})
-    return files
+def _write(folder: Path, values: Array, settings: str = "abc") -> Path:
+    pairs = {name: [0.5, math.nan] for name in (TVD, "conditional_label_flip_rate", "conditional_accuracy_change")}
+    metrics = {**dict.fromkeys(pairs, math.nan), **{f"{name}_ci95": pair for name, pair in pairs.items()}}
+    measures = Measures({**metrics, TVD: 0.75}, {"concepts": [], "segments": [[1, 0], []], "global": []})
+    measures.add_intervals((TVD,), torch.from_numpy(values)[:, None])
+    folder, cfg = folder / "evals" / "mine", EvaluateConfig(evals=("causality",))
+    evaluation = Evaluation({"causality": measures}, (), ("careful",))
+    write_evaluation(folder, evaluation, cfg, settings=settings, method="mine", release="run", sae_cfg={})
+    return folder
 
 
 def test_an_evaluation_is_read_as_it_was_written_with_its_resampled_values(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=101)
-    files = _write(tmp_path, values)
-    (known,) = files.known().items()
+    folder = _write(tmp_path, values)
+    (known,) = read_measures(folder, "abc").items()
     name, measures = known
-    assert name == "completeness"
-    assert measures.resamples["recovery_accuracy"].tolist() == values.tolist()
-    assert measures.metrics["recovery_accuracy_ci95"] == pytest.approx(list(np.quantile(values, _QUANTILES)))
-    assert measures.metrics[TVD] is None and measures.details == {"rows": [1, None]}
-    assert EvaluationFiles(files.folder, "other").known() == {}
-    assert set(read_measures(files.folder)) == {"completeness"}
-    assert sorted(path.name for path in files.folder.iterdir()) == ["completeness.json", "completeness.safetensors"]
+    assert name == "causality"
+    assert measures.resamples[TVD].tolist() == values.tolist()
+    assert measures.metrics[TVD] == 0.75
+    assert measures.metrics[f"{TVD}_ci95"] == pytest.approx(list(np.quantile(values, _QUANTILES)))
+    assert measures.metrics["conditional_label_flip_rate"] is None
+    assert measures.details == {"concepts": [], "segments": [[1, 0], []], "global": []}
+    assert read_measures(folder, "other") == {}
+    assert set(read_measures(folder)) == {"causality"}
+    assert sorted(path.name for path in folder.iterdir()) == ["causality.json", "causality.safetensors"]
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut"])
 def test_an_evaluation_without_its_resampled_values_counts_as_not_done(damage: str, tmp_path: Path) -> None:
-    files = _write(tmp_path, np.zeros(50))
-    path = files.folder / "completeness.safetensors"
+    path = _write(tmp_path, np.zeros(50)) / "causality.safetensors"
     path.unlink() if damage == "missing" else path.write_bytes(path.read_bytes()[:-20])
-    assert files.known() == {}
+    assert read_measures(path.parent, "abc") == {}
+
+
+def test_an_evaluation_that_another_version_wrote_counts_as_not_done(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = _write(tmp_path, np.zeros(50)) / "causality.json"
+    file.write_text(file.read_text(encoding="utf-8").replace(TVD, "tvd_of_old"), encoding="utf-8")
+    assert read_measures(file.parent, "abc") == {}
+    assert str(file) in caplog.text and TVD in caplog.text
+
+
+def test_an_evaluation_that_gives_what_it_does_not_declare_is_refused_by_name(tmp_path: Path) -> None:
+    evaluation = Evaluation({"causality": Measures({TVD: 1.5})}, ())
+    with pytest.raises(UserError, match=f"'causality' gave something else than it declares.*{TVD}"):
+        write_evaluation(
+            tmp_path,
+            evaluation,
+            EvaluateConfig(evals=("causality",)),
+            settings="abc",
+            method="mine",
+            release="run",
+            sae_cfg={},
+        )
 
 
 def test_what_json_cannot_hold_becomes_null_however_deep() -> None:

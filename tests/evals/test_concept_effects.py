@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from sae_lens_classif.evals.concept_effects import MisledText, concept_effects
+from sae_lens_classif.evals.concept_effects import ConceptEffects, MisledText, concept_effects
 from sae_lens_classif.hooks.interventions import InterventionLogits
 
 # Two concepts, two classes: the first speaks for class 0, the second for class 1, and nothing else counts.
@@ -85,3 +85,29 @@ def test_where_nothing_is_active_nothing_is_changed(concepts: torch.Tensor) -> N
     labels = torch.zeros(len(concepts), dtype=torch.int64)
     found = concept_effects(concepts, _logits(concepts), labels, labels)
     assert not found.by_class.any() and not found.rate_on_wrong.any() and found.misled == ()
+
+
+def test_wrong_texts_are_those_a_concept_pushes_then_those_on_which_it_is_most_active() -> None:
+    labels = torch.tensor([1, 1, 1, 0])
+    found = concept_effects(_CONCEPTS, _logits(_CONCEPTS), torch.tensor([0, 1, 0, 0]), labels)
+    assert found.n_texts.tolist() == [2, 2]
+    # The first pushes text 2 most, though it is most active on text 0; the second is active on text 2.
+    assert found.wrong_texts.tolist() == [[2, 0, -1, -1, -1], [2, -1, -1, -1, -1]]
+
+
+def test_with_no_concept_at_all_each_class_has_its_share_and_its_mean_probability() -> None:
+    predicted = _CONCEPTS.argmax(dim=1)
+    without_any = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    found = concept_effects(_CONCEPTS, _logits(_CONCEPTS), predicted, predicted, without_any)
+    first = (3 * _sigmoid(1) + _sigmoid(-1)) / 4
+    torch.testing.assert_close(found.default, torch.tensor([[0.75, 0.25], [first, 1 - first]]))
+
+
+@pytest.mark.parametrize("is_wrong", [True, False])
+def test_effects_are_kept_as_tensors_and_come_back_as_they_were(is_wrong: bool) -> None:
+    labels, predicted = torch.tensor([1, 1, 1, 0]), torch.tensor([0, 1, 0, 0])
+    made = concept_effects(_CONCEPTS, _logits(_CONCEPTS), predicted, labels if is_wrong else predicted, _CONCEPTS)
+    back = ConceptEffects.from_tensors(made.to_tensors())
+    assert back.misled == made.misled and bool(made.misled) == is_wrong
+    for name in ("by_class", "rate_on_wrong", "rate_on_right", "n_texts", "wrong_texts", "default"):
+        assert torch.equal(getattr(back, name), getattr(made, name))

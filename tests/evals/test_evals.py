@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 
-from sae_lens_classif.evals.advice import warnings_about
 from sae_lens_classif.evals.bootstrap import interval, mean_of, resample
 from sae_lens_classif.evals.causality import conditional_causality, effects
 from sae_lens_classif.evals.completeness import class_scores, completeness, reconstruction_quality
@@ -18,9 +17,10 @@ from sae_lens_classif.evals.interpretability import (
     sentence_similarities,
     set_measures,
 )
-from sae_lens_classif.evals.keywords import key_words
+from sae_lens_classif.evals.measures import warnings_about
 from sae_lens_classif.evals.results import Measures, saebench_result
 from sae_lens_classif.evals.segments import segment_heads, segments
+from sae_lens_classif.evals.topic_coherence import key_words
 
 
 def _logits(*classes: int) -> torch.Tensor:

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from sae_lens_classif.evals import topic_coherence as module
-from sae_lens_classif.evals.keywords import key_words
-from sae_lens_classif.evals.topic_coherence import EPSILON, topic_coherence
+from sae_lens_classif.evals.topic_coherence import EPSILON, key_words, topic_coherence
 
 NOTHING = {"c_v": None, "c_uci": None, "c_npmi": None}
 PETS = ["cat dog", "Cat, dog!", "the cat", "a fish"]  # four windows, whatever their size

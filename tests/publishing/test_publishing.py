@@ -136,7 +136,7 @@ def test_results_of_another_training_are_not_published_as_this_one_s(demo_folder
     result["eval_result_unstructured"]["settings_sha256"] = "of another training"
     own.write_text(json.dumps(result), encoding="utf-8")
     compared = json.loads((run / "comparison.json").read_text(encoding="utf-8"))
-    compared["methods"]["classifsae"]["estimates"]["recovery_accuracy"]["by_seed"] = [0.123]
+    compared["methods"]["classifsae"]["settings_sha256"] = ["of another training"]
     (run / "comparison.json").write_text(json.dumps(compared), encoding="utf-8")
     drawn = run / "figures" / "classifsae" / "made_from.json"
     drawn.write_text(json.dumps({**json.loads(drawn.read_text()), "settings_sha256": "other"}), encoding="utf-8")

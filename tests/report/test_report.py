@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from sae_lens_classif import ActivationStore, ClassifSAE, explain, load_classifier, templates, write_report
+from sae_lens_classif import (
+    ActivationStore,
+    ClassifSAE,
+    UserError,
+    explain,
+    load_classifier,
+    templates,
+    write_report,
+)
 from sae_lens_classif.config.run import ClassifierConfig, CompareConfig, DataConfig, PromptConfig, RunConfig
 from sae_lens_classif.evals.comparison import ComparedMethod, Difference, Estimate
 from sae_lens_classif.evals.concept_effects import MisledText
@@ -24,7 +33,7 @@ from sae_lens_classif.report.page import report_page
 from sae_lens_classif.report.view import ClassScores, DefaultClass, Mistakes, Report, ShownConcept, ShownText
 from sae_lens_classif.runs.about import shown_settings
 from sae_lens_classif.runs.folder import RunFolder
-from sae_lens_classif.runs.own_comparison import read_own_comparison
+from sae_lens_classif.runs.results import read_comparison
 from tests.html_page import ParsedPage
 from tests.tiny_run import STRANGE, assert_refused_at_once, change_sae, cli
 
@@ -558,10 +567,34 @@ def test_texts_or_a_model_other_than_those_that_were_measured_are_refused(copy: 
 
 def test_a_comparison_with_other_settings_is_not_shown(run: RunFolder, report: Report, tmp_path: Path) -> None:
     assert [own.name for own in report.comparison] == ["classifsae", "topk_sae", "ica"]
-    for changed in ({"conditional_tvd": 0.123}, {"recovery_accuracy": None, "conditional_tvd": 0.123}):
-        assert read_own_comparison(run, {**report.entry, **changed}) == ()
-    nothing = dict.fromkeys(report.entry)
-    assert read_own_comparison(run, nothing) == ()
+    assert read_comparison(run, {**report.entry, "settings_sha256": "of another SAE"}) == ()
+
+
+def _changed_comparison(run: RunFolder, folder: Path, change: Callable[[dict[str, Any]], object]) -> RunFolder:
+    content = json.loads((run.folder / "comparison.json").read_text(encoding="utf-8"))
+    change(content["methods"]["classifsae"])
+    (folder / "comparison.json").write_text(json.dumps(content), encoding="utf-8")
+    return RunFolder(folder, run.cfg)
+
+
+def test_a_comparison_that_does_not_say_what_it_is_of_is_left_out_with_a_word(
+    run: RunFolder, report: Report, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = _changed_comparison(run, tmp_path, lambda own: own.pop("settings_sha256"))  # as the first versions wrote it
+    assert read_comparison(old, report.entry) == ()
+    assert "comparison.json" in caplog.text and "`compare`" in caplog.text
+
+
+def test_a_comparison_of_another_version_is_refused_in_words(run: RunFolder, report: Report, tmp_path: Path) -> None:
+    other = _changed_comparison(run, tmp_path, lambda own: own.pop("estimates"))
+    with pytest.raises(UserError, match=r"comparison\.json is not .*classifsae\.estimates.*`compare` again"):
+        read_comparison(other, report.entry)
+
+
+def test_a_summary_of_another_version_is_refused_in_words(copy: Path) -> None:
+    content = json.loads((copy / "summary.json").read_text(encoding="utf-8"))
+    (copy / "summary.json").write_text(json.dumps({**content, "methods": [content["methods"]]}), encoding="utf-8")
+    assert_refused_at_once(cli("report", copy), "summary.json", "methods", "`evaluate` again")
 
 
 def test_an_evaluation_of_another_sae_is_refused(copy: Path) -> None:

@@ -43,11 +43,9 @@ def test_the_run_folder_holds_what_each_step_made(run: Path) -> None:
     assert len(ActivationStore(run / "activations" / "train")) == 600
     assert len(ActivationStore(run / "activations" / "test")) == 150
     assert ClassifSAE.load_from_disk(run / "saes" / "classifsae").cfg.d_sae == 64
-    assert sorted(path.name for path in (run / "evals" / "classifsae").iterdir()) == [
-        f"{name}.{suffix}"
-        for name in ("causality", "completeness", "interpretability")
-        for suffix in ("json", "safetensors")
-    ]
+    names = ("causality", "completeness", "interpretability")
+    evaluated = {f"{name}.{suffix}" for name in names for suffix in ("json", "safetensors")}
+    assert {path.name for path in (run / "evals" / "classifsae").iterdir()} == {*evaluated, "effects.safetensors"}
     methods = ["classifsae", "ica", "topk_sae"]
     assert sorted(path.name for path in (run / "figures").iterdir() if path.is_dir()) == methods
     assert sorted(json.loads((run / "comparison.json").read_text())["methods"]) == methods
@@ -99,11 +97,22 @@ def test_other_settings_for_the_same_folder_are_refused_by_name(run: Path, capsy
     assert yaml.safe_load((run / "config.yaml").read_text())["train"]["lr"] == 5e-5
 
 
-def test_one_evaluation_runs_as_a_module(run: Path) -> None:
+def test_one_evaluation_is_made_anew_by_itself(run: Path) -> None:
     before = _summary(run)
     (run / "evals" / "classifsae" / "causality.json").unlink()
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "sae_lens_classif.evals.causality", "--run", str(run)],
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "sae_lens_classif",
+            "evaluate",
+            "--run",
+            run,
+            "--evaluate.evals",
+            "causality",
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -1,0 +1,166 @@
+"""What an evaluation is, which there are, and what each is given."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from sae_lens_classif.config.run import EvaluateConfig, evaluation_names
+from sae_lens_classif.data.texts import TextData
+from sae_lens_classif.evals.embeddings import embed_texts
+from sae_lens_classif.evals.measures import Measure
+from sae_lens_classif.evals.results import Measures
+from sae_lens_classif.evals.segments import Segments, segment_heads, segments
+from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.hooks.interventions import InterventionLogits, run_interventions
+from sae_lens_classif.methods.base import ConceptMethod
+from sae_lens_classif.plugins import declared
+from sae_lens_classif.store.store import ActivationStore
+
+FIRES = 1e-6
+CHUNK = 8192  # texts encoded at once
+Need = Literal["bottleneck", "ablations", "embeddings"]
+
+
+class Exact(BaseModel):
+    """A part of a JSON file, without any key that it does not name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """An evaluation; a module declares it as ``EVALUATION`` and gives it its own name.
+
+    Attributes:
+        about: What it finds out, in a sentence.
+        measures: What it gives, in the order of its JSON file.
+        measure: Gives them.
+        details: The numbers a class, concept or ablation that stand beside them. Default: none.
+        needs: What is worked out before: the model's decisions through the concepts alone (``bottleneck``), those
+            without each concept too (``ablations``), sentence ``embeddings``. Default: activations are enough.
+    """
+
+    about: str
+    measures: tuple[Measure, ...]
+    measure: "Callable[[TestPass], Measures]"
+    details: type[BaseModel] = Exact
+    needs: frozenset[Need] = frozenset()
+
+
+def evaluations() -> Mapping[str, EvaluationSpec]:
+    """All evaluations by name: the modules of this folder that declare one, and those of other packages.
+
+    Raises:
+        UserError: If one of another package cannot be imported.
+    """
+    found = declared("evals", "EVALUATION")
+    return {name: found[name] for name in evaluation_names()}
+
+
+def needs_of(names: tuple[str, ...]) -> set[Need]:
+    """What some evaluations need together."""
+    specs = evaluations()
+    return {need for name in names for need in specs[name].needs}
+
+
+class TestPass:
+    """The test texts as a method sees them: encoded once, and run through the model once, for all evaluations.
+
+    Attributes:
+        method: The method.
+        classifier: The model that it explains, for interventions of an evaluation's own.
+        hidden: float32 (N, d_in), hidden states.
+        data: The texts.
+        cfg: How they are measured.
+        n_classes: Number of classes C.
+        predicted: int64 (N,), the model's classes.
+        labels: int64 (N,), gold labels.
+        concepts: float32 (N, n), activations.
+        segments: Concepts by class.
+    """
+
+    __test__ = False  # no test of pytest's
+
+    def __init__(
+        self,
+        method: ConceptMethod,
+        classifier: TextClassifier,
+        store: ActivationStore,
+        data: TextData,
+        cfg: EvaluateConfig,
+        embeddings: torch.Tensor | None = None,
+    ) -> None:
+        """
+        Args:
+            method: A fitted concept method.
+            classifier: The model.
+            store: Hidden states of the test texts.
+            data: The test texts.
+            cfg: How they are measured.
+            embeddings: float (N, e), sentence embeddings. Default: computed when they are first needed.
+        """
+        self.method, self.classifier, self.data, self.cfg = method, classifier, data, cfg
+        self._embeddings = embeddings
+        self.hidden = store.read("hidden").float()
+        self.predicted, self.labels = store.read("predicted"), store.read("label")
+        self.n_classes = store.n_classes
+        with torch.no_grad():
+            self.concepts = torch.cat([method.encode(part).float() for part in self.hidden.split(CHUNK)])
+        self.segments: Segments = segments(self.concepts, self.labels, store.n_classes)
+        self._logits: InterventionLogits | None = None
+
+    def run_model(self, with_ablations: bool) -> None:
+        """Run the rest of the model from the concepts alone.
+
+        Args:
+            with_ablations: Whether to run it without each active concept too, without the first concepts of each class
+                (in the order of ``segment_heads``), and without any.
+        """
+        n_concepts = self.concepts.shape[1]
+        heads = [own for _, _, own in segment_heads(self.segments.by_class)] if with_ablations else []
+        sets = [*heads, tuple(range(n_concepts))] if with_ablations else []
+        groups = torch.zeros(len(sets), n_concepts, dtype=torch.bool)
+        for row, concepts in enumerate(sets):
+            groups[row, list(concepts)] = True
+        self._logits = run_interventions(
+            self.classifier,
+            self.method.decode,
+            self.hidden,
+            self.concepts,
+            groups=groups,
+            pairs=with_ablations,
+            texts=self.data.texts if self.cfg.context == "in_context" else None,
+            batch_size=self.cfg.batch_size,
+        )
+
+    @property
+    def logits(self) -> InterventionLogits:
+        """What the model says; an evaluation that reads it must need ``bottleneck`` or ``ablations``."""
+        if self._logits is None:
+            raise RuntimeError('the model was not run; EvaluationSpec(needs={"bottleneck"}) asks for it')
+        return self._logits
+
+    @cached_property
+    def embeddings(self) -> torch.Tensor:
+        """Sentence embeddings of the texts, float (N, e)."""
+        if self._embeddings is None:
+            return embed_texts(self.data.texts, self.cfg.sentence_encoder, self.cfg.device)
+        return self._embeddings
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether activations and, once the model was run, what they lead to hold neither NaN nor infinity."""
+        found = [self.concepts]
+        if self._logits is not None:
+            # Without any concept nothing is measured.
+            found += [self._logits.bottleneck, self._logits.pair, self._logits.groups[:-1]]
+        return all(bool(values.isfinite().all()) for values in found)
+
+
+def interval_settings(texts: TestPass) -> dict[str, Any]:
+    """The settings of resampling, for an evaluation's function."""
+    return {"n_bootstrap": texts.cfg.n_bootstrap, "seed": texts.cfg.seed}

@@ -1,0 +1,185 @@
+"""What each measure is: how it is called and written, which direction is better, which value means what.
+
+A measure is declared in the module of its evaluation; whatever shows, compares or judges measures asks here.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from sae_lens_classif.config.run import evaluation_names
+from sae_lens_classif.plugins import declared
+
+# Numbers of JSON files, rounding allowed for.
+Share = Annotated[float, Field(ge=0, le=1.000001)]
+Change = Annotated[float, Field(ge=-1.000001, le=1.000001)]
+Cosine = Annotated[float, Field(ge=-1.000001, le=1.000001)]
+Count = Annotated[int, Field(ge=0)]
+Interval = Annotated[list[float | None], Field(min_length=2, max_length=2, description="Low and high end, 95 %.")]
+_TYPES: Mapping[str, Any] = {"share": Share, "change": Change, "cosine": Cosine, "number": float}
+
+FLOOR = "dataset_mean_cosine"  # what a ConceptSim is held against
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A value beyond which a measure is a warning.
+
+    Attributes:
+        side: Whether values ``below`` it, ``above`` it or ``at`` it are meant.
+        value: The limit.
+        short: What is wrong, in a few words; ``{limit}`` stands for the limit.
+        finding: The same in a sentence; ``{value}`` stands for the number, as ``{value:.1%}``.
+        remedy: What a user of ClassifSAE can do.
+    """
+
+    side: Literal["below", "above", "at"]
+    value: float
+    short: str
+    finding: str
+    remedy: str
+
+    def is_passed(self, value: float) -> bool:
+        """Whether a value is beyond it."""
+        return {"below": value < self.value, "above": value > self.value, "at": value == self.value}[self.side]
+
+    def words(self, text: str, value: float | None = None) -> str:
+        """One of its texts with the numbers put in."""
+        return text.format(limit=f"{100 * self.value:g} %", value=value)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number that an evaluation gives, or a curve of several.
+
+    Attributes:
+        name: Its key in the JSON files.
+        title: Its heading in a list of measures.
+        about: What it is, in a sentence.
+        unit: ``share`` (0..1) and ``change`` (of a share, -1..1) are written in percent, ``cosine`` (-1..1) and
+            ``number`` as they are.
+        better: Whether more (1) or less (-1) is better where methods are compared by it; 0: they are not.
+        column: Its heading in the table of a comparison; empty: it is not in it.
+        headline: Its place among the headline numbers of a run, those of the package being 1 to 9; 0: it is none.
+        has_interval: Whether ``<name>_ci95`` stands beside it.
+        presence: ``always``: a number. ``nullable``: null where nothing could be measured. ``optional``: may be
+            missing, such as what is known of SAEs alone.
+        n_values: How many values it has, if it is a curve.
+        uses_labels: Whether it depends on gold labels.
+        is_essential: Whether a terminal, which has little room, shows it in a comparison.
+        limits: What means that results must not be trusted.
+    """
+
+    name: str
+    title: str = ""
+    about: str = ""
+    unit: Literal["share", "change", "cosine", "number"] = "number"
+    better: Literal[-1, 0, 1] = 0
+    column: str = ""
+    headline: int = 0
+    has_interval: bool = False
+    presence: Literal["always", "nullable", "optional"] = "nullable"
+    n_values: int = 1
+    uses_labels: bool = False
+    is_essential: bool = False
+    limits: tuple[Limit, ...] = ()
+
+    @property
+    def in_percent(self) -> bool:
+        """Whether it reads better in percent."""
+        return self.unit in ("share", "change")
+
+    @property
+    def heading(self) -> str:
+        """The heading of its column, with the unit."""
+        return f"{self.column}, %" if self.in_percent else self.column
+
+    def passed(self, value: float) -> Limit | None:
+        """The limit that a value is beyond, if it is."""
+        return next((limit for limit in self.limits if limit.is_passed(value)), None)
+
+    def fields(self, may_be_missing: bool = False) -> Iterator[tuple[str, Any]]:
+        """Its keys in a JSON file, with their types and what a schema says of them, as pydantic wants them.
+
+        Args:
+            may_be_missing: Whether the file need not have it, whatever its presence. Default: as its presence says.
+        """
+        optional = may_be_missing or self.presence == "optional"
+        default = None if optional else ...
+        kind: Any = _TYPES[self.unit]
+        interval: Any = Interval
+        if optional or self.presence == "nullable":
+            kind, interval = kind | None, interval | None
+        if self.n_values > 1:
+            length = Field(min_length=self.n_values, max_length=self.n_values)
+            kind, interval = Annotated[list[kind], length], Annotated[list[interval], length]
+        yield self.name, (kind, Field(default, description=self.about or None))
+        if self.has_interval:
+            yield f"{self.name}_ci95", (interval, Field(default))
+
+
+def all_measures() -> tuple[Measure, ...]:
+    """The measures of all evaluations."""
+    specs = declared("evals", "EVALUATION")
+    return tuple(measure for name in evaluation_names() for measure in specs[name].measures)
+
+
+def find_measure(name: str) -> Measure:
+    """A measure by its name; one that no evaluation declares has that for its title."""
+    return next((measure for measure in all_measures() if measure.name == name), Measure(name, title=name))
+
+
+def headlines() -> tuple[Measure, ...]:
+    """The headline numbers of a run, in the order in which they are read."""
+    return tuple(sorted((own for own in all_measures() if own.headline), key=lambda own: own.headline))
+
+
+def compared_measures(has_interval: bool | None = None) -> tuple[Measure, ...]:
+    """Measures by which methods are compared.
+
+    Args:
+        has_interval: Only those with an interval, or only those without. Default: these before those.
+    """
+    if has_interval is None:
+        return (*compared_measures(True), *compared_measures(False))
+    return tuple(own for own in all_measures() if own.better and own.has_interval == has_interval)
+
+
+def columns() -> tuple[Measure, ...]:
+    """The measures in the table of a comparison."""
+    return tuple(own for own in all_measures() if own.column)
+
+
+def label_free_columns() -> tuple[Measure, ...]:
+    """Those of them that have an interval and do not depend on gold labels."""
+    return tuple(own for own in columns() if own.has_interval and not own.uses_labels)
+
+
+def warnings_about(metrics: Mapping[str, Any]) -> list[str]:
+    """Word a warning for every measure beyond its limit, and what a user of ClassifSAE can do.
+
+    Args:
+        metrics: Headline numbers by name; those that are missing or None are not judged.
+    """
+    return [
+        f"{limit.words(limit.finding, value)} {limit.words(limit.remedy)}" for limit, value in _passed_limits(metrics)
+    ]
+
+
+def short_warnings(metrics: Mapping[str, Any]) -> list[str]:
+    """The same in a few words, for a table that shows the numbers.
+
+    Args:
+        metrics: Headline numbers by name; those that are missing or None are not judged.
+    """
+    return [limit.words(limit.short) for limit, _ in _passed_limits(metrics)]
+
+
+def _passed_limits(metrics: Mapping[str, Any]) -> Iterator[tuple[Limit, float]]:
+    # What may be missing, such as what is known of SAEs alone, comes last.
+    for measure in sorted(all_measures(), key=lambda own: own.presence == "optional"):
+        value = metrics.get(measure.name)
+        if value is not None and (limit := measure.passed(value)):
+            yield limit, value

@@ -1,0 +1,357 @@
+"""The JSON results of a run as typed models: what is written is checked by them, and so is what is read.
+
+``evals/<method>/*.json`` in SAEBench's shape with the resampled values behind intervals beside them, ``summary.json``,
+``comparison.json``. Each carries the fingerprint of what it was made from.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation, TypeAdapter, ValidationError, create_model
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+
+from sae_lens_classif.artifacts import Artifact
+from sae_lens_classif.config.run import EvaluateConfig
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.evals.base import Exact, evaluations
+from sae_lens_classif.evals.comparison import ComparedMethod
+from sae_lens_classif.evals.concept_effects import ConceptEffects
+from sae_lens_classif.evals.evaluate import Concept, Evaluation, describe_concepts
+from sae_lens_classif.evals.measures import FLOOR, Count, Measure, all_measures, find_measure, headlines
+from sae_lens_classif.evals.results import Measures, finite, saebench_result
+from sae_lens_classif.files import read_json, write_json, write_tensors
+from sae_lens_classif.runs.folder import METHOD, RunFolder
+
+logger = logging.getLogger(__name__)
+_SETTINGS = "settings_sha256"
+_EFFECTS = "effects.safetensors"
+_UNSTRUCTURED = ("eval_result_unstructured", _SETTINGS)
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class Unstructured(Exact):
+    """What else is worth keeping."""
+
+    settings_sha256: str = Field(description="Of everything that the results depend on.")
+    warnings: list[str]
+
+
+class EvaluationResult(Exact):
+    """The shape of SAEBench's result files."""
+
+    eval_type_id: str
+    # It may name evaluations that are not installed here.
+    eval_config: SkipValidation[EvaluateConfig]
+    eval_id: str
+    datetime_epoch_millis: Count
+    eval_result_metrics: BaseModel
+    eval_result_details: list[BaseModel]
+    eval_result_unstructured: Unstructured
+    sae_lens_id: str = Field(description="Name of the method.")
+    sae_lens_release_id: str = Field(description="Name of the run.")
+    sae_lens_version: str
+    sae_cfg_dict: dict[str, Any] = Field(description="As the SAE's cfg.json; empty for other methods.")
+
+
+class Comparison(Exact):
+    """``comparison.json``: concept methods beside each other."""
+
+    n_test_texts: Count
+    methods: dict[str, ComparedMethod]
+
+
+class _Open(BaseModel):
+    """May hold more: measures of evaluations that are not installed here."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class MethodSummary(_Open):
+    """A method's headline numbers."""
+
+    context: Literal["alone", "in_context"]
+    warnings: list[str]
+    concepts: list[Concept]
+    settings_sha256: str = Field(description="Of everything that the numbers depend on.")
+
+
+class Summary(_Open):
+    """``summary.json``: what a run is about, and the headline numbers of its methods."""
+
+    methods: dict[str, MethodSummary]
+    run: str
+    model: str
+    hook: str
+    data: str
+    class_names: list[str]
+    n_test_texts: Count
+    prompt: dict[str, Any]
+    hub_names: dict[str, str | None] = Field(description="What strangers know model and texts by.")
+
+
+def evaluation_model(name: str) -> type[EvaluationResult]:
+    """The model of an evaluation's file.
+
+    Args:
+        name: Name of the evaluation.
+    """
+    spec, title = evaluations()[name], name.title().replace("_", "")
+    keys = dict(field for measure in spec.measures for field in measure.fields())
+    metrics = create_model(f"{title}Metrics", __base__=Exact, __doc__=spec.about, **keys)
+    one = Field(min_length=1, max_length=1)
+    fields: dict[str, Any] = {
+        "eval_type_id": (Literal[f"classif_{name}"], ...),
+        "eval_result_metrics": (metrics, ...),
+        "eval_result_details": (Annotated[list[spec.details], one], ...),  # type: ignore[name-defined]  # known at run time
+    }
+    about = f"``evals/<method>/{name}.json``."
+    return create_model(f"{title}Result", __base__=EvaluationResult, __doc__=about, **fields)
+
+
+def summary_model() -> type[Summary]:
+    """The model of ``summary.json``, with the measures that are known here."""
+    keys = dict(field for measure in _summarised() for field in measure.fields(may_be_missing=True))
+    method = create_model("MethodSummary", __base__=MethodSummary, __doc__=MethodSummary.__doc__, **keys)
+    fields: dict[str, Any] = {"methods": (dict[str, method], ...)}  # type: ignore[valid-type]  # known at run time
+    fields |= find_measure(FLOOR).fields(may_be_missing=True)
+    return create_model("Summary", __base__=Summary, __doc__=Summary.__doc__, **fields)
+
+
+def _summarised() -> tuple[Measure, ...]:
+    """Headline numbers, then curves."""
+    return (*headlines(), *(measure for measure in all_measures() if measure.n_values > 1))
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """The JSON Schema of every kind of file, those of evaluations of other packages included."""
+    kinds: dict[str, Any] = {name: evaluation_model(name) for name in evaluations()}
+    kinds |= {"comparison": Comparison, "concepts": list[Concept], "summary": summary_model()}
+    draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {name: {**draft, **TypeAdapter(kind).json_schema(by_alias=True)} for name, kind in kinds.items()}
+
+
+def read_measures(folder: Path, settings: str | None = None) -> dict[str, Measures]:
+    """Read the evaluations of a method.
+
+    Args:
+        folder: Holds ``<evaluation>.json`` and ``<evaluation>.safetensors``; need not exist.
+        settings: Only those that depend on this, the SHA-256 of everything that matters to them. Default: all.
+
+    Returns:
+        For each evaluation what it found; one that another version wrote, or whose resampled values are lost, is to be
+        measured again and is left out.
+
+    Raises:
+        UserError: If a file is no JSON.
+    """
+    found = {}
+    for name in evaluations():
+        file = folder / f"{name}.json"
+        if not file.is_file() or (settings is not None and not _is_current(file, settings, _UNSTRUCTURED)):
+            continue
+        content = read_json(file)
+        try:
+            evaluation_model(name).model_validate(content)
+            resamples = load_file(file.with_suffix(".safetensors"))
+        except (FileNotFoundError, SafetensorError):
+            continue
+        except ValidationError as error:
+            logger.warning("%s is not what this version writes (%s): it is measured again", file, _first(error))
+            continue
+        found[name] = Measures(content["eval_result_metrics"], content["eval_result_details"][0], resamples)
+    return found
+
+
+def write_evaluation(
+    folder: Path,
+    evaluation: Evaluation,
+    cfg: EvaluateConfig,
+    *,
+    settings: str,
+    method: str,
+    release: str,
+    sae_cfg: dict[str, Any],
+) -> None:
+    """Write what was measured of a method.
+
+    Args:
+        folder: Where to; need not exist.
+        evaluation: The results.
+        cfg: Settings of the evaluations.
+        settings: SHA-256 of everything that the results depend on.
+        method: Name of the method.
+        release: Name of the run.
+        sae_cfg: Configuration of the SAE behind it; empty if there is none.
+
+    Raises:
+        UserError: If an evaluation gave something else than it declares.
+    """
+    for name in cfg.evals:
+        if name not in evaluation.measures:
+            continue
+        result = saebench_result(
+            f"classif_{name}",
+            evaluation.measures[name],
+            eval_config=asdict(cfg),
+            unstructured={_SETTINGS: settings, "warnings": list(evaluation.warnings)},
+            sae_lens_id=method,
+            sae_lens_release_id=release,
+            sae_cfg_dict=sae_cfg,
+        )
+        try:
+            evaluation_model(name).model_validate(result)
+        except ValidationError as error:
+            raise UserError(
+                f"the evaluation {name!r} gave something else than it declares ({_first(error)}); mend its measures or "
+                "details"
+            ) from error
+        file = folder / f"{name}.json"
+        write_tensors(file.with_suffix(".safetensors"), evaluation.measures[name].resamples)
+        write_json(file, result)  # last: what reads it finds the other
+    if evaluation.effects is not None:
+        write_tensors(folder / _EFFECTS, evaluation.effects.to_tensors(), {_SETTINGS: settings})
+
+
+def read_effects(folder: Path, settings: str) -> ConceptEffects | None:
+    """What each concept of a method does to the decisions, if that was kept.
+
+    Args:
+        folder: Holds the method's evaluations.
+        settings: SHA-256 of everything that it depends on.
+
+    Returns:
+        None where it was not worked out with these settings.
+    """
+    try:
+        with safe_open(folder / _EFFECTS, "pt") as file:
+            if (file.metadata() or {}).get(_SETTINGS) == settings:
+                return ConceptEffects.from_tensors({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  (no dict)
+    except (FileNotFoundError, SafetensorError):
+        pass
+    return None
+
+
+def read_summary(run: RunFolder) -> dict[str, Any]:
+    """Content of ``summary.json``; no method where nothing was evaluated.
+
+    Raises:
+        UserError: If it is damaged, or of another version.
+    """
+    if not run.summary.is_file():
+        return {"methods": {}}
+    content: dict[str, Any] = read_json(run.summary)
+    _check(summary_model(), content, run.summary, "evaluate")
+    return content
+
+
+def update_summary(
+    run: RunFolder, method: str, evaluation: Evaluation, about: Mapping[str, Any], settings: str, context: str
+) -> None:
+    """Put the numbers of one method into a run's summary, beside those of others.
+
+    Args:
+        run: The run folder.
+        method: Name of the method.
+        evaluation: What the evaluations found.
+        about: What the run is about: model, data, hook.
+        settings: SHA-256 of everything that the numbers depend on.
+        context: ``alone`` or ``in_context``.
+    """
+    summary = read_summary(run)
+    names = [name for measure in _summarised() for name in (measure.name, f"{measure.name}_ci95")]
+    metrics = finite(evaluation.metrics)
+    summary["methods"][method] = {
+        **{name: metrics[name] for name in names if name in metrics},
+        "context": context,
+        "warnings": list(evaluation.warnings),
+        "concepts": finite(describe_concepts(evaluation.concepts)),
+        _SETTINGS: settings,
+    }
+    if FLOOR in metrics:
+        summary[FLOOR] = metrics[FLOOR]
+    summary.update(about)
+    summary_model().model_validate(summary)
+    write_json(run.summary, summary)
+
+
+def is_in_summary(run: RunFolder, method: str, settings: str) -> bool:
+    """Whether the summary holds a method's numbers for these settings."""
+    return _is_current(run.summary, settings, ("methods", method, _SETTINGS))
+
+
+def write_methods(file: Path, methods: Sequence[ComparedMethod], n_texts: int) -> None:
+    """Write ``comparison.json``.
+
+    Args:
+        file: Where to.
+        methods: The rows.
+        n_texts: Number of test texts.
+    """
+    content = finite({"n_test_texts": n_texts, "methods": {method.name: asdict(method) for method in methods}})
+    Comparison.model_validate(content)
+    write_json(file, content)
+
+
+def read_comparison(run: RunFolder, entry: Mapping[str, Any]) -> tuple[ComparedMethod, ...]:
+    """Read the methods that ``compare`` measured beside the run's ClassifSAE.
+
+    Args:
+        run: The run folder.
+        entry: The ClassifSAE's entry of the summary.
+
+    Returns:
+        The rows, that of the ClassifSAE among them; none where nothing was compared, or with another SAE or other
+        settings of the evaluation. Why a method failed is left out: it may name folders of this machine.
+
+    Raises:
+        UserError: If the file is damaged, or of another version.
+    """
+    file = run.folder / "comparison.json"
+    if not file.is_file():
+        return ()
+    methods = _check(Comparison, read_json(file), file, "compare").methods
+    own, seed = methods.get(METHOD), run.cfg.train.seed
+    if own is None or seed not in own.seeds:
+        return ()
+    if not own.settings_sha256:
+        logger.warning("%s does not say what it was made from, and is left out: run `compare` again", file)
+        return ()
+    if own.settings_sha256[own.seeds.index(seed)] != entry[_SETTINGS]:
+        return ()
+    return tuple(replace(method, notes=tuple(_without_reasons(method))) for method in methods.values())
+
+
+def _without_reasons(method: ComparedMethod) -> Iterator[str]:
+    for note in method.notes:
+        yield note.split("failed:")[0] + "failed" if "failed:" in note else note
+
+
+def _is_current(file: Path, settings: str, place: tuple[str, ...]) -> bool:
+    """Whether a file says that it was made with these settings.
+
+    Raises:
+        UserError: If it is damaged.
+    """
+    status = Artifact(file, file, settings, place).status()
+    if status.state == "damaged":
+        raise UserError(status.reason)
+    return status.state == "current"
+
+
+def _check(model: type[_Model], content: Any, file: Path, step: str) -> _Model:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise UserError(
+            f"{file} is not what this version writes ({_first(error)}); delete it and run the step `{step}` again"
+        ) from error
+
+
+def _first(error: ValidationError) -> str:
+    """The first thing that is wrong with a file, in words."""
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
