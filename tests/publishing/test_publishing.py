@@ -125,7 +125,7 @@ def test_texts_that_are_not_those_evaluated_are_not_published(tiny: Tiny, tmp_pa
     settings["data"]["source"] = str(others)
     (run / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     publish(run, REPO, dry_run=True)
-    with pytest.raises(UserError, match="not those that were evaluated any more; publish without texts"):
+    with pytest.raises(UserError, match=r"test texts of .*/texts .*`cache` and `evaluate`"):
         publish(run, REPO, with_texts=True, dry_run=True)
 
 
@@ -145,19 +145,19 @@ def test_results_of_another_training_are_not_published_as_this_one_s(demo_folder
     assert "evals/classifsae/completeness.json" in names
     assert not [name for name in names if "causality" in name or "comparison" in name or name.startswith("figures")]
     _, text = card_of((folder / "README.md").read_bytes())
-    assert "other concept methods" not in text and "![" not in text
+    assert compared["methods"]["ica"]["title"] not in text and "![" not in text
 
 
 def test_the_prompt_on_the_card_is_the_one_that_the_classifier_was_opened_with(tiny: Tiny) -> None:
     """Its folder knows its own; the settings have the paper's, which was not asked for."""
     _, text = card_of((Path(publish(tiny.run("run"), REPO, dry_run=True)) / "README.md").read_bytes())
-    assert r"| Prompt | `'{text}\n\nTopic:'` |" in text and "OPTIONS" not in text
+    assert r"'{text}\n\nTopic:'" in text and "OPTIONS" not in text
     assert "`<|0|>`".replace("|", r"\|") in text
 
 
 @pytest.mark.parametrize("license", ["", "Apache 2.0", "mit\nlicense: x"])
 def test_a_licence_that_the_hub_cannot_know_is_refused(tiny: Tiny, license: str) -> None:
-    with pytest.raises(UserError, match=r"no identifier of a licence; the Hub knows apache-2\.0"):
+    with pytest.raises(UserError, match=r"apache-2\.0, mit"):
         publish(tiny.run("run"), REPO, license=license, dry_run=True)
 
 
@@ -166,7 +166,7 @@ def test_names_of_the_hub_are_linked_and_local_ones_are_not_told(tiny: Tiny, tmp
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     assert summary["hub_names"] == {"model": None, "base_model": None, "data": None}
     metadata, text = card_of((Path(publish(run, REPO, dry_run=True)) / "README.md").read_bytes())
-    assert "base_model" not in metadata and "datasets" not in metadata and "local texts" in text
+    assert "base_model" not in metadata and "datasets" not in metadata and str(tiny.folder) not in text
     summary["hub_names"] = {"model": "bank/classifier", "base_model": None, "data": "bank/letters"}
     (run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     folder = Path(publish(run, REPO, dry_run=True))
@@ -186,7 +186,7 @@ def test_texts_are_published_only_when_asked_and_the_card_says_so(
     found = {text for text in test_data.texts if text in everything}
     _, card = card_of(files_of(hub)["README.md"])
     if not with_texts:
-        assert found == set() and "No texts are published here" in card
+        assert found == set() and "top_texts.json" not in card
         return
     assert "evals/top_texts.json" in card
     top = json.loads(files_of(hub)["evals/top_texts.json"])
@@ -295,7 +295,7 @@ def test_a_connection_that_breaks_off_is_told_and_the_next_attempt_ends_it(
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
     hub.breaks_at = "/lfs/"
     ended = cli("publish", tiny.run("run"), REPO)
-    assert ended.code == 2 and "broke off" in ended.stderr, ended.stderr
+    assert_refused_at_once(ended)
     assert "README.md" not in files_of(hub), "the card is there only where all the rest is"
     hub.breaks_at = None
     assert cli("publish", tiny.run("run"), REPO).code == 0
@@ -305,9 +305,9 @@ def test_a_connection_that_breaks_off_is_told_and_the_next_attempt_ends_it(
 @pytest.mark.parametrize(
     ("repo", "token", "words"),
     [
-        ("someone/taken", TOKEN, ("someone/taken is there already and holds something else", "give another name")),
-        ("stranger/concepts", TOKEN, ("the Hub refused stranger/concepts", "don't have the rights")),
-        (REPO, "hf_wrong", ("the Hub refused", "Invalid credentials", "hf auth login")),
+        ("someone/taken", TOKEN, ("someone/taken", "README.md")),
+        ("stranger/concepts", TOKEN, ("stranger/concepts", "don't have the rights")),
+        (REPO, "hf_wrong", (REPO, "Invalid credentials", "hf auth login")),
     ],
 )
 def test_what_the_hub_refuses_is_told_with_what_to_do(
@@ -333,7 +333,7 @@ def test_a_public_repository_is_not_taken_for_a_private_one(tiny: Tiny, hub: Hub
     assert hub.repositories["models", "someone/hidden"].private
     assert cli("publish", tiny.run("run"), "someone/hidden", "--private").code == 0
     assert cli("publish", tiny.run("run"), REPO).code == 0
-    assert_refused_at_once(cli("publish", tiny.run("run"), REPO, "--private"), f"{REPO} is public already")
+    assert_refused_at_once(cli("publish", tiny.run("run"), REPO, "--private"), REPO, "public")
 
 
 def test_nobody_logged_in_is_told_how_to(tiny: Tiny, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,13 +344,13 @@ def test_nobody_logged_in_is_told_how_to(tiny: Tiny, hub: HubServer, monkeypatch
 
 def test_without_the_hub_the_folder_is_there_and_the_error_names_it(tiny: Tiny, hub: HubServer) -> None:
     hub.failing = True
-    assert_refused_at_once(cli("publish", tiny.run("run"), REPO), "cannot be reached", str(tiny.run("run") / "hub"))
+    assert_refused_at_once(cli("publish", tiny.run("run"), REPO), str(tiny.run("run") / "hub"))
     assert (tiny.run("run") / "hub" / "README.md").is_file()
 
 
 @pytest.mark.parametrize(
     ("repo", "message"),
-    [("concepts", "has no owner; give owner/name"), ("some one/x", "is no name"), ("a/b/c", "is no name")],
+    [("concepts", "'concepts' .*owner/name"), ("some one/x", "'some one/x'"), ("a/b/c", "'a/b/c'")],
 )
 def test_names_that_are_no_repository_are_refused(tiny: Tiny, repo: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
@@ -358,11 +358,11 @@ def test_names_that_are_no_repository_are_refused(tiny: Tiny, repo: str, message
 
 
 def test_a_run_without_sae_or_evaluation_is_refused(tiny: Tiny, tmp_path: Path) -> None:
-    assert_refused_at_once(cli("publish", tmp_path, REPO, "--dry-run"), "is no run folder", "config.yaml")
+    assert_refused_at_once(cli("publish", tmp_path, REPO, "--dry-run"), str(tmp_path), "config.yaml")
     tiny.command("cache", "begun")
-    assert_refused_at_once(cli("publish", tiny.run("begun"), REPO, "--dry-run"), "holds no trained SAE", "`train`")
+    assert_refused_at_once(cli("publish", tiny.run("begun"), REPO, "--dry-run"), "`train`")
     tiny.command("train", "begun")
-    assert_refused_at_once(cli("publish", tiny.run("begun"), REPO, "--dry-run"), "no evaluation", "`evaluate`")
+    assert_refused_at_once(cli("publish", tiny.run("begun"), REPO, "--dry-run"), "classifsae", "`evaluate`")
     assert not (tiny.run("begun") / "hub").exists()
 
 
@@ -370,12 +370,12 @@ def test_a_file_in_the_place_of_the_folder_is_named(tiny: Tiny, tmp_path: Path) 
     run = copied(tiny.run("run"), tmp_path / "run")
     shutil.rmtree(run / "hub", ignore_errors=True)
     (run / "hub").write_text("mine", encoding="utf-8")
-    assert_refused_at_once(cli("publish", run, REPO, "--dry-run"), str(run / "hub"), "is a file")
+    assert_refused_at_once(cli("publish", run, REPO, "--dry-run"), str(run / "hub"))
     assert (run / "hub").read_text(encoding="utf-8") == "mine"
 
 
 def test_who_writes_run_as_an_option_is_told_how_it_is_written(tiny: Tiny) -> None:
-    assert_refused_at_once(cli("publish", "--run", tiny.run("run"), REPO), "without --run", "publish RUN")
+    assert_refused_at_once(cli("publish", "--run", tiny.run("run"), REPO), "--run", "publish RUN")
 
 
 def test_words_and_names_cannot_change_the_card(tiny: Tiny, tmp_path: Path) -> None:
@@ -393,4 +393,4 @@ def test_words_and_names_cannot_change_the_card(tiny: Tiny, tmp_path: Path) -> N
 
 
 def test_an_unknown_option_is_answered_with_the_nearest(tiny: Tiny) -> None:
-    assert_refused_at_once(cli("publish", tiny.run("run"), REPO, "--lisense", "mit"), "did you mean 'license'")
+    assert_refused_at_once(cli("publish", tiny.run("run"), REPO, "--lisense", "mit"), "'license'")
