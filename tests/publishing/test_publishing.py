@@ -83,12 +83,12 @@ def test_every_file_of_the_dry_run_is_uploaded_and_comes_back_byte_for_byte(tiny
 
 def test_a_published_sae_loads_by_its_name_with_the_same_latents_and_head(tiny: Tiny, hub: HubServer) -> None:
     publish(tiny.run("run"), REPO)
-    own = slc.ClassifSAE.load_from_disk(tiny.run("run") / "saes" / "classifsae")
+    trained = slc.ClassifSAE.load_from_disk(tiny.run("run") / "saes" / "classifsae")
     hidden = ActivationStore(tiny.run("run") / "activations" / "test").read("hidden").float()
-    z = own.encode(hidden)
+    z = trained.encode(hidden)
     sae: SAE[Any] = SAE.from_pretrained(REPO, "classifsae")
     assert isinstance(sae, slc.ClassifSAE)
-    assert torch.equal(sae.encode(hidden), z) and torch.equal(sae.classify(z), own.classify(z))
+    assert torch.equal(sae.encode(hidden), z) and torch.equal(sae.classify(z), trained.classify(z))
     topk: SAE[Any] = SAE.from_pretrained(REPO, "topk")
     assert type(topk) is TopKSAE and torch.equal(topk.encode(hidden), z)
 
@@ -100,8 +100,8 @@ def test_a_published_sae_is_a_guest_of_every_evaluation_with_its_own_concepts(ti
     ended = cli("compare", "--run", tiny.run("run"), *options)
     assert ended.code == 0, ended.stderr
     rows = json.loads((tiny.run("run") / "comparison.json").read_text(encoding="utf-8"))["methods"]
-    own, guest = rows["classifsae"], rows["sae_someone_concepts_classifsae"]
-    assert guest["title"] == f"ClassifSAE {REPO}:classifsae" and guest["estimates"] == own["estimates"]
+    trained, guest = rows["classifsae"], rows["sae_someone_concepts_classifsae"]
+    assert guest["title"] == f"ClassifSAE {REPO}:classifsae" and guest["estimates"] == trained["estimates"]
     assert rows["sae_someone_concepts_topk"]["title"] == f"topk SAE {REPO}:topk + probe"
     assert rows["sae_someone_concepts_topk"]["estimates"]["recovery_accuracy"]["mean"] is not None
 
@@ -131,10 +131,10 @@ def test_texts_that_are_not_those_evaluated_are_not_published(tiny: Tiny, tmp_pa
 
 def test_results_of_another_training_are_not_published_as_this_one_s(demo_folder: Path, tmp_path: Path) -> None:
     run = copied(demo_folder / "runs" / "demo", tmp_path / "run")
-    own = run / "evals" / "classifsae" / "causality.json"
-    result = json.loads(own.read_text(encoding="utf-8"))
+    causality = run / "evals" / "classifsae" / "causality.json"
+    result = json.loads(causality.read_text(encoding="utf-8"))
     result["eval_result_unstructured"]["settings_sha256"] = "of another training"
-    own.write_text(json.dumps(result), encoding="utf-8")
+    causality.write_text(json.dumps(result), encoding="utf-8")
     compared = json.loads((run / "comparison.json").read_text(encoding="utf-8"))
     compared["methods"]["classifsae"]["estimates"]["recovery_accuracy"]["by_seed"] = [0.123]
     (run / "comparison.json").write_text(json.dumps(compared), encoding="utf-8")
@@ -227,7 +227,7 @@ def test_the_card_of_a_whole_run_tells_what_a_stranger_needs(demo_run: Path) -> 
     assert {"saelens", "sparse-autoencoder", "sae-lens-classif"} <= set(metadata["tags"])
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     entry = summary["methods"]["classifsae"]
-    measured = {own["type"]: own["value"] for own in metadata["model-index"][0]["results"][0]["metrics"]}
+    measured = {metric["type"]: metric["value"] for metric in metadata["model-index"][0]["results"][0]["metrics"]}
     assert measured["recovery_accuracy"] == pytest.approx(entry["recovery_accuracy"], abs=1e-6)
     low, high = entry["recovery_accuracy_ci95"]
     assert f"| {100 * entry['recovery_accuracy']:.1f} % | {100 * low:.1f} % … {100 * high:.1f} % |" in text
@@ -251,7 +251,7 @@ def test_the_example_publishes_the_card_s_snippet_loads_and_topk_does_without_th
 ) -> None:
     hidden = ActivationStore(tiny.run("run") / "activations" / "test").read("hidden").float()
     torch.save(hidden, tmp_path / "hidden.pt")
-    own = slc.ClassifSAE.load_from_disk(tiny.run("run") / "saes" / "classifsae")
+    trained = slc.ClassifSAE.load_from_disk(tiny.run("run") / "saes" / "classifsae")
     example = Path(__file__).parents[2] / "examples" / "publish.py"
     with HubServer(tmp_path / "hub", token=TOKEN) as server:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
@@ -281,11 +281,11 @@ def test_the_example_publishes_the_card_s_snippet_loads_and_topk_does_without_th
         )
     assert missing == "'classifsae'\n", "SAELens' own words, of which the card and the README warn"
     concepts, logits = torch.load(tmp_path / "out.pt")
-    z = own.encode(hidden)
-    assert torch.equal(concepts, z[:, : own.cfg.n_concepts]) and torch.equal(logits, own.classify(z))
+    z = trained.encode(hidden)
+    assert torch.equal(concepts, z[:, : trained.cfg.n_concepts]) and torch.equal(logits, trained.classify(z))
     assert torch.equal(torch.load(tmp_path / "topk.pt"), z)
     assert server.refused == [], "nobody else is asked"
-    classes = [CLASS_NAMES[number] for number in own.classify(z)[:5].argmax(dim=1).tolist()]
+    classes = [CLASS_NAMES[number] for number in trained.classify(z)[:5].argmax(dim=1).tolist()]
     assert shown.splitlines() == [f"published: {server.endpoint}/{REPO}", *classes]
 
 

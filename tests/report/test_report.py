@@ -52,7 +52,7 @@ def test_concepts_are_those_of_the_summary_with_the_effects_that_leaving_them_ou
     report: Report, run: RunFolder
 ) -> None:
     entry = json.loads(run.summary.read_text(encoding="utf-8"))["methods"]["classifsae"]
-    assert [own.index for own in report.concepts] == [own["index"] for own in entry["concepts"]]
+    assert [concept.index for concept in report.concepts] == [concept["index"] for concept in entry["concepts"]]
     classifier = load_classifier(run.classifier, device="cpu")
     method = ClassifSAEConcepts(ClassifSAE.load_from_disk(run.sae))
     hidden = ActivationStore(run.activations("test")).read("hidden").float()
@@ -63,15 +63,15 @@ def test_concepts_are_those_of_the_summary_with_the_effects_that_leaving_them_ou
         states = decoded * (hidden[rows].norm(dim=1) / decoded.norm(dim=1))[:, None]
         return classifier.logits_from(states).softmax(dim=1)
 
-    for own in report.concepts[:4]:
-        rows = activations[:, own.index].nonzero()[:, 0]
-        assert own.n_texts == len(rows)
+    for concept in report.concepts[:4]:
+        rows = activations[:, concept.index].nonzero()[:, 0]
+        assert concept.n_texts == len(rows)
         without = activations[rows].clone()
-        without[:, own.index] = 0
+        without[:, concept.index] = 0
         change = probabilities(activations[rows], rows) - probabilities(without, rows)
-        assert own.effects == pytest.approx(change.mean(dim=0).tolist(), abs=1e-5)
-        assert own.tvd == pytest.approx(float(change.abs().sum(dim=1).mean() / 2), abs=1e-5)
-        assert list(own.top_texts) == activations[:, own.index].argsort(descending=True)[:10].tolist()
+        assert concept.effects == pytest.approx(change.mean(dim=0).tolist(), abs=1e-5)
+        assert concept.tvd == pytest.approx(float(change.abs().sum(dim=1).mean() / 2), abs=1e-5)
+        assert list(concept.top_texts) == activations[:, concept.index].argsort(descending=True)[:10].tolist()
 
 
 def test_wrong_decisions_are_counted_and_a_misleading_concept_is_what_an_explanation_says(
@@ -82,11 +82,11 @@ def test_wrong_decisions_are_counted_and_a_misleading_concept_is_what_an_explana
     mistakes = report.mistakes
     assert mistakes.n_wrong == int((predicted != labels).sum()) > 0
     assert mistakes.n_wrong >= mistakes.n_misled >= mistakes.n_righted > 0
-    assert all(report.texts[own.row].is_wrong for own in mistakes.shown)
+    assert all(report.texts[mistake.row].is_wrong for mistake in mistakes.shown)
     classifier, sae = load_classifier(run.classifier, device="cpu"), ClassifSAE.load_from_disk(run.sae)
     for misled in mistakes.shown[:5]:
         explanation = explain(sae, classifier, report.texts[misled.row].text)
-        (concept,) = [own for own in explanation.concepts if own.index == misled.concept]
+        (concept,) = [active for active in explanation.concepts if active.index == misled.concept]
         is_right = explanation.class_without(concept) == report.texts[misled.row].gold
         was_right = explanation.class_through_concepts == report.texts[misled.row].gold
         assert misled.is_righted == (is_right and not was_right)
@@ -133,7 +133,7 @@ def test_so_many_texts_are_explained_as_is_asked_for_mistakes_and_every_concept_
     explained = {row for row, text in report.texts.items() if text.explanation is not None}
     assert len(explained) == 20
     assert report.mistakes.shown[0].row in explained
-    assert {own.top_texts[0] for own in report.concepts[:5]} <= explained
+    assert {concept.top_texts[0] for concept in report.concepts[:5]} <= explained
 
 
 # --- the words ---
@@ -166,7 +166,7 @@ def _concept(index: int, effects: tuple[float, ...], n_texts: int = 100, **chang
 def _found(report: Report, **numbers: Any) -> dict[str, Finding]:
     """Findings by their questions' first two words, with some headline numbers changed."""
     changed = dataclasses.replace(report, entry={**report.entry, **numbers})
-    return {" ".join(own.question.split()[:2]): own for own in findings(changed)}
+    return {" ".join(finding.question.split()[:2]): finding for finding in findings(changed)}
 
 
 def test_the_answers_turn_where_the_numbers_do(report: Report) -> None:
@@ -190,7 +190,7 @@ def test_the_evidence_is_the_measured_number_with_its_interval(report: Report) -
 def test_what_was_not_measured_is_not_answered(report: Report) -> None:
     nothing = {name: None for name in report.entry if name not in ("warnings", "concepts")}
     found = _found(report, **nothing)
-    assert {question: own.verdict for question, own in found.items() if question != "Is the"} == {
+    assert {question: finding.verdict for question, finding in found.items() if question != "Is the"} == {
         "Is it": "unknown",
         "Do other": "unknown",
     }
@@ -258,20 +258,22 @@ def test_what_was_not_checked_comes_with_the_command_that_does(report: Report) -
     compared = dataclasses.replace(report, seed=7, comparison=(_method("classifsae", 0.9), _method("ica", 0.8)))
     methods = "classifsae,ica,random_directions,permuted_labels"
     assert _found(compared)["Is it"].command.endswith(f"--compare.methods {methods} --compare.seeds 7")
-    own = dataclasses.replace(report, comparison=(_method("classifsae", 0.9), _method("sae_runs-mine", 0.8)))
-    assert "sae_runs-mine" not in _found(own)["Is it"].command, "a name that the command does not know"
+    guest = dataclasses.replace(report, comparison=(_method("classifsae", 0.9), _method("sae_runs-mine", 0.8)))
+    assert "sae_runs-mine" not in _found(guest)["Is it"].command, "a name that the command does not know"
     assert _found(compared)["Do other"].command == "sae-lens-classif compare --run RUN --compare.seeds 7,8,9"
     assert _found(report)["Do the"].command == ""
 
 
 def test_several_trainings_are_told_by_their_range(report: Report) -> None:
     assert _found(report)["Do other"].verdict == "unknown", "the demo trains once"
-    own = _method("classifsae", 0.9, n_seeds=2)
+    trained = _method("classifsae", 0.9, n_seeds=2)
     estimate = Estimate(0.85, None, (0.8, 0.9))
-    own = dataclasses.replace(own, estimates={**own.estimates, "recovery_accuracy": estimate})
-    found = _found(dataclasses.replace(report, comparison=(own,)))["Do other"]
+    trained = dataclasses.replace(trained, estimates={**trained.estimates, "recovery_accuracy": estimate})
+    found = _found(dataclasses.replace(report, comparison=(trained,)))["Do other"]
     _assert_in_order(found.evidence, "2", "80.0 %", "90.0 %")
-    half = dataclasses.replace(own, estimates={**own.estimates, "recovery_accuracy": Estimate(None, None, (0.8, None))})
+    half = dataclasses.replace(
+        trained, estimates={**trained.estimates, "recovery_accuracy": Estimate(None, None, (0.8, None))}
+    )
     found = _found(dataclasses.replace(report, comparison=(half,)))["Do other"]
     assert found.verdict == "no"
     _assert_in_order(found.evidence, "80.0 %", "80.0 %", "1")
@@ -284,7 +286,7 @@ def test_a_class_relies_on_the_concept_that_adds_most_over_all_texts(report: Rep
     scores = (ClassScores(1, 1.0, 1.0, None), ClassScores(1, 1.0, 1.0, None))
     made = dataclasses.replace(report, class_names=("a", "b"), class_scores=scores, concepts=(strong, frequent, weak))
     found = reliances(made)
-    assert [(own.class_number, own.concept.index) for own in found] == [(0, 0)]
+    assert [(reliance.class_number, reliance.concept.index) for reliance in found] == [(0, 0)]
     assert found[0].adds == pytest.approx(0.3)
     never = dataclasses.replace(scores[0], precision=None)
     assert reliances(dataclasses.replace(made, class_scores=(never, scores[1]))) == (), "a class that is never decided"
@@ -294,7 +296,7 @@ def test_the_telling_mistake_is_one_that_a_concept_alone_explains_and_a_short_on
     texts = {0: ShownText("short", 0, 1), 1: ShownText("long " * 100, 0, 1), 2: ShownText("short too", 0, 1)}
 
     def chosen(*righted: bool) -> int:
-        shown = tuple(MisledText(row, 0, 0.11, row / 10, own) for row, own in enumerate(righted))
+        shown = tuple(MisledText(row, 0, 0.11, row / 10, is_righted) for row, is_righted in enumerate(righted))
         found = telling_mistake(dataclasses.replace(report, texts=texts, mistakes=Mistakes(3, 3, 2, shown)))
         assert found is not None
         return found.row
@@ -334,14 +336,16 @@ def test_every_concept_has_a_card_with_its_texts_and_every_link_leads_somewhere(
     page: ParsedPage, report: Report
 ) -> None:
     ids = page.values("id")
-    assert {f"concept-{own.index}" for own in report.concepts} <= set(ids)
+    assert {f"concept-{concept.index}" for concept in report.concepts} <= set(ids)
     ours = [name for name in ids if not re.match(r"[a-zA-Z]+_\d|p[0-9a-f]|m[0-9a-f]|DejaVu|Noto", name)]
     assert len(ours) == len(set(ours))
     links = [value for value in page.values("href") + page.values("xlink:href") if not value.startswith("data:")]
     assert len(links) > 20 and {link[1:] for link in links} <= set(ids)
     assert page.values("data-card").count("concept") == len(report.concepts)
-    n_listed = sum(len(own.top_texts) for own in report.concepts) + len(report.mistakes.shown)
-    n_listed += sum(len(own.wrong_texts) for own in report.concepts if own.rate_on_wrong > own.rate_on_right)
+    n_listed = sum(len(concept.top_texts) for concept in report.concepts) + len(report.mistakes.shown)
+    n_listed += sum(
+        len(concept.wrong_texts) for concept in report.concepts if concept.rate_on_wrong > concept.rate_on_right
+    )
     assert len(page.values("data-text")) == n_listed
 
 
@@ -454,16 +458,16 @@ def test_a_concept_has_its_own_numbers_and_words(report: Report, run: RunFolder)
     store = ActivationStore(run.activations("test"))
     activations = ClassifSAEConcepts(ClassifSAE.load_from_disk(run.sae)).encode(store.read("hidden").float())
     is_wrong = store.read("predicted") != store.read("label")
-    for own in report.concepts:
-        assert (own.tvd, own.flips) == (causal[own.index]["tvd"], causal[own.index]["label_flip_rate"])
-        assert own.concept_sim == likeness["concept_sim"][own.index]
-        assert dict(own.weights) == likeness["key_words"][own.index]
-        fires = activations[:, own.index] > 1e-6
-        assert own.activation_rate == pytest.approx(float(fires.float().mean()))
-        assert own.rate_on_wrong == pytest.approx(float(fires[is_wrong].float().mean()))
-        assert own.rate_on_right == pytest.approx(float(fires[~is_wrong].float().mean()))
-        assert all(fires[row] and is_wrong[row] for row in own.wrong_texts)
-        assert len(own.wrong_texts) == min(5, int((fires & is_wrong).sum()))
+    for concept in report.concepts:
+        assert (concept.tvd, concept.flips) == (causal[concept.index]["tvd"], causal[concept.index]["label_flip_rate"])
+        assert concept.concept_sim == likeness["concept_sim"][concept.index]
+        assert dict(concept.weights) == likeness["key_words"][concept.index]
+        fires = activations[:, concept.index] > 1e-6
+        assert concept.activation_rate == pytest.approx(float(fires.float().mean()))
+        assert concept.rate_on_wrong == pytest.approx(float(fires[is_wrong].float().mean()))
+        assert concept.rate_on_right == pytest.approx(float(fires[~is_wrong].float().mean()))
+        assert all(fires[row] and is_wrong[row] for row in concept.wrong_texts)
+        assert len(concept.wrong_texts) == min(5, int((fires & is_wrong).sum()))
 
 
 def test_the_fingerprint_is_that_of_the_weights(report: Report, run: RunFolder) -> None:
@@ -473,7 +477,7 @@ def test_the_fingerprint_is_that_of_the_weights(report: Report, run: RunFolder) 
 
 @pytest.mark.parametrize("text", ["字" * 900, "short " + "x" * 700])
 def test_a_text_of_one_long_word_is_cut_and_not_left_out(report: Report, text: str) -> None:
-    row, found = next((row, own.explanation) for row, own in report.texts.items() if own.explanation is not None)
+    row, found = next((row, shown.explanation) for row, shown in report.texts.items() if shown.explanation is not None)
     concept = dataclasses.replace(found.concepts[0], words=(1.0,) * len(text.split()))
     explained = dataclasses.replace(found, text=text, words=tuple(text.split()), concepts=(concept,))
     card = dataclasses.replace(report.by_index[concept.index], top_texts=(row,), wrong_texts=())
@@ -493,9 +497,11 @@ def test_of_a_long_text_the_part_is_shown_that_the_prompt_keeps(report: Report, 
 
 def test_the_words_of_a_long_text_are_shaded_where_it_is_shown(report: Report) -> None:
     row, explained = next(
-        (own.top_texts[0], found)
-        for own in report.concepts
-        if own.top_texts and (found := report.texts[own.top_texts[0]].explanation) is not None and found.concepts
+        (concept.top_texts[0], found)
+        for concept in report.concepts
+        if concept.top_texts
+        and (found := report.texts[concept.top_texts[0]].explanation) is not None
+        and found.concepts
     )
     strongest = explained.concepts[0]
     words = tuple(f"word{number}" for number in range(300))
@@ -592,7 +598,7 @@ def test_texts_or_a_model_other_than_those_that_were_measured_are_refused(copy: 
 
 
 def test_a_comparison_with_other_settings_is_not_shown(run: RunFolder, report: Report, tmp_path: Path) -> None:
-    assert [own.name for own in report.comparison] == ["classifsae", "topk_sae", "ica"]
+    assert [method.name for method in report.comparison] == ["classifsae", "topk_sae", "ica"]
     for changed in ({"conditional_tvd": 0.123}, {"recovery_accuracy": None, "conditional_tvd": 0.123}):
         assert read_own_comparison(run, {**report.entry, **changed}) == ()
     nothing = dict.fromkeys(report.entry)

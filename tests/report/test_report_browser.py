@@ -299,10 +299,10 @@ def test_why_leads_to_the_explanation_of_the_mistake_and_unfolds_it(opened: Page
     expect(opened.locator("li:target .slc-text").first).to_be_in_viewport()
     for side, is_for in (("slc-for", True), ("slc-against", False)):
         for bar in explanation.locator(f".{side}").all():
-            own, track = (part.bounding_box() for part in (bar, bar.locator("xpath=..")))
-            assert own is not None and track is not None
+            box, track = (part.bounding_box() for part in (bar, bar.locator("xpath=..")))
+            assert box is not None and track is not None
             middle = track["x"] + track["width"] / 2
-            assert own["x"] == pytest.approx(middle, abs=1) if is_for else own["x"] + own["width"] <= middle + 1
+            assert box["x"] == pytest.approx(middle, abs=1) if is_for else box["x"] + box["width"] <= middle + 1
     picture(opened, "report_demo_why")
 
 
