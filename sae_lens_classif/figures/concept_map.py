@@ -130,9 +130,9 @@ def _class_means(texts: Places, labels: NDArray[np.int64], n_classes: int) -> Pl
     usable = np.isfinite(texts).all(axis=1)
     means = np.full((n_classes, 2), np.nan)
     for number in range(n_classes):
-        own = texts[usable & (labels == number)]
-        if len(own):
-            means[number] = own.mean(axis=0)
+        members = texts[usable & (labels == number)]
+        if len(members):
+            means[number] = members.mean(axis=0)
     return means
 
 
@@ -166,9 +166,9 @@ def _draw_texts(axes: Axes, texts: Places, labels: NDArray[np.int64], n_classes:
     order = np.random.default_rng(0).permutation(len(texts))[:max_texts]
     size = 9 if len(order) > 1000 else 16
     for number in range(n_classes):
-        own = order[labels[order] == number]
+        rows = order[labels[order] == number]
         axes.scatter(
-            texts[own, 0], texts[own, 1], s=size, marker=class_marker(number), color=class_colour(number, n_classes),
+            texts[rows, 0], texts[rows, 1], s=size, marker=class_marker(number), color=class_colour(number, n_classes),
             alpha=0.35, linewidths=0, zorder=1, rasterized=True,
         )  # fmt: skip
 

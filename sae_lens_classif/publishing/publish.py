@@ -165,7 +165,8 @@ def _write_top_texts(file: Path, run: RunFolder, entry: Mapping[str, Any]) -> No
             f"the test texts of {run.cfg.data.source} are not those that were evaluated any more; publish without "
             "texts, or run `cache` and `evaluate` again"
         )
-    write_json(file, {str(own["index"]): [data.texts[row] for row in own["top_texts"]] for own in entry["concepts"]})
+    concepts = entry["concepts"]
+    write_json(file, {str(concept["index"]): [data.texts[row] for row in concept["top_texts"]] for concept in concepts})
 
 
 def _write_comparison(folder: Path, run: RunFolder, entry: Mapping[str, Any], n_test_texts: int) -> bool:
@@ -177,7 +178,7 @@ def _write_comparison(folder: Path, run: RunFolder, entry: Mapping[str, Any], n_
         Whether there is one.
     """
     built_in = built_in_methods()
-    methods = [own for own in read_comparison(run, entry) if own.name in built_in]
+    methods = [method for method in read_comparison(run, entry) if method.name in built_in]
     if len(methods) < 2:
         return False
     write_comparison(folder, methods, n_test_texts)
@@ -193,11 +194,11 @@ def _copy_figures(folder: Path, run: RunFolder, entry: Mapping[str, Any], with_c
         entry: The ClassifSAE's entry of the summary.
         with_comparison: Whether those of the comparison belong to it.
     """
-    drawn = run.figures / METHOD / "made_from.json"
-    is_of_this = drawn.is_file() and read_json(drawn)["settings_sha256"] == entry["settings_sha256"]
-    own = sorted((run.figures / METHOD).glob("*.png")) if is_of_this else []
+    made_from = run.figures / METHOD / "made_from.json"
+    is_of_this = made_from.is_file() and read_json(made_from)["settings_sha256"] == entry["settings_sha256"]
+    drawn = sorted((run.figures / METHOD).glob("*.png")) if is_of_this else []
     compared = sorted(run.figures.glob("*.png")) if with_comparison else []
-    for picture in [*own, *compared]:
+    for picture in [*drawn, *compared]:
         target = folder / picture.relative_to(run.figures)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(picture, target)

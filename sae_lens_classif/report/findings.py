@@ -75,7 +75,7 @@ def reliances(report: Report) -> tuple[Reliance, ...]:
 
     found, least = [], _LEAST / len(report.class_names)
     for class_number in range(len(report.class_names)):
-        best = max(report.concepts, key=lambda own: adds(own, class_number), default=None)
+        best = max(report.concepts, key=lambda concept: adds(concept, class_number), default=None)
         is_said = report.class_scores[class_number].precision is not None
         if is_said and best is not None and adds(best, class_number) >= least:
             found.append(Reliance(class_number, best, adds(best, class_number)))
@@ -84,9 +84,11 @@ def reliances(report: Report) -> tuple[Reliance, ...]:
 
 def unraised_classes(report: Report) -> list[int]:
     """Classes that are decided, but that no concept clearly raises."""
-    raised = {own.class_number for own in reliances(report)}
+    raised = {reliance.class_number for reliance in reliances(report)}
     return [
-        number for number, own in enumerate(report.class_scores) if own.precision is not None and number not in raised
+        number
+        for number, scores in enumerate(report.class_scores)
+        if scores.precision is not None and number not in raised
     ]
 
 
@@ -101,9 +103,9 @@ def telling_mistake(report: Report) -> MisledText | None:
 
     None where no concept rights a text, nor adds much to a wrong class.
     """
-    righted = [own for own in report.mistakes.shown if own.is_righted]
-    short = [own for own in righted if len(report.texts[own.row].text) <= _LONG_TEXT]
-    clear = [own for own in report.mistakes.shown if own.for_wrong >= _CLEAR_PUSH]
+    righted = [mistake for mistake in report.mistakes.shown if mistake.is_righted]
+    short = [mistake for mistake in righted if len(report.texts[mistake.row].text) <= _LONG_TEXT]
+    clear = [mistake for mistake in report.mistakes.shown if mistake.for_wrong >= _CLEAR_PUSH]
     return next(iter([*short, *righted, *clear]), None)
 
 
@@ -136,15 +138,17 @@ def _interval(report: Report, name: str, in_percent: bool = True) -> str:
 
 def _knows_the_classes(report: Report) -> Finding:
     question = "Is the classifier worth explaining?"
-    counts = [own.n_texts for own in report.class_scores]
+    counts = [scores.n_texts for scores in report.class_scores]
     largest = max(range(len(counts)), key=counts.__getitem__)
-    right = sum(own.recall * own.n_texts for own in report.class_scores if own.recall is not None)
+    right = sum(scores.recall * scores.n_texts for scores in report.class_scores if scores.recall is not None)
     accuracy, majority = right / sum(counts), counts[largest] / sum(counts)
     evidence = (
         f"It decides {number(accuracy, True)} of the test texts rightly; always saying {report.class_names[largest]!r} "
         f"would be right on {number(majority, True)}."
     )
-    never = [name for name, own in zip(report.class_names, report.class_scores, strict=True) if own.precision is None]
+    never = [
+        name for name, scores in zip(report.class_names, report.class_scores, strict=True) if scores.precision is None
+    ]
     if never:
         evidence += f" It never says {', '.join(map(repr, never[:5]))}{' and others' if len(never) > 5 else ''}."
     low, _ = report.entry.get("original_accuracy_ci95") or (accuracy, None)
@@ -190,7 +194,9 @@ def _specific(report: Report) -> Finding:
         f"A concept is active on {number(mean, True)} of the texts, mean over all {report.n_concepts} concepts; "
         f"the most frequent one on {number(largest, True)}{_interval(report, 'max_activation_rate')}."
     )
-    influences = sorted((own.activation_rate * own.tvd for own in report.concepts if own.tvd is not None), reverse=True)
+    influences = sorted(
+        (concept.activation_rate * concept.tvd for concept in report.concepts if concept.tvd is not None), reverse=True
+    )
     if sum(influences) > 0:
         carried = [part >= 0.9 * sum(influences) for part in accumulate(influences)].index(True) + 1
         evidence += (
@@ -225,14 +231,14 @@ def _belong_together(report: Report) -> Finding:
 
 def _better_than_chance(report: Report) -> Finding:
     question = "Is it more than chance?"
-    controls = [own for own in report.comparison if own.name in CONTROLS]
+    controls = [method for method in report.comparison if method.name in CONTROLS]
     if not controls:
         known = titles()
-        compared = [own.name for own in report.comparison if own.name in known]
+        compared = [method.name for method in report.comparison if method.name in known]
         methods = dict.fromkeys([METHOD, *compared, *CONTROLS])
         command = _compare(f"--compare.methods {','.join(methods)} --compare.seeds {report.seed}")
         return Finding(question, "unknown", "Not checked", "No control was measured beside this SAE.", command)
-    recovered = {own.title: own.estimates["recovery_accuracy"].mean for own in controls}
+    recovered = {method.title: method.estimates["recovery_accuracy"].mean for method in controls}
     shares = ", ".join(f"{number(share, True)} ({title})" for title, share in recovered.items())
     evidence = (
         f"ClassifSAE recovers {number(report.entry.get('recovery_accuracy'), True)} of the decisions. Controls, whose "
@@ -240,7 +246,7 @@ def _better_than_chance(report: Report) -> Finding:
     )
     if None in recovered.values():
         return Finding(question, "unknown", "Not fully checked: a control could not be measured", evidence)
-    alike = [own.title for own in controls if not _is_beaten(own)]
+    alike = [method.title for method in controls if not _is_beaten(method)]
     if alike:
         return Finding(question, "no", f"Not clearly: see {' and '.join(alike)}", evidence)
     evidence += (
@@ -260,21 +266,21 @@ def _is_beaten(control: ComparedMethod) -> bool:
 
 def _found_again(report: Report) -> Finding:
     question = "Do other trainings give the same numbers?"
-    own = next((method for method in report.comparison if method.name == METHOD), None)
-    if own is None or len(own.seeds) < 2:
+    trained = next((method for method in report.comparison if method.name == METHOD), None)
+    if trained is None or len(trained.seeds) < 2:
         seeds = ",".join(str(report.seed + more) for more in range(3))
         command = _compare(f"--compare.seeds {seeds}")
         return Finding(question, "unknown", "Not checked", "No other training was measured beside this one.", command)
     spread = [
         f"{heading} {number(min(known), True)} to {number(max(known), True)}"
         for measure, heading in _OVER_SEEDS.items()
-        if (known := [value for value in own.estimates[measure].by_seed if value is not None])
+        if (known := [value for value in trained.estimates[measure].by_seed if value is not None])
     ]
-    failed = own.estimates["recovery_accuracy"].by_seed.count(None)
-    evidence = f"Over {len(own.seeds)} trainings: {'; '.join(spread) or 'no numbers'}."
+    failed = trained.estimates["recovery_accuracy"].by_seed.count(None)
+    evidence = f"Over {len(trained.seeds)} trainings: {'; '.join(spread) or 'no numbers'}."
     if failed:
         evidence += f" {failed} of them gave none."
-    shares = [share for share in own.estimates["recovery_accuracy"].by_seed if share is not None]
+    shares = [share for share in trained.estimates["recovery_accuracy"].by_seed if share is not None]
     if failed or _is_poor("recovery_accuracy", min(shares)):
         return Finding(question, "no", "No: not every training recovers 90 % of the decisions", evidence)
     return Finding(question, "partly", "Within this spread", evidence)

@@ -12,9 +12,9 @@ from sae_lens_classif.files import folder_is_writable, write_text
 from sae_lens_classif.report.build import gather_report
 from sae_lens_classif.report.findings import findings
 from sae_lens_classif.report.sections import (
+    N_FIRST_CLASSES,
     ListedTexts,
     concept_groups,
-    folds_classes,
     glance,
     headline_rows,
     methods_table,
@@ -74,7 +74,7 @@ def report_page(report: Report) -> str:
         script=Markup(script),  # ours alone
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         glance=glance(report),
-        folds_classes=folds_classes(report),
+        folds_classes=len(report.class_names) > 2 * N_FIRST_CLASSES,
         prompt=report.summary.get("prompt"),
         findings=findings(report),
         headline_rows=headline_rows(report),

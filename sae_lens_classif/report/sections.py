@@ -17,7 +17,7 @@ from sae_lens_classif.wording import number
 
 _N_BARS = 5
 _N_CLOUD_WORDS = 24
-_N_FIRST_CLASSES, _N_FIRST_TEXTS = 10, 3  # that are shown before the others are asked for
+N_FIRST_CLASSES, _N_FIRST_TEXTS = 10, 3  # that are shown before the others are asked for
 _LONGEST = 600  # characters of a text in a list
 _GLANCE = {
     "original_accuracy": "of the test texts rightly decided by the model",
@@ -38,7 +38,7 @@ class ListedText:
         gold: Number of its own class.
         words: The excerpt's words as they drive the concept that the list is about; None where that is not known.
         explanation: Why it got its class; None where that is not known, or is told elsewhere.
-        is_explained_elsewhere: Whether it was listed before, with its explanation.
+        is_explained_elsewhere: Whether another list has its explanation.
         misled: What misled the model; None where the list is not about that.
         misled_by: The concept of ``misled``.
     """
@@ -140,7 +140,6 @@ class Glance:
         unraised: Some of the classes that no concept raises.
         n_more_unraised: How many others.
         example: A mistake; None where none tells something.
-        is_explained: Whether the page explains the example.
     """
 
     figures: Sequence[tuple[float, str]]
@@ -150,7 +149,6 @@ class Glance:
     unraised: Sequence[int]
     n_more_unraised: int
     example: ListedText | None
-    is_explained: bool
 
 
 def glance(report: Report) -> Glance:
@@ -162,28 +160,19 @@ def glance(report: Report) -> Glance:
     relied, unraised, mistake = reliances(report), unraised_classes(report), telling_mistake(report)
     return Glance(
         figures=[(share, said) for name, said in _GLANCE.items() if (share := report.entry.get(name)) is not None],
-        reliances=relied[:_N_FIRST_CLASSES],
-        more_reliances=relied[_N_FIRST_CLASSES:],
+        reliances=relied[:N_FIRST_CLASSES],
+        more_reliances=relied[N_FIRST_CLASSES:],
         default=clear_default(report),
-        unraised=unraised[:_N_FIRST_CLASSES],
-        n_more_unraised=max(0, len(unraised) - _N_FIRST_CLASSES),
+        unraised=unraised[:N_FIRST_CLASSES],
+        n_more_unraised=max(0, len(unraised) - N_FIRST_CLASSES),
         example=_example(report, mistake) if mistake is not None else None,
-        is_explained=mistake is not None and report.texts[mistake.row].explanation is not None,
     )
 
 
 def _example(report: Report, mistake: MisledText) -> ListedText:
-    text = ListedTexts(report).plain(mistake.row)
-    return replace(text, misled=mistake, misled_by=report.by_index[mistake.concept])
-
-
-def folds_classes(report: Report) -> bool:
-    """Whether there are so many classes that the table of them is folded away.
-
-    Args:
-        report: What the page shows.
-    """
-    return len(report.class_names) > 2 * _N_FIRST_CLASSES
+    is_explained = report.texts[mistake.row].explanation is not None
+    plain, concept = ListedTexts(report).plain(mistake.row), report.by_index[mistake.concept]
+    return replace(plain, is_explained_elsewhere=is_explained, misled=mistake, misled_by=concept)
 
 
 def headline_rows(report: Report) -> Iterator[tuple[str, str, str]]:

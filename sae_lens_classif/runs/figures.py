@@ -80,7 +80,7 @@ def map_of_concepts(method: ConceptMethod, store: ActivationStore, **choices: An
     Args:
         method: The fitted method.
         store: Hidden states of the texts.
-        **choices: ``max_texts`` and ``link`` of ``figures.pca.concept_map``.
+        **choices: ``max_texts`` and ``link`` of ``figures.concept_map.concept_map``.
     """
     hidden = store.read("hidden").float()
     concepts, labels = method.encode(hidden), store.read("label")

@@ -1,6 +1,7 @@
 """The command line: where settings come from, and how it ends when something is wrong."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -62,7 +63,7 @@ def assert_users_mistake(ended: Ended) -> None:
 
 def assert_refused_before_the_run(ended: Ended) -> None:
     assert_users_mistake(ended)
-    assert "holds no finished activations" not in ended.stderr, "the step itself was begun"
+    assert "`cache`" not in ended.stderr, "the step itself was begun, and misses the one before"
 
 
 @pytest.fixture(autouse=True)
@@ -73,8 +74,8 @@ def _no_runs_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_settings_come_from_defaults_run_folder_presets_config_and_options_each_over_the_ones_before(
     tmp_path: Path, yaml_file: Callable[[str], Path]
 ) -> None:
-    own = "sae: {gamma: 0.3, d_sae: 91, k: 8, n_concepts: 9}"
-    (tmp_path / "config.yaml").write_text(own, encoding="utf-8")
+    noted = "sae: {gamma: 0.3, d_sae: 91, k: 8, n_concepts: 9}"
+    (tmp_path / "config.yaml").write_text(noted, encoding="utf-8")
     # The preset `small` sets d_sae to 256 and leaves gamma, k and n_concepts alone.
     config = yaml_file("sae: {k: 6, n_concepts: 7}")
     arguments = ["--run", str(tmp_path), "--preset", "small", "--config", str(config), "--sae.n_concepts", "5"]
@@ -116,7 +117,7 @@ def test_lists_and_nothing_can_be_given_as_options() -> None:
     ("content", "got", "near"),
     [
         ("sae: {d_sea: 5}", "d_sea'", "d_sae'"),
-        ("trian: {lr: 0.1}", "trian", "did you mean 'train"),
+        ("trian: {lr: 0.1}", "trian", "'train"),
         ("train: {learning_rate: 5}", "learning_rate'", "train"),
         ("lr: 0.1", "'lr'", ".lr'"),
     ],
@@ -163,13 +164,13 @@ def test_a_config_file_cannot_hold_what_only_the_command_line_can_say(
         (("--sae.k", "many"), ("sae.k", "int", "many")),
         (("--sae.k", "1.5"), ("sae.k", "int", "1.5")),
         (("--train.lr", "fast"), ("train.lr", "float", "fast")),
-        (("--train.lr", "-1"), ("train.lr", "-1", "above 0")),
-        (("--train.lr",), ("train.lr", "expected")),
+        (("--train.lr", "-1"), ("train.lr", "-1", "0")),
+        (("--train.lr",), ("train.lr",)),
         (("--train.keep", "middle"), ("train.keep", "best", "last", "middle")),
         (("--evaluate.evals", "[complete]"), ("evaluate.evals", "completeness", "complete")),
         (("--data.class_names", "World"), ("data.class_names", "World")),
         (("--prompt.template", "no place"), ("prompt.template", "{text}")),
-        (("--preset", "dmo"), ("no preset 'dmo'", "did you mean 'demo'")),
+        (("--preset", "dmo"), ("'dmo'", "'demo'")),
         (("--config", "missing.yaml"), ("missing.yaml",)),
         (("left", "over"), ("left",)),
     ],
@@ -226,8 +227,8 @@ def test_help_of_every_step_says_what_each_setting_does_and_its_default(cli: Cli
     ended = cli(step, "--help")
     text = " ".join(ended.stdout.split())
     assert (ended.code, ended.stderr) == (0, "")
-    assert "Learning rate of Adam at the start. (type: float, default: 5e-05)" in text
-    assert "Number of latents. (type: int, default: 2048)" in text
+    for name, kind, default in (("train.lr", "float", "5e-05"), ("sae.d_sae", "int", "2048")):
+        assert re.search(rf"--{name} \S+ [^()]*\w\. \(type: {kind}, default: {default}\)", text), name
     assert "--preset" in text
     assert "--overwrite" in text
 
@@ -263,8 +264,7 @@ def test_a_folder_of_another_run_is_refused_and_stays_as_it_is(cli: Cli, tmp_pat
     before = (tmp_path / "mine" / "config.yaml").read_text(encoding="utf-8")
     ended = cli("cache", "--run", "mine", "--finetune.lr", "0.5")
     assert_users_mistake(ended)
-    assert "finetune.lr = 2e-06, now finetune.lr = 0.5" in ended.stderr
-    assert "--overwrite" in ended.stderr
+    assert all(named in ended.stderr for named in ("finetune.lr", "2e-06", "0.5", "--overwrite")), ended.stderr
     assert (tmp_path / "mine" / "config.yaml").read_text(encoding="utf-8") == before
     assert (tmp_path / "mine" / "classifier").is_dir()
 
@@ -285,7 +285,7 @@ def test_an_error_of_ours_ends_with_1_and_one_line(cli: Cli, monkeypatch: pytest
 def test_with_debug_the_traceback_is_shown_and_the_exit_code_stays(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = cli("train", "--run", "mine", "--debug")
     assert ended.code == 2
-    assert "Traceback" in ended.stderr and "run the step `cache` first" in ended.stderr
+    assert "Traceback" in ended.stderr and "`cache`" in ended.stderr
     monkeypatch.setitem(COMMANDS, "train", fail)
     ended = cli("train", "--run", "mine", "--debug")
     assert ended.code == 1
@@ -306,14 +306,14 @@ def run_module(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
 def test_as_a_module_a_mistake_is_one_line_and_code_2(tmp_path: Path) -> None:
     done = run_module(tmp_path, "train", "--sae.d_sea", "5")
     assert_users_mistake(Ended(done.returncode, done.stdout, done.stderr))
-    assert "did you mean 'sae.d_sae'" in done.stderr
+    assert "'sae.d_sae'" in done.stderr
 
 
 def test_as_a_module_a_broken_table_is_told_once_and_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("text,label\nrain,0\nsnow,1,2,3\n", encoding="utf-8")
     done = run_module(tmp_path, "finetune", "--run", "mine", "--data.source", ".")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: train.csv cannot be read as csv")
+    assert done.stderr.splitlines()[-1].startswith("error: train.csv ")
     assert "Traceback" not in done.stderr
     assert done.stderr.count("Expected 2 fields in line 3, saw 4") == 1
 

@@ -60,16 +60,17 @@ def test_the_settings_of_another_model_are_settings(tmp_path: Path) -> None:
 def test_the_classifier_of_one_s_own_computes_what_the_built_in_one_does(copy: Path) -> None:
     shown: dict[str, Any] = {}
     exec(_CLASSIFIER + _CLASSIFIER_USED, shown)
-    own, built_in = shown["classifier"], load_classifier(copy / "classifier", device="cpu")
+    wrapped, built_in = shown["classifier"], load_classifier(copy / "classifier", device="cpu")
     states, expected = shown["states"], ActivationStore(copy / "activations" / "test")
-    assert own.hook_name == built_in.hook_name
+    assert wrapped.hook_name == built_in.hook_name
     assert states.fingerprints == expected.fingerprints, "so that it can be evaluated on the run's own states, too"
     torch.testing.assert_close(states.read("hidden"), expected.read("hidden"), rtol=0, atol=1e-4)
     assert torch.equal(states.read("predicted"), expected.read("predicted"))
     prompts = built_in.inputs(load_text_data(load_config(copy / "config.yaml").data, "test").texts[:20])
-    context, hidden = own.context(prompts), torch.randn(20, own.d_model, generator=torch.Generator().manual_seed(0))
+    context = wrapped.context(prompts)
+    hidden = torch.randn(20, wrapped.d_model, generator=torch.Generator().manual_seed(0))
     for mine, theirs in ((None, None), (context, built_in.context(prompts))):
-        torch.testing.assert_close(own.logits_from(hidden, mine), built_in.logits_from(hidden, theirs))
+        torch.testing.assert_close(wrapped.logits_from(hidden, mine), built_in.logits_from(hidden, theirs))
 
 
 def test_the_evaluation_of_one_s_own_runs(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

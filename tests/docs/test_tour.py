@@ -41,7 +41,7 @@ def test_the_tour_runs_beside_the_run_or_in_the_examples_and_no_cell_warns(folde
     outputs = [output for cell in _code_cells(notebook) for output in cell.outputs]
     assert [output.text for output in outputs if output.get("name") == "stderr"] == []
     (explained,) = _outputs_of(notebook, "slc.explain(")
-    assert "Probability of each class" in explained.data["text/html"]
+    assert "slc-explanation" in explained.data["text/html"]
     assert all(
         _outputs_of(notebook, words) for words in ("headlines():", "without concept", "misled[0]", "concept_map")
     )

