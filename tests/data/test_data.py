@@ -3,7 +3,10 @@
 import csv
 import importlib.util
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -252,6 +255,38 @@ def test_a_data_set_of_the_hub_without_a_network_is_refused_at_once_and_the_proc
         assert not datasets.config.HF_HUB_OFFLINE and not huggingface_hub.constants.HF_HUB_OFFLINE
     finally:
         hub_is_reachable.cache_clear()
+
+
+# Prints what differs afterwards in the environment and in the settings of the two libraries.
+_PROCESS_AS_BEFORE = """
+import os, sys
+import datasets, sae_lens, sklearn  # which change the environment on their own
+from huggingface_hub import constants
+
+def state():
+    settings = {f"{module.__name__}.{name}": value for module in (constants, datasets.config)
+                for name, value in vars(module).items() if name.isupper()}
+    return {**os.environ, **settings, "verbosity": datasets.logging.get_verbosity()}
+
+before = state()
+import sae_lens_classif as slc
+
+slc.load_text_data(slc.DataConfig(sys.argv[1]), "train")
+try:
+    slc.load_text_data(slc.DataConfig("nobody/nothing"), "train")
+    sys.exit("a data set that is nowhere was loaded")
+except slc.UserError:
+    print(sorted(name for name in before.keys() | state().keys() if before.get(name) != state().get(name)))
+"""
+
+
+def test_importing_and_loading_texts_leave_the_environment_and_the_libraries_settings_alone(folder: Path) -> None:
+    write_rows(folder / "train.jsonl", labelled(0, 1))
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_OFFLINE")}
+    command = [sys.executable, "-W", "ignore", "-c", _PROCESS_AS_BEFORE, str(folder)]
+    environment |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(folder.parent / "home")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
 
 needs_bbc_news = pytest.mark.skipif(
