@@ -8,7 +8,7 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 OTHERWISE := tests/evals tests/hooks tests/methods tests/reference tests/saes tests/store tests/training
 SMOKE := --finetune.epochs 3 --finetune.lr 2e-3 --data.max_train_texts 1500 --data.max_test_texts 300 --train.total_samples 100000
 
-.PHONY: demo test test-all test-otherwise lint smoke check bench docs clean
+.PHONY: demo test test-all test-otherwise test-lowest lint smoke check bench docs clean
 
 demo: $(VENV)/.demo  ## The whole job on BBC news: five to ten minutes on two cores.
 	$(BIN)/sae-lens-classif demo
@@ -21,6 +21,9 @@ test-all: $(VENV)/.dev  ## The whole test suite.
 
 test-otherwise: $(VENV)/.dev  ## What computes, with another rounding, two threads and in random order (it prints the seed).
 	ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=2 $(BIN)/python -m pytest --random-order $(OTHERWISE)
+
+test-lowest: build/lowest/.dev  ## The test suite with the oldest releases that pyproject.toml allows; they may warn.
+	OMP_NUM_THREADS=1 build/lowest/bin/python -m pytest -n 2 --dist worksteal -W default
 
 lint: $(VENV)/.dev  ## Formatter, linter, strict type checker.
 	$(BIN)/ruff format --check .
@@ -55,4 +58,9 @@ $(VENV)/.dev: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): a minute or two"
 	$(PIP) --editable '.[dev]'
+	touch $@
+
+build/lowest/.dev: pyproject.toml constraints-lowest.txt
+	test -x build/lowest/bin/python || $(PYTHON) -m venv build/lowest
+	build/lowest/bin/pip install --quiet --disable-pip-version-check --constraint constraints-lowest.txt --editable '.[dev]'
 	touch $@

@@ -3,6 +3,7 @@
 import ast
 import importlib.metadata
 import inspect
+import json
 import re
 import shutil
 import subprocess
@@ -12,10 +13,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 import sae_lens_classif
-from sae_lens_classif import ActivationStore, UserError
+from sae_lens_classif import ActivationStore, FinetuneConfig, PromptConfig, TextData, UserError
 from sae_lens_classif.errors import require
+from sae_lens_classif.hooks.tuning.finetune import finetune
 
 _ROOT = Path(__file__).parents[1]
 _PUBLIC = [
@@ -178,7 +181,7 @@ for name in ("matplotlib", "wordcloud"):
 import sae_lens_classif as slc
 from sae_lens import SAE
 
-folder, model, store = sys.argv[1:]
+folder, model, store, texts = sys.argv[1:]
 states = slc.ActivationStore(store)
 sizes = slc.SAESettings(d_sae=48, k=4, n_concepts=6)
 slc.train_classifsae(states, sizes, slc.TrainConfig(total_samples=640, batch_size=32, device="cpu")).save(folder)
@@ -186,6 +189,9 @@ sae = SAE.load_from_disk(folder)
 assert isinstance(sae, slc.ClassifSAE)
 classifier = slc.load_classifier(model, device="cpu")
 assert slc.explain(sae, classifier, "the old dog").concepts is not None
+data = slc.load_text_data(slc.DataConfig(texts, class_names=classifier.class_names), "train")
+cfg = slc.EvaluateConfig(evals=("completeness", "causality"), n_bootstrap=10)
+assert set(slc.evaluate(sae, classifier, states, data, cfg).measures) == {"completeness", "causality"}
 for name in slc.__all__:
     try:
         getattr(slc, name)
@@ -195,15 +201,44 @@ for name in slc.__all__:
 
 
 def test_the_core_works_without_the_extras_and_the_rest_names_the_one_that_is_missing(
-    classifier_folder: Path, train_store: ActivationStore, tmp_path: Path
+    classifier_folder: Path, train_store: ActivationStore, train_data: TextData, tmp_path: Path
 ) -> None:
-    arguments = (str(tmp_path / "sae"), str(classifier_folder), str(train_store.folder))
-    command = [sys.executable, "-W", "ignore", "-c", _WITHOUT_EXTRAS, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    rows = (
+        {"text": text, "label": int(label)} for text, label in zip(train_data.texts, train_data.labels, strict=True)
+    )
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    arguments = (str(tmp_path / "sae"), str(classifier_folder), str(train_store.folder), str(tmp_path))
+    done = _python(_WITHOUT_EXTRAS, *arguments)
     assert done.returncode == 0, done.stderr
     (refused,) = done.stdout.splitlines()
-    assert refused.startswith("write_report: matplotlib and wordcloud ")
-    assert "pip install 'sae-lens-classif[report]'" in refused
+    assert re.match(r"write_report: .*matplotlib.*wordcloud.*'sae-lens-classif\[report\]'", refused)
+
+
+def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "ignore", "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_fine_tuning_without_its_extra_names_it(
+    monkeypatch: pytest.MonkeyPatch, prompt: PromptConfig, train_data: TextData
+) -> None:
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(UserError, match=r"accelerate.*'sae-lens-classif\[finetune\]'"):
+        finetune(FinetuneConfig(), prompt, train_data, torch.device("cpu"))
+
+
+def test_the_command_line_without_its_extra_names_it() -> None:
+    done = _python("import sys; sys.modules['rich'] = None; import sae_lens_classif.cli")
+    assert done.returncode == 1
+    assert re.search(r"rich.*'sae-lens-classif\[cli\]'", done.stderr)
+
+
+@pytest.mark.slow
+def test_what_was_drawn_is_published_without_the_extras_too(demo_run: Path) -> None:
+    code = "import sys; sys.modules['matplotlib'] = sys.modules['wordcloud'] = None; import sae_lens_classif as slc\n"
+    done = _python(code + "print(slc.publish(sys.argv[1], 'someone/concepts', dry_run=True))", str(demo_run))
+    assert done.returncode == 0, done.stderr
+    assert list((demo_run / "hub" / "figures" / "classifsae").glob("*.png"))
 
 
 def test_a_missing_extra_is_named_and_one_that_is_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -220,11 +220,11 @@ def test_fewer_texts_than_a_batch_are_enough(kind: type[ConceptVectors], task: F
 
 
 def test_hi_concept_with_a_single_concept_is_refused(task: FitTask) -> None:
-    with pytest.raises(UserError, match="n_concepts is 1; take 2 or more"):
+    with pytest.raises(UserError, match=r"n_concepts is 1; .* 2 "):
         HIConcept.fit(replace(task, n_concepts=1))
 
 
 @both
 def test_a_training_that_diverges_is_an_error(kind: type[ConceptVectors], task: FitTask) -> None:
-    with pytest.raises(UserError, match=rf"training of {kind.name} .* not finite; lower baselines.lr"):
+    with pytest.raises(UserError, match=rf"{kind.name} .* not finite.*baselines\.lr"):
         kind.fit(replace(task, baselines=replace(QUICK, lr=math.inf)))

@@ -38,7 +38,7 @@ CLOSED = {"someone/gated": GATED, "someone/expired": BAD_TOKEN}
 REFUSALS = {
     "no such model": "nobody/no-model .*cannot be loaded from the Hub.*not a valid model identifier",
     "no such data": "data set nobody/no-data .*doesn't exist on the Hub",
-    "no such encoder": "(?i)sentence encoder nobody/no-encoder .*(not found|no such|not exist)",
+    "no such encoder": "(?i)sentence encoder nobody/no-encoder .*(not found|no such|not exist|not a valid)",
     "gated model": "someone/gated .*gated",
     "gated data": "data set someone/gated .*is a gated",
     "gated encoder": "sentence encoder someone/gated .*(gated repo|is gated)",

@@ -134,7 +134,7 @@ def test_a_run_is_opened_with_its_own_settings(tmp_path: Path) -> None:
     cfg = replace(RunConfig(), train=TrainConfig(seed=7))
     made(tmp_path / "run", cfg, ())
     assert RunFolder.open(tmp_path / "run").cfg == cfg
-    with pytest.raises(UserError, match=r"nothing is no run folder \(it has no config\.yaml\)"):
+    with pytest.raises(UserError, match=r"nothing .*config\.yaml"):
         RunFolder.open(tmp_path / "nothing")
 
 
@@ -203,7 +203,7 @@ def test_a_full_disk_is_told_and_leaves_no_settings_behind(tmp_path: Path, monke
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(UserError, match=r"disk is full while writing .*config\.yaml; make room"):
+    with pytest.raises(UserError, match=r"disk is full .*config\.yaml"):
         RunFolder(tmp_path, RunConfig()).note()
     assert not (tmp_path / "config.yaml").exists()
 
@@ -230,7 +230,7 @@ def test_a_setting_that_an_older_folder_does_not_know_was_at_its_default(tmp_pat
     del noted["train"]["lr_end"]
     run.config_file.write_text(yaml.safe_dump(noted), encoding="utf-8")
     RunFolder(tmp_path, RunConfig()).claim()
-    with pytest.raises(UserError, match=r"train\.lr_end = 5e-07, now train\.lr_end = 0\.1"):
+    with pytest.raises(UserError, match=r"train\.lr_end = 5e-07, .*train\.lr_end = 0\.1"):
         RunFolder(tmp_path, RunConfig(train=TrainConfig(lr_end=0.1))).claim()
 
 

@@ -105,7 +105,7 @@ def test_folding_norms_that_would_change_the_top_k_is_refused(folder: Path) -> N
     sae = ClassifSAE.load_from_disk(folder)
     with torch.no_grad():
         sae.W_dec.mul_(3)
-    with pytest.raises(UserError, match=r"norms 3\.\.3; folding them would change"):
+    with pytest.raises(UserError, match=r"norms 3\.\.3"):
         sae.fold_W_dec_norm()
 
 
@@ -190,16 +190,16 @@ def test_it_can_be_hung_into_an_sae_transformer_bridge(classifier_folder: Path) 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n_concepts": 41}, r"n_concepts is 41; it must be 1\.\.40"),
-        ({"k": 41}, r"k is 41; it must be 1\.\.40"),
-        ({"k": 0}, r"k is 0; it must be 1\.\.40"),
-        ({"gamma": 0.0}, "gamma is 0.0; it must be above 0 and at most 1"),
+        ({"n_concepts": 41}, r"n_concepts is 41; .*1\.\.40"),
+        ({"k": 41}, r"k is 41; .*1\.\.40"),
+        ({"k": 0}, r"k is 0; .*1\.\.40"),
+        ({"gamma": 0.0}, "gamma is 0.0; .* 0 .* 1"),
         ({"gamma": 1.5}, "gamma is 1.5"),
         ({"gamma": float("nan")}, "gamma is nan"),
-        ({"n_classes": 1}, "n_classes is 1; a classifier needs at least 2"),
+        ({"n_classes": 1}, "n_classes is 1; .* 2"),
         ({"d_in": 0}, "d_in is 0"),
         ({"classifier_coefficient": -1.0}, "classifier_coefficient is -1.0"),
-        ({"dead_latent_loss": "aux"}, "works only with normalize_activations none"),
+        ({"dead_latent_loss": "aux"}, "normalize_activations none"),
     ],
 )
 def test_sizes_that_cannot_go_together_are_refused(changes: dict[str, Any], message: str) -> None:

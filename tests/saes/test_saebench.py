@@ -62,10 +62,10 @@ def test_latents_may_be_changed_and_decoded_as_often_as_one_likes(sae: SAE[Any],
 
 def test_latents_of_another_batch_are_refused(sae: SAE[Any], states: torch.Tensor) -> None:
     adapter = SAEBenchAdapter(sae)
-    with pytest.raises(ValueError, match=r"shape \(2, 5\), encoded last was None"):
+    with pytest.raises(ValueError, match=r"\(2, 5\), .*None"):
         adapter.decode(torch.zeros(2, 5, 40))
     adapter.encode(states[:1])
-    with pytest.raises(ValueError, match=r"shape \(2, 5\), encoded last was \(1, 5\)"):
+    with pytest.raises(ValueError, match=r"\(2, 5\), .*\(1, 5\)"):
         adapter.decode(torch.zeros(2, 5, 40))
 
 
@@ -114,7 +114,7 @@ def test_an_sae_that_rescales_nothing_goes_through_unchanged(states: torch.Tenso
     [
         ("hook_name", None, "no hook_name; set sae.cfg.metadata.hook_name"),
         ("model_name", None, "no model_name"),
-        ("hook_name", "somewhere", "hook is 'somewhere'; expected one as blocks.L.hook_resid_pre"),
+        ("hook_name", "somewhere", "'somewhere'.*blocks\.L\.hook_resid_pre"),
     ],
 )
 def test_an_sae_that_does_not_say_where_it_belongs_is_refused(

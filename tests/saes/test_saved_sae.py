@@ -47,16 +47,16 @@ def test_a_single_changed_weight_is_noticed(folder: Path, load: Load) -> None:
     content = bytearray((folder / _WEIGHTS).read_bytes())
     content[-5] ^= 1
     (folder / _WEIGHTS).write_bytes(content)
-    with pytest.raises(UserError, match=r"not those that its cfg\.json was written with \(SHA-256\).*again"):
+    with pytest.raises(UserError, match=r"cfg\.json .*SHA-256"):
         load(folder)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda own: own.pop("classifier_bias"), r"hold classifier_bias missing, its cfg\.json asks for .*\(3,\)"),
-        (lambda own: own.update(extra=torch.zeros(2)), r"hold extra of shape \(2,\), its cfg\.json asks for missing"),
-        (lambda own: own.update(W_dec=torch.zeros(7, 16)), r"W_dec of shape \(7, 16\), .* of shape \(40, 16\)"),
+        (lambda own: own.pop("classifier_bias"), r"classifier_bias .*cfg\.json .*\(3,\)"),
+        (lambda own: own.update(extra=torch.zeros(2)), r"extra .*\(2,\), .*cfg\.json"),
+        (lambda own: own.update(W_dec=torch.zeros(7, 16)), r"W_dec .*\(7, 16\), .*\(40, 16\)"),
         (lambda own: own["b_dec"].fill_(torch.nan), "b_dec is not finite"),
         (lambda own: own["W_enc"].fill_(torch.inf), "W_enc is not finite"),
     ],
@@ -77,7 +77,7 @@ def test_another_number_of_concepts_in_the_configuration_is_noticed(folder: Path
 
 def test_a_newer_format_asks_for_an_upgrade(folder: Path, load: Load) -> None:
     change_cfg(folder, lambda cfg: cfg["metadata"].update(classifsae_format=2, sae_lens_classif_version="9.1"))
-    with pytest.raises(UserError, match=r"format 2 by sae-lens-classif 9\.1; .* up to 1: pip install --upgrade"):
+    with pytest.raises(UserError, match=r"format 2 .*9\.1; .* 1: pip install --upgrade"):
         load(folder)
 
 
@@ -108,13 +108,13 @@ def test_an_sae_that_was_changed_on_purpose_is_saved_with_its_new_checksum(
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / _CFG).unlink(), r"holds no cfg\.json; expected a folder with"),
-        (lambda folder: (folder / _WEIGHTS).unlink(), r"holds no sae_weights\.safetensors; expected a folder with"),
-        (lambda folder: (folder / _CFG).write_text("{"), r"cfg\.json is not valid JSON .*again"),
-        (lambda folder: (folder / _WEIGHTS).write_bytes(b""), r"sae_weights\.safetensors cannot be read .*again"),
+        (lambda folder: (folder / _CFG).unlink(), r"cfg\.json"),
+        (lambda folder: (folder / _WEIGHTS).unlink(), r"sae_weights\.safetensors"),
+        (lambda folder: (folder / _CFG).write_text("{"), r"cfg\.json .*JSON"),
+        (lambda folder: (folder / _WEIGHTS).write_bytes(b""), r"sae_weights\.safetensors"),
         (
             lambda folder: (folder / _WEIGHTS).write_bytes((folder / _WEIGHTS).read_bytes()[:-100]),
-            r"sae_weights\.safetensors cannot be read .*again",
+            r"sae_weights\.safetensors",
         ),
     ],
 )
@@ -125,5 +125,5 @@ def test_missing_and_cut_off_files_are_named(folder: Path, spoil: Callable[[Path
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere holds no cfg\.json"):
+    with pytest.raises(UserError, match=r"nowhere .*cfg\.json"):
         ClassifSAE.load_from_disk(tmp_path / "nowhere")

@@ -83,7 +83,7 @@ def test_the_activation_rate_loss_of_active_latents_is_that_of_all(gamma: float,
     acts, _ = _dense(dense, k)
     loss, expected = activation_rate_loss(active, gamma), activation_rate_loss(acts, gamma)
     torch.testing.assert_close(loss, expected)
-    if expected.requires_grad and expected > 0:
+    if loss.requires_grad and loss > 0:  # with gamma = 1 it is nothing, where the dense one may be a rounding error
         loss.backward()
         expected.backward()
         for name in ("sae_in", "W_enc", "b_enc"):

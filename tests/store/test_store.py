@@ -286,7 +286,7 @@ def test_texts_of_other_classes_than_the_models_are_refused(
     tmp_path: Path, classifier: TextClassifier, test_data: TextData
 ) -> None:
     data = TextData(test_data.texts, test_data.labels, ("animals", "weather", "sport"))
-    with pytest.raises(UserError, match=r"\(animals, weather, sport\) are not those of .*set data\.class_names"):
+    with pytest.raises(UserError, match=r"animals, weather, sport.*data\.class_names"):
         cache_states(classifier, data, tmp_path / "store")
 
 
@@ -304,12 +304,12 @@ def _cut(share: float) -> Callable[[Path], object]:
     ("damage", "message"),
     [
         (Path.unlink, "is missing"),
-        (_cut(0.0), "is cut short or damaged"),
-        (_cut(0.01), "is cut short or damaged"),
-        (_cut(0.5), "is cut short or damaged"),
-        (_cut(0.999), "is cut short or damaged"),
-        (lambda path: path.write_bytes(b"\xff" * path.stat().st_size), "is cut short or damaged"),
-        (lambda path: path.write_bytes(path.read_bytes() + b"\0"), "is cut short or damaged|another size"),
+        (_cut(0.0), "damaged"),
+        (_cut(0.01), "damaged"),
+        (_cut(0.5), "damaged"),
+        (_cut(0.999), "damaged"),
+        (lambda path: path.write_bytes(b"\xff" * path.stat().st_size), "damaged"),
+        (lambda path: path.write_bytes(path.read_bytes() + b"\0"), "damaged|size"),
     ],
     ids=["missing", "empty", "header cut", "half", "end cut", "garbage", "longer"],
 )
@@ -318,7 +318,7 @@ def test_a_store_with_a_damaged_file_is_refused_when_it_is_opened(
 ) -> None:
     shard = _write(tmp_path / "store").folder / _SHARDS[1]
     damage(shard)
-    with pytest.raises(UserError, match=rf"{_SHARDS[1]} ({message}).*run `cache` again"):
+    with pytest.raises(UserError, match=rf"{_SHARDS[1]} .*({message}).*`cache`"):
         ActivationStore(tmp_path / "store")
 
 
@@ -327,14 +327,14 @@ def test_a_store_in_which_one_bit_was_changed_does_not_verify(tmp_path: Path) ->
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
-    with pytest.raises(UserError, match=rf"{_SHARDS[2]} is not what `cache` wrote; delete .* and run `cache`"):
+    with pytest.raises(UserError, match=rf"{_SHARDS[2]} .*delete .*`cache`"):
         ActivationStore(tmp_path / "store").verify()
 
 
 def test_a_store_of_another_format_is_refused(tmp_path: Path) -> None:
     manifest = _write(tmp_path / "store").folder / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 2'))
-    with pytest.raises(UserError, match="has format 2, this version reads 1"):
+    with pytest.raises(UserError, match=r"format 2, .* 1"):
         ActivationStore(tmp_path / "store")
 
 
@@ -344,7 +344,7 @@ def test_no_rows_at_all_is_an_error(tmp_path: Path) -> None:
 
 
 def _no_store_is_there(folder: Path) -> bool:
-    with pytest.raises(UserError, match="holds no finished activations store; run the step `cache` first"):
+    with pytest.raises(UserError, match="`cache`"):
         ActivationStore(folder)
     return not folder.exists()
 
@@ -356,7 +356,7 @@ def test_states_that_are_not_finite_on_disk_are_refused_and_leave_no_store(
     columns = _columns()
     columns["hidden"][100, 3] = value
     writer = StoreWriter(tmp_path / "store", _plan(dtype=dtype))
-    with pytest.raises(UserError, match=rf"state of text 100 is not finite in {dtype} .*\(1 such.*float32"):
+    with pytest.raises(UserError, match=rf"text 100 .*{dtype} .*float32"):
         _fill(writer, columns)
     assert _no_store_is_there(tmp_path / "store")
     assert [number for number, _ in writer.missing()] == [1, 2]
@@ -393,7 +393,7 @@ def test_a_disk_that_is_full_during_a_shard_leaves_no_store_and_the_next_run_fin
         save_file(tensors, path)
 
     monkeypatch.setattr("sae_lens_classif.store.writer.save_file", save_or_fail)
-    with pytest.raises(UserError, match=rf"the disk is full while writing .*{_SHARDS[at_shard]}; make room"):
+    with pytest.raises(UserError, match=rf"disk is full .*{_SHARDS[at_shard]}"):
         _write(tmp_path / "store")
     assert _no_store_is_there(tmp_path / "store")
     monkeypatch.undo()
@@ -406,7 +406,7 @@ def test_a_disk_that_is_full_at_the_manifest_leaves_no_store(tmp_path: Path) -> 
     writer = StoreWriter(tmp_path / "store", _plan())
     _fill(writer, _columns())
     (tmp_path / "store.unfinished" / "manifest.json.partial").symlink_to("/dev/full")
-    with pytest.raises(UserError, match=r"the disk is full while writing .*manifest\.json; make room"):
+    with pytest.raises(UserError, match=r"disk is full .*manifest\.json"):
         writer.finish()
     assert _no_store_is_there(tmp_path / "store")
 

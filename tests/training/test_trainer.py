@@ -100,9 +100,9 @@ def test_the_head_learns_the_predicted_class() -> None:
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
-        (torch.zeros(4, _D_IN), rf"a batch has {_D_IN} columns; expected {_D_IN + 1}"),
-        (torch.full((4, _D_IN + 1), 2.0), r"predicted classes of a batch are 2\.\.2; expected 0\.\.1"),
-        (torch.full((4, _D_IN + 1), -1.0), r"predicted classes of a batch are -1\.\.-1"),
+        (torch.zeros(4, _D_IN), rf"{_D_IN} columns; .*{_D_IN + 1}"),
+        (torch.full((4, _D_IN + 1), 2.0), r"classes .*2\.\.2; .*0\.\.1"),
+        (torch.full((4, _D_IN + 1), -1.0), r"classes .*-1\.\.-1"),
         (torch.cat([torch.full((4, _D_IN), torch.nan), torch.zeros(4, 1)], dim=1), "not finite"),
     ],
 )

@@ -382,10 +382,10 @@ def test_nothing_is_written_where_no_folder_is_given(
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("predicted", 3, r"the predicted classes of a batch are 0\.\.3; expected 0\.\.2"),
-        ("predicted", -1, r"the predicted classes of a batch are -1\.\.[12]; expected 0\.\.2"),
-        ("hidden", torch.nan, "hidden states that are not finite; run `cache` again"),
-        ("hidden", torch.inf, "hidden states that are not finite; run `cache` again"),
+        ("predicted", 3, r"classes .*0\.\.3; .*0\.\.2"),
+        ("predicted", -1, r"classes .*-1\.\.[12]; .*0\.\.2"),
+        ("hidden", torch.nan, "not finite.*`cache`"),
+        ("hidden", torch.inf, "not finite.*`cache`"),
     ],
 )
 def test_labels_out_of_range_and_states_that_are_not_finite_are_errors(
