@@ -1,17 +1,27 @@
-"""Settings from a YAML file, without the command line."""
+"""Settings from outside: YAML files, plain values by section, options of a command line."""
 
-import dataclasses
-import math
 import re
-from collections.abc import Mapping
+from argparse import SUPPRESS, Action
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
+from typing_extensions import override
 
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.errors import UserError, nearest
+
+Settings = dict[str, dict[str, Any]]
+_SECTIONS: dict[str, Any] = get_type_hints(RunConfig)
+SETTINGS: dict[str, Any] = {  # the type of every setting, by its full name
+    f"{section}.{name}": kind
+    for section, settings in _SECTIONS.items()
+    for name, kind in get_type_hints(settings).items()
+}
 
 
 def load_config(path: str | Path) -> RunConfig:
@@ -23,28 +33,53 @@ def load_config(path: str | Path) -> RunConfig:
     Raises:
         UserError: If the file is missing or no YAML, or a key is unknown.
     """
-    return config_of(read_settings(path), str(path))
+    return config_of((str(path), read_yaml(path)))
 
 
-def config_of(settings: dict[str, dict[str, Any]], where: str) -> RunConfig:
-    """A run's settings from plain values by section; what is missing has its default.
+def config_of(*layers: tuple[str, Any], options: Sequence[str] = ()) -> RunConfig:
+    """A run's settings from layers of plain values, each over the ones before; what is missing has its default.
 
     Args:
-        settings: As YAML and JSON hold them.
-        where: Where they are from, for the message of an error.
+        layers: Where they are from, for the message of an error, and values by section, as YAML and JSON hold them.
+        options: Words of a command line, as ``["--train.lr", "1e-4"]``; they win over the layers.
 
     Raises:
-        UserError: If a section or setting is unknown, or a value is not of its type.
+        UserError: If a section or setting is unknown, or a value cannot be.
     """
-    check_settings(settings, where)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(RunConfig, None)
+    parser, parsed = settings_parser(), None
+    for where, settings in layers:
+        known = check_settings(settings, where)
+        with _in_one_line(f"{where}: "):
+            parsed = parser.parse_object(known, parsed)
+    with _in_one_line():
+        parsed = parser.parse_args(options, parsed)
+    return RunConfig(**{name: section_of(kind, name, vars(parsed[name])) for name, kind in _SECTIONS.items()})
+
+
+@contextmanager
+def _in_one_line(where: str = "") -> Iterator[None]:
     try:
-        parsed = parser.parse_object(settings)
+        yield
     except ArgumentError as error:
-        raise UserError(f"{where}: {' '.join(str(error).split())}") from error
-    kinds = get_type_hints(RunConfig)
-    return RunConfig(**{name: section_of(kind, name, vars(parsed[name])) for name, kind in kinds.items()})
+        raise UserError(where + " ".join(str(error).split())) from error
+
+
+class _SettingsParser(ArgumentParser):
+    """Takes lists without brackets: ``--compare.seeds 0,1`` for ``--compare.seeds [0,1]``."""
+
+    @override
+    def _get_values(self, action: Action, arg_strings: list[str]) -> Any:
+        kind = SETTINGS.get(action.dest)
+        if tuple in {get_origin(kind), *map(get_origin, get_args(kind))}:
+            arg_strings = [word if word.startswith(("[", "null")) else f"[{word}]" for word in arg_strings]
+        return super()._get_values(action, arg_strings)
+
+
+def settings_parser() -> ArgumentParser:
+    """Parser of every setting of a run, ``--section.name``."""
+    parser = _SettingsParser(exit_on_error=False, allow_abbrev=False, add_help=False, usage=SUPPRESS)
+    parser.add_class_arguments(RunConfig)
+    return parser
 
 
 def section_of(kind: type, name: str, values: Mapping[str, Any]) -> Any:
@@ -59,14 +94,9 @@ def section_of(kind: type, name: str, values: Mapping[str, Any]) -> Any:
     return kind(**values)
 
 
-def write_settings(settings: dict[str, dict[str, Any]]) -> str:
+def write_settings(settings: Settings) -> str:
     """YAML that ``read_settings`` reads as it was."""
     return yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-
-
-def write_settings_in_line(settings: dict[str, dict[str, Any]]) -> str:
-    """The same as one line of ASCII, for a command line."""
-    return yaml.dump(settings, Dumper=_Dumper, default_flow_style=True, width=math.inf, sort_keys=False).strip()
 
 
 class _Dumper(yaml.SafeDumper):
@@ -87,15 +117,13 @@ for _kind in (_Loader, _Dumper):
     )
 
 
-def read_settings(path: str | Path) -> dict[str, dict[str, Any]]:
+def read_settings(path: str | Path) -> Settings:
     """Read the sections of a YAML file; those without any setting are left out.
 
     Raises:
         UserError: If the file is missing or no YAML, or a key is unknown.
     """
-    content = read_yaml(path)
-    check_settings(content, str(path))
-    return {section: settings for section, settings in content.items() if settings}
+    return check_settings(read_yaml(path), str(path))
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -112,23 +140,6 @@ def read_yaml(path: str | Path) -> Any:
         raise UserError(f"{path} is not valid YAML: {error}") from error
 
 
-def check_settings(settings: Any, where: str) -> None:
-    """Refuse sections and settings that do not exist, naming the nearest that do.
-
-    Args:
-        settings: Plain values by section.
-        where: Where they are from.
-
-    Raises:
-        UserError: If a key is unknown.
-    """
-    kinds = get_type_hints(RunConfig)
-    _check_keys(settings, list(kinds), where)
-    for section, values in settings.items():
-        names = [field.name for field in dataclasses.fields(kinds[section])]
-        _check_keys(values or {}, names, f"{where}, section {section}")
-
-
 def yaml_value(text: str) -> Any:
     """A single value as YAML 1.2 reads it: a number, true, null, or the text itself."""
     try:
@@ -137,16 +148,31 @@ def yaml_value(text: str) -> Any:
         return text
 
 
+def check_settings(settings: Any, where: str) -> Settings:
+    """Refuse sections and settings that do not exist, naming the nearest that do.
+
+    Args:
+        settings: Plain values by section.
+        where: Where they are from.
+
+    Returns:
+        The sections that hold a setting.
+
+    Raises:
+        UserError: If a key is unknown.
+    """
+    _check_keys(settings, list(_SECTIONS), where)
+    for section, values in settings.items():
+        names = [field.name for field in fields(_SECTIONS[section])]
+        _check_keys(values or {}, names, f"{where}, section {section}")
+    return {section: values for section, values in settings.items() if values}
+
+
 def _check_keys(content: Any, valid: list[str], where: str) -> None:
     if not isinstance(content, dict):
         raise UserError(f"{where} holds {type(content).__name__}, not settings by name; {nearest('', valid)}")
-    unknown = [name for name in content if name not in valid]
-    if unknown:
-        inside = [f"{section}.{unknown[0]}" for section in valid if unknown[0] in _names(section)]
-        hint = f"did you mean {inside[0]!r}?" if inside else nearest(str(unknown[0]), valid)
-        raise UserError(f"{where} has the unknown key {unknown[0]!r}; {hint}")
-
-
-def _names(section: str) -> list[str]:
-    kind = get_type_hints(RunConfig).get(section)
-    return [field.name for field in dataclasses.fields(kind)] if kind else []
+    for name in content:
+        if name not in valid:
+            inside = [f"{section}.{name}" for section in valid if f"{section}.{name}" in SETTINGS]
+            hint = f"did you mean {inside[0]!r}?" if inside else nearest(str(name), valid)
+            raise UserError(f"{where} has the unknown key {name!r}; {hint}")
