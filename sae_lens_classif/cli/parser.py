@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from typing_extensions import override
 
 from sae_lens_classif.config.run import RunConfig
-from sae_lens_classif.config.yaml import SETTINGS, config_of, read_yaml, settings_parser, yaml_value
+from sae_lens_classif.config.yaml import SECTIONS, SETTINGS, config_of, read_yaml, settings_parser, yaml_value
 from sae_lens_classif.errors import UserError, nearest
 
 PRESETS = Path(__file__).parents[1] / "presets"
@@ -141,7 +141,8 @@ def _asked_for(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
     valid = asked.command.valid_options()
     for word in settings:
         name = word.removeprefix("--").partition("=")[0]
-        if not word.startswith("--") or name in valid or " " in name:
+        # A section's own name reads it from a file; with a space in it, a word is a value.
+        if not word.startswith("--") or name in (*valid, *SECTIONS) or " " in name:
             continue
         if name == "run":
             raise UserError(f"`{asked.step}` takes the run folder without --run: sae-lens-classif {asked.step} RUN ...")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from sae_lens_classif.config.checks import require, require_not_negative, require_positive
+from sae_lens_classif.config.checks import check, limited, positive, require
 
 
 @dataclass
@@ -20,25 +20,16 @@ class BaselineConfig:
         hidden_dim: Width of their decoder's hidden layer.
     """
 
-    probe_max_texts: int = 10_000
-    probe_max_iter: int = 100
-    ica_max_iter: int = 1000
-    epochs: int = 100
-    batch_size: int = 128
-    lr: float = 3e-4
-    hidden_dim: int = 512
+    probe_max_texts: int = positive(10_000)
+    probe_max_iter: int = positive(100)
+    ica_max_iter: int = positive(1000)
+    epochs: int = positive(100)
+    batch_size: int = positive(128)
+    lr: float = positive(3e-4)
+    hidden_dim: int = positive(512)
 
     def __post_init__(self) -> None:
-        require_positive(
-            "baselines",
-            probe_max_texts=self.probe_max_texts,
-            probe_max_iter=self.probe_max_iter,
-            ica_max_iter=self.ica_max_iter,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            hidden_dim=self.hidden_dim,
-        )
+        check("baselines", self)
 
 
 @dataclass
@@ -63,15 +54,14 @@ class CompareConfig:
         "random_directions",
         "permuted_labels",
     )
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = limited((0,), least=0)
 
     def __post_init__(self) -> None:
+        check("compare", self)
         for name in ("methods", "seeds"):
             values = getattr(self, name)
             require(bool(values), f"compare.{name} is empty; name at least one")
             require(len(set(values)) == len(values), f"compare.{name} is {list(values)}; name each once")
-        for seed in self.seeds:
-            require_not_negative("compare", seeds=seed)
 
 
 @dataclass
@@ -87,6 +77,7 @@ class SweepConfig:
     grid: dict[str, list[str | bool | int | float | list[Any] | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check("sweep", self)
         for name, values in self.grid.items():
             require(bool(values), f"sweep.grid has no value for {name}; give at least one, as {name}=1,2")
             require(len(set(map(_key, values))) == len(values), f"sweep.grid names a value of {name} twice")

@@ -16,10 +16,10 @@ from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.errors import UserError, nearest
 
 Settings = dict[str, dict[str, Any]]
-_SECTIONS: dict[str, Any] = get_type_hints(RunConfig)
+SECTIONS: dict[str, Any] = get_type_hints(RunConfig)
 SETTINGS: dict[str, Any] = {  # the type of every setting, by its full name
     f"{section}.{name}": kind
-    for section, settings in _SECTIONS.items()
+    for section, settings in SECTIONS.items()
     for name, kind in get_type_hints(settings).items()
 }
 
@@ -53,7 +53,11 @@ def config_of(*layers: tuple[str, Any], options: Sequence[str] = ()) -> RunConfi
             parsed = parser.parse_object(known, parsed)
     with _in_one_line():
         parsed = parser.parse_args(options, parsed)
-    return RunConfig(**{name: section_of(kind, name, vars(parsed[name])) for name, kind in _SECTIONS.items()})
+    return RunConfig(**{name: _section(kind, vars(parsed[name])) for name, kind in SECTIONS.items()})
+
+
+def _section(kind: Any, values: Mapping[str, Any]) -> Any:
+    return kind(**{entry.name: values[entry.name] for entry in fields(kind)})  # the parser notes files beside them
 
 
 @contextmanager
@@ -71,7 +75,7 @@ class _SettingsParser(ArgumentParser):
     def _get_values(self, action: Action, arg_strings: list[str]) -> Any:
         kind = SETTINGS.get(action.dest)
         if tuple in {get_origin(kind), *map(get_origin, get_args(kind))}:
-            arg_strings = [word if word.startswith(("[", "null")) else f"[{word}]" for word in arg_strings]
+            arg_strings = [word if word[:1] == "[" or word == "null" else f"[{word}]" for word in arg_strings]
         return super()._get_values(action, arg_strings)
 
 
@@ -80,18 +84,6 @@ def settings_parser() -> ArgumentParser:
     parser = _SettingsParser(exit_on_error=False, allow_abbrev=False, add_help=False, usage=SUPPRESS)
     parser.add_class_arguments(RunConfig)
     return parser
-
-
-def section_of(kind: type, name: str, values: Mapping[str, Any]) -> Any:
-    """One section of the settings from its parsed values.
-
-    Raises:
-        UserError: If a value cannot be, or is null where one is needed; the parser lets that through.
-    """
-    for setting, hint in get_type_hints(kind).items():
-        if values.get(setting, 0) is None and type(None) not in get_args(hint):
-            raise UserError(f"{name}.{setting} is null; it needs a value")
-    return kind(**values)
 
 
 def write_settings(settings: Settings) -> str:
@@ -161,9 +153,9 @@ def check_settings(settings: Any, where: str) -> Settings:
     Raises:
         UserError: If a key is unknown.
     """
-    _check_keys(settings, list(_SECTIONS), where)
+    _check_keys(settings, list(SECTIONS), where)
     for section, values in settings.items():
-        names = [field.name for field in fields(_SECTIONS[section])]
+        names = [field.name for field in fields(SECTIONS[section])]
         _check_keys(values or {}, names, f"{where}, section {section}")
     return {section: values for section, values in settings.items() if values}
 
