@@ -17,7 +17,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 from sae_lens_classif.config.run import CacheConfig, PromptConfig
 from sae_lens_classif.hooks.backends.hooked_transformer import HookedTransformerClassifier
 from sae_lens_classif.hooks.batching import batches_by_length, pad_right
-from sae_lens_classif.hooks.prompt import PromptTokenizer
+from sae_lens_classif.hooks.inputs import PromptTokenizer
 from sae_lens_classif.hooks.tuning.scratch import train_tokenizer
 
 _LABELS = ("<|0|>", "<|1|>", "<|2|>", "<|3|>")

@@ -13,8 +13,8 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 from sae_lens_classif.config.run import PromptConfig
 from sae_lens_classif.evals.interpretability import TOP_CONCEPTS, activating_sets, interpretability
 from sae_lens_classif.hooks.backends.hooked_transformer import HookedTransformerClassifier, to_hooked_transformer
+from sae_lens_classif.hooks.inputs import PromptTokenizer
 from sae_lens_classif.hooks.interventions import replace_states, run_interventions
-from sae_lens_classif.hooks.prompt import PromptTokenizer
 from sae_lens_classif.hooks.tuning.scratch import train_tokenizer
 
 _N_TEXTS, _N_CONCEPTS, _D_MODEL, _EMBEDDING = 7600, 20, 128, 384
@@ -44,7 +44,7 @@ def _causality_in_loops(classifier: HookedTransformerClassifier, model: torch.nn
                 ablated[:, concept] = 0
                 states = replace_states(_decode, ablated, hidden[four])
                 logits = model(states[:, None], start_at_layer=3)[:, -1]
-                found.append(logits[:, classifier.prompts.label_token_ids])
+                found.append(logits[:, classifier.inputs.label_token_ids])
     return torch.cat(found)
 
 

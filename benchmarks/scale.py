@@ -23,7 +23,7 @@ from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.evals.causality import conditional_causality
 from sae_lens_classif.evals.completeness import completeness
 from sae_lens_classif.evals.interpretability import interpretability
-from sae_lens_classif.hooks.states import states_of_texts
+from sae_lens_classif.hooks.batching import states_of_texts
 
 _CLASSES, _EMBEDDING, _RESAMPLES = 4, 384, 20
 Work = Callable[[int, str], float]

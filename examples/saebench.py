@@ -25,7 +25,7 @@ from transformer_lens import HookedTransformer
 
 import sae_lens_classif as slc
 from sae_lens_classif.hooks.backends.hooked_transformer import model_context, to_hooked_transformer
-from sae_lens_classif.hooks.loading import load_causal_lm, load_tokenizer
+from sae_lens_classif.hooks.huggingface import load_causal_lm, load_tokenizer
 
 run, texts = Path(sys.argv[1]), sys.argv[2]
 own = slc.load_config(run / "config.yaml").classifier.model or str(run / "classifier")

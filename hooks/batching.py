@@ -1,25 +1,29 @@
-"""Prompts of several lengths in one tensor, and batches of prompts of like length."""
+"""Batches of inputs of like length: as one tensor, and what the model gives for them."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
+from tqdm.std import tqdm
+
+from sae_lens_classif.hooks.classifier import StatesAndLogits, TextClassifier
 
 
-def pad_right(prompts: Sequence[Sequence[int]], pad_token_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Put prompts of several lengths into one tensor.
+def pad_right(inputs: Sequence[Sequence[int]], pad_token_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Put inputs of several lengths into one tensor.
 
-    Causal attention never looks to the right, so padding there cannot change a prompt's own states.
+    Causal attention never looks to the right, so padding there cannot change an input's own states.
 
     Args:
-        prompts: Token ids of B prompts.
+        inputs: Token ids of B inputs.
         pad_token_id: Any valid token id.
 
     Returns:
-        Token ids, int64 (B, longest), and the position of each prompt's last token, int64 (B,).
+        Token ids, int64 (B, longest), and the position of each input's last token, int64 (B,).
     """
-    longest = max(len(ids) for ids in prompts)
-    padded = [[*ids, *[pad_token_id] * (longest - len(ids))] for ids in prompts]
-    return torch.tensor(padded), torch.tensor([len(ids) - 1 for ids in prompts])
+    longest = max(len(ids) for ids in inputs)
+    padded = [[*ids, *[pad_token_id] * (longest - len(ids))] for ids in inputs]
+    return torch.tensor(padded), torch.tensor([len(ids) - 1 for ids in inputs])
 
 
 def batches_by_length(lengths: Sequence[int], max_batch_tokens: int) -> Iterator[list[int]]:
@@ -38,3 +42,49 @@ def batches_by_length(lengths: Sequence[int], max_batch_tokens: int) -> Iterator
         size = max(1, max_batch_tokens // max(1, lengths[order[start]]))
         yield order[start : start + size]
         start += size
+
+
+def states_of_texts(
+    classifier: TextClassifier,
+    texts: Sequence[str],
+    max_batch_tokens: int,
+    progress: "tqdm[Any] | None" = None,
+) -> StatesAndLogits:
+    """Read the model's hidden state and class logits for each text.
+
+    Args:
+        classifier: The model.
+        texts: n texts.
+        max_batch_tokens: Tokens, padding included, of one forward pass.
+        progress: Advanced by one a text.
+
+    Returns:
+        hidden float32 (n, d_model) and logits float32 (n, C), in the order of the texts.
+    """
+    return states_of_inputs(classifier, classifier.inputs(texts), max_batch_tokens, progress)
+
+
+def states_of_inputs(
+    classifier: TextClassifier,
+    inputs: list[list[int]],
+    max_batch_tokens: int,
+    progress: "tqdm[Any] | None" = None,
+) -> StatesAndLogits:
+    """The same for token ids.
+
+    Args:
+        classifier: The model.
+        inputs: Token ids of n inputs, without padding.
+        max_batch_tokens: Tokens, padding included, of one forward pass.
+        progress: Advanced by one an input.
+
+    Returns:
+        hidden float32 (n, d_model) and logits float32 (n, C), in the order of the inputs.
+    """
+    hidden = torch.empty(len(inputs), classifier.d_model)
+    logits = torch.empty(len(inputs), len(classifier.class_names))
+    for rows in batches_by_length([len(ids) for ids in inputs], max_batch_tokens):
+        hidden[rows], logits[rows] = classifier.states_and_logits([inputs[row] for row in rows])
+        if progress is not None:
+            progress.update(len(rows))
+    return StatesAndLogits(hidden, logits)

@@ -1,21 +1,21 @@
 """The one interface between a language model that classifies and everything that explains it."""
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 
 from sae_lens_classif.files import sha256_of_json
-from sae_lens_classif.hooks.prompt import PromptTokenizer
+from sae_lens_classif.hooks.inputs import TextInputs
 
 
 class StatesAndLogits(NamedTuple):
-    """What one pass over some prompts gives.
+    """What one pass over some inputs gives.
 
     Attributes:
-        hidden: float32 (B, d_model), the hidden state at the hook, at each prompt's last token.
-        logits: float32 (B, C), next-token logits there, restricted to the label tokens.
+        hidden: float32 (B, d_model), the hidden state at the hook, at the position that decides.
+        logits: float32 (B, C), of the classes.
     """
 
     hidden: torch.Tensor
@@ -24,18 +24,18 @@ class StatesAndLogits(NamedTuple):
 
 @dataclass(frozen=True)
 class Context:
-    """The residual stream at the hook of some prompts, kept to change the last token's state in place.
+    """The residual stream at the hook of some inputs, kept to change one state of each in place.
 
     Attributes:
         residual: float (B, T, d_model), padded on the right.
-        last: int64 (B,), position of each prompt's last token.
+        last: int64 (B,), position of each text's state.
     """
 
     residual: torch.Tensor
     last: torch.Tensor
 
     def select(self, rows: torch.Tensor) -> "Context":
-        """The same for some prompts, int64 (m,), in any order and as often as wanted."""
+        """The same for some inputs, int64 (m,), in any order and as often as wanted."""
         return Context(self.residual[rows], self.last[rows])
 
 
@@ -47,7 +47,7 @@ class TextClassifier(ABC):
         class_names: Names of the C classes.
         hook_name: Residual stream that is read and replaced.
         d_model: Width of a hidden state.
-        prompts: From texts to token ids.
+        inputs: From texts to what the model reads.
         model_fingerprint: SHA-256 of weights, configuration and tokenizer.
         device: Where the model is.
     """
@@ -56,21 +56,21 @@ class TextClassifier(ABC):
     class_names: tuple[str, ...]
     hook_name: str
     d_model: int
-    prompts: PromptTokenizer
+    inputs: TextInputs
     model_fingerprint: str
     device: torch.device
 
     @abstractmethod
-    def states_and_logits(self, prompts: list[list[int]]) -> StatesAndLogits:
-        """Hidden states and class logits of some prompts, in one pass.
+    def states_and_logits(self, inputs: list[list[int]]) -> StatesAndLogits:
+        """Hidden states and class logits of some inputs, in one pass.
 
         Args:
-            prompts: Token ids of B prompts, without padding.
+            inputs: Token ids of B inputs, without padding.
         """
 
     @abstractmethod
-    def context(self, prompts: list[list[int]]) -> Context:
-        """The residual stream at the hook of some prompts, up to which nothing is changed."""
+    def context(self, inputs: list[list[int]]) -> Context:
+        """The residual stream at the hook of some inputs, up to which nothing is changed."""
 
     @abstractmethod
     def logits_from(self, hidden: torch.Tensor, context: Context | None = None) -> torch.Tensor:
@@ -78,7 +78,7 @@ class TextClassifier(ABC):
 
         Args:
             hidden: float (B, d_model), in place of the last token's states; gradients flow back to it.
-            context: Earlier tokens of the B prompts. Default: each state is a sequence of one token.
+            context: Earlier tokens of the B inputs. Default: each state is a sequence of one token.
 
         Returns:
             float32 (B, C), logits of the label tokens.
@@ -86,11 +86,4 @@ class TextClassifier(ABC):
 
     def prompt_fingerprint(self) -> str:
         """SHA-256 of everything between a text and its hidden state but the model."""
-        return sha256_of_json(
-            {
-                "prompt": {**asdict(self.prompts.cfg), "label_words": self.prompts.label_words},
-                "max_tokens": self.prompts.max_tokens,
-                "class_names": self.class_names,
-                "hook_name": self.hook_name,
-            }
-        )
+        return sha256_of_json({**self.inputs.made_from(), "class_names": self.class_names, "hook_name": self.hook_name})

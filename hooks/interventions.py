@@ -82,10 +82,10 @@ def run_interventions(
     pair = torch.empty(len(pair_text), n_classes)
     grouped = torch.empty(len(groups), n_texts, n_classes)
     pairs_of = _pairs_of_texts(pair_text, n_texts)
-    prompts = classifier.prompts(texts) if texts is not None else None
+    inputs = classifier.inputs(texts) if texts is not None else None
     progress = tqdm(total=n_texts, desc="Ablating concepts", unit=" texts", delay=1)  # not for a single text
-    for rows in _text_batches(prompts, n_texts, batch_size):
-        run = _Runner(classifier, decode, hidden, rows, prompts, batch_size)
+    for rows in _text_batches(inputs, n_texts, batch_size):
+        run = _Runner(classifier, decode, hidden, rows, inputs, batch_size)
         own = torch.cat([pairs_of[row] for row in rows.tolist()])
         bottleneck[rows] = run(concepts[rows], rows)
         ablated = concepts[pair_text[own]]
@@ -104,11 +104,11 @@ def _pairs_of_texts(pair_text: torch.Tensor, n_texts: int) -> tuple[torch.Tensor
     return pairs
 
 
-def _text_batches(prompts: list[list[int]] | None, n_texts: int, batch_size: int) -> Iterator[torch.Tensor]:
-    if prompts is None:
+def _text_batches(inputs: list[list[int]] | None, n_texts: int, batch_size: int) -> Iterator[torch.Tensor]:
+    if inputs is None:
         yield from torch.arange(n_texts).split(batch_size)
         return
-    for rows in batches_by_length([len(ids) for ids in prompts], batch_size):
+    for rows in batches_by_length([len(ids) for ids in inputs], batch_size):
         yield torch.tensor(rows)
 
 
@@ -121,7 +121,7 @@ class _Runner:
         decode: Decode,
         hidden: torch.Tensor,
         rows: torch.Tensor,
-        prompts: list[list[int]] | None,
+        inputs: list[list[int]] | None,
         batch_size: int,
     ) -> None:
         self._classifier = classifier
@@ -129,8 +129,8 @@ class _Runner:
         self._hidden = hidden
         self._size = batch_size
         self._context: Context | None = None
-        if prompts is not None:
-            own = [prompts[row] for row in rows.tolist()]
+        if inputs is not None:
+            own = [inputs[row] for row in rows.tolist()]
             self._context = classifier.context(own)
             self._size = max(1, batch_size // max(len(ids) for ids in own))
             self._position = torch.full((len(hidden),), -1)

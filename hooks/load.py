@@ -10,10 +10,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from sae_lens_classif.config.run import PromptConfig
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import new_folder, read_json, write_json
-from sae_lens_classif.hooks.backends.hooked_transformer import HookedTransformerClassifier, model_context
+from sae_lens_classif.hooks.backends import DEFAULT, ModelRequest, backend_for, backend_names, find_backend
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.hooks.loading import check_exists, load_causal_lm, load_tokenizer, pick_device
-from sae_lens_classif.hooks.prompt import PromptTokenizer
+from sae_lens_classif.hooks.huggingface import architecture_of, check_exists, pick_device
 
 CLASSIFIER_FILE = "classifier.json"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -52,6 +51,7 @@ def load_classifier(
     dtype: str = "float32",
     device: str | None = None,
     name: str | None = None,
+    backend: str | None = None,
 ) -> TextClassifier:
     """Open a language model that classifies.
 
@@ -63,23 +63,16 @@ def load_classifier(
         dtype: Precision the model runs in.
         device: ``cpu``, ``cuda`` ... Default: a GPU if there is one.
         name: How the model is called in what is made from it. Default: ``model`` as given.
+        backend: What runs it. Default: the one that opens its architecture.
 
     Raises:
-        UserError: If the model, its weights or the hook is missing, a label is not one token, or classes or prompt
-            are not those in the folder.
+        UserError: If the model, its weights or the hook is missing, a label is not one token, classes or prompt
+            are not those in the folder, or nothing opens its architecture.
     """
     check_exists(str(model))
     noted = Path(model) / CLASSIFIER_FILE
     if noted.is_file():
-        content = read_json(noted)
-        try:
-            noted_prompt = PromptConfig(**_with_tuples(content["prompt"]))
-            noted_names = tuple(content["class_names"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{noted} is not what `finetune` writes ({error}); make the classifier anew") from error
-        _check_noted(noted, "class_names", class_names, noted_names)
-        _check_noted(noted, "prompt", prompt, noted_prompt)
-        prompt, class_names = noted_prompt, noted_names
+        prompt, class_names = _noted(noted, prompt, class_names)
     if class_names is None:
         raise UserError(
             f"{model} does not say how its classes are called; give class_names, in the order of the labels"
@@ -87,18 +80,42 @@ def load_classifier(
     if dtype not in DTYPES:
         raise UserError(f"dtype is {dtype!r}; {nearest(dtype, list(DTYPES))}")
     target = pick_device(device)
-    tokenizer = load_tokenizer(str(model))
-    loaded = load_causal_lm(str(model), DTYPES[dtype])
-    prompts = PromptTokenizer(tokenizer, prompt or PromptConfig(), class_names, model_context(loaded))
-    return HookedTransformerClassifier(
-        loaded, tokenizer, prompts, name=name or str(model), hook_name=hook, device=target
-    )
+    request = ModelRequest(str(model), name or str(model), class_names, prompt, hook, DTYPES[dtype], target)
+    return find_backend(backend).open_model(request) if backend is not None else _open(request)
 
 
-def _check_noted(noted: Path, name: str, asked: object, found: object) -> None:
-    """A model reads only the prompt that it was tuned with; another one gives nonsense without an error."""
-    if asked not in (None, found):
-        raise UserError(f"{noted} says {name} = {found!r}, asked for is {asked!r}; leave {name} out, or use that")
+def _open(request: ModelRequest) -> TextClassifier:
+    """Open a model by its architecture; the default backend tries one that no backend names, and says what is wrong."""
+    architecture = architecture_of(request.model)
+    backend = backend_for(architecture) if architecture is not None else None
+    if backend is not None:
+        return backend.open_model(request)
+    try:
+        return find_backend(DEFAULT).open_model(request)
+    except UserError as error:
+        if architecture is None:
+            raise
+        known = [f"{', '.join(find_backend(name).ARCHITECTURES)} ({name})" for name in backend_names()]
+        raise UserError(f"{error}; its architecture is {architecture}, those that open: {'; '.join(known)}") from error
+
+
+def _noted(
+    file: Path, prompt: PromptConfig | None, class_names: tuple[str, ...] | None
+) -> tuple[PromptConfig, tuple[str, ...]]:
+    """How ``finetune`` noted that a model is asked. It reads only that prompt; another gives nonsense without an error.
+
+    Raises:
+        UserError: If something else is asked for, or the file is not what ``finetune`` writes.
+    """
+    content = read_json(file)
+    try:
+        noted = PromptConfig(**_with_tuples(content["prompt"])), tuple(content["class_names"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} is not what `finetune` writes ({error}); make the classifier anew") from error
+    for name, asked, found in (("class_names", class_names, noted[1]), ("prompt", prompt, noted[0])):
+        if asked not in (None, found):
+            raise UserError(f"{file} says {name} = {found!r}, asked for is {asked!r}; leave {name} out, or use that")
+    return noted
 
 
 def _with_tuples(content: dict[str, Any]) -> dict[str, Any]:

@@ -25,13 +25,13 @@ from .methods.base import ConceptMethod as ConceptMethod
 from .methods.base import FitTask as FitTask
 from .methods.base import load_method as load_method
 from .methods.classif_sae import ClassifSAEConcepts as ClassifSAEConcepts
-from .methods.concept_shap import ConceptSHAP as ConceptSHAP
-from .methods.hi_concept import HIConcept as HIConcept
+from .methods.concept_vectors import ConceptSHAP as ConceptSHAP
+from .methods.concept_vectors import HIConcept as HIConcept
 from .methods.ica import ICAConcepts as ICAConcepts
 from .methods.random_directions import RandomDirections as RandomDirections
 from .methods.sae_probe import SAEProbeConcepts as SAEProbeConcepts
 from .publishing.publish import publish as publish
-from .report.write import write_report as write_report
+from .report.page import write_report as write_report
 from .saes.classif_sae import ClassifSAE as ClassifSAE
 from .saes.classif_sae import ClassifSAEConfig as ClassifSAEConfig
 from .saes.classif_sae import ClassifTrainingSAE as ClassifTrainingSAE

@@ -4,10 +4,11 @@ An artifact is a file or folder beside a note of what it was made from: fingerpr
 that matter to it. The note is written last, so an artifact without one was never finished.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import read_json, sha256_of_json
@@ -16,6 +17,21 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _INCIDENTAL = "incidental"
+_LONGEST_VALUE = 60
+
+
+class Difference(NamedTuple):
+    """Something that an artifact was made from otherwise than is asked for now."""
+
+    name: str
+    noted: Any
+    asked: Any
+
+    def __str__(self) -> str:
+        if _is_fingerprint(self.noted) and _is_fingerprint(self.asked):
+            return f"another {self.name} (its fingerprint was {self.noted[:16]}, now it is {self.asked[:16]})"
+        noted, asked = (_short(value) for value in (self.noted, self.asked))
+        return f"{self.name} = {noted}, now {self.name} = {asked} is asked for"
 
 
 @dataclass(frozen=True)
@@ -25,12 +41,12 @@ class Status:
     Attributes:
         state: ``absent``: to be made. ``current``: made from what is asked for. ``stale``: made from something else.
             ``damaged``: its note cannot be read, or a file of it is missing.
-        different: Of a stale one, names of what it was made from otherwise.
+        different: Of a stale one, what it was made from otherwise.
         reason: Of a damaged one, what is wrong and what to do.
     """
 
     state: Literal["absent", "current", "stale", "damaged"]
-    different: tuple[str, ...] = ()
+    different: tuple[Difference, ...] = ()
     reason: str = ""
 
 
@@ -55,6 +71,23 @@ class Artifact:
         """SHA-256 of what it is to be made from."""
         return sha256_of_json(self.made_from)
 
+    def is_current(self, remedy: str = "") -> bool:
+        """Whether it is there, made from what is asked for; False where it is absent.
+
+        Args:
+            remedy: What to do where it was made from something else. Default: delete it.
+
+        Raises:
+            UserError: If it was made from something else, naming the first difference, or is damaged.
+        """
+        status = self.status()
+        if status.state == "damaged":
+            raise UserError(status.reason)
+        if status.state == "stale":
+            remedy = remedy or f"ask for the same, or delete {self.path} to make it anew"
+            raise UserError(f"{self.path} was made with {status.different[0]}; {remedy}")
+        return status.state == "current"
+
     def status(self) -> Status:
         """Look at the note; the files themselves are not read."""
         if not self.note.is_file():
@@ -74,21 +107,30 @@ class Artifact:
             return Status("damaged", reason=f"{self.note.parent / missing[0]} is missing; delete {self.path}")
         return Status("current")
 
-    def _different(self, noted: Any) -> Iterator[str]:
+    def _different(self, noted: Any) -> Iterator[Difference]:
         if isinstance(noted, dict):
             yield from _different(noted, self.made_from)
         elif noted != self.fingerprint:
-            yield "settings"
+            yield Difference("settings", noted, self.fingerprint)
 
 
-def _different(noted: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Names of what is asked for otherwise than was noted, ``baselines.epochs`` for one that is in a section."""
+def _is_fingerprint(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
+def _short(value: Any) -> str:
+    words = repr(value)
+    return words if len(words) <= _LONGEST_VALUE else f"{words[:16]} …"
+
+
+def _different(noted: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> Iterator[Difference]:
+    """What is asked for otherwise than was noted, ``baselines.epochs`` for one that is in a section."""
     for name, value in asked.items():
         old = noted.get(name)
         if isinstance(old, dict) and isinstance(value, dict):
             yield from _different(old, value, f"{prefix}{name}.".removeprefix("settings."))
         elif sha256_of_json(old) != sha256_of_json(value):
-            yield f"{prefix}{name}"
+            yield Difference(f"{prefix}{name}", old, value)
 
 
 def incidental(default: Any) -> Any:

@@ -15,13 +15,56 @@ from transformer_lens.loading_from_pretrained import get_pretrained_model_config
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from typing_extensions import override
 
+from sae_lens_classif.config.run import PromptConfig
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.hooks.backends import ModelRequest
 from sae_lens_classif.hooks.batching import pad_right
 from sae_lens_classif.hooks.classifier import Context, StatesAndLogits, TextClassifier
-from sae_lens_classif.hooks.prompt import PromptTokenizer
+from sae_lens_classif.hooks.huggingface import load_causal_lm, load_tokenizer
+from sae_lens_classif.hooks.inputs import PromptTokenizer
 
+# Decoders that TransformerLens 3 converts. Another one is tried all the same: a later version may know it.
+ARCHITECTURES = (
+    "ApertusForCausalLM",
+    "BloomForCausalLM",
+    "GPT2LMHeadModel",
+    "GPTJForCausalLM",
+    "GPTNeoForCausalLM",
+    "GPTNeoXForCausalLM",
+    "Gemma2ForCausalLM",
+    "Gemma3ForCausalLM",
+    "GemmaForCausalLM",
+    "GptOssForCausalLM",
+    "LlamaForCausalLM",
+    "MistralForCausalLM",
+    "MixtralForCausalLM",
+    "OPTForCausalLM",
+    "Olmo2ForCausalLM",
+    "Olmo3ForCausalLM",
+    "OlmoForCausalLM",
+    "OlmoeForCausalLM",
+    "Phi3ForCausalLM",
+    "PhiForCausalLM",
+    "Qwen2ForCausalLM",
+    "Qwen3ForCausalLM",
+)
 _HOOK = re.compile(r"blocks\.(\d+)\.hook_resid_pre")
 _TOLERANCE = 1e-3
+
+
+def open_model(request: ModelRequest) -> "HookedTransformerClassifier":
+    """Open a decoder that answers a prompt with one token a class.
+
+    Raises:
+        UserError: If the model or its tokenizer cannot be loaded, a label is not one token, the hook does not exist, or
+            TransformerLens does not know the architecture.
+    """
+    tokenizer = load_tokenizer(request.model)
+    model = load_causal_lm(request.model, request.dtype)
+    prompts = PromptTokenizer(tokenizer, request.prompt or PromptConfig(), request.class_names, model_context(model))
+    return HookedTransformerClassifier(
+        model, tokenizer, prompts, name=request.name, hook_name=request.hook, device=request.device
+    )
 
 
 def model_context(model: PreTrainedModel) -> int:
@@ -105,6 +148,8 @@ def hook_layer(hook_name: str | None, n_layers: int) -> int:
 class HookedTransformerClassifier(TextClassifier):
     """A decoder whose next token after the prompt is the class."""
 
+    inputs: PromptTokenizer
+
     def __init__(
         self,
         model: PreTrainedModel,
@@ -130,7 +175,7 @@ class HookedTransformerClassifier(TextClassifier):
         """
         self.device = device or torch.device("cpu")
         self.name = name
-        self.prompts = prompts
+        self.inputs = prompts
         self.class_names = prompts.class_names
         self.model_fingerprint = model_fingerprint(model, tokenizer)
         self._model = to_hooked_transformer(model, prompts.max_tokens, self.device)
@@ -146,9 +191,9 @@ class HookedTransformerClassifier(TextClassifier):
     @torch.no_grad()
     def _check_against(self, model: PreTrainedModel) -> None:
         """Compare with the model's own logits on one prompt: a wrong conversion must not pass unseen."""
-        prompt = self.prompts(["The quick brown fox jumps over the lazy dog."])
+        prompt = self.inputs(["The quick brown fox jumps over the lazy dog."])
         own = model(input_ids=torch.tensor(prompt, device=model.device)).logits[0, -1]
-        own = own[self.prompts.label_token_ids].float().cpu()
+        own = own[self.inputs.label_token_ids].float().cpu()
         ours = self.states_and_logits(prompt).logits[0]
         tolerance = _TOLERANCE if model.dtype == torch.float32 else 0.1
         if not torch.allclose(ours, own, atol=tolerance * float(own.abs().max() + 1)):
@@ -159,18 +204,18 @@ class HookedTransformerClassifier(TextClassifier):
 
     @override
     @torch.no_grad()
-    def states_and_logits(self, prompts: list[list[int]]) -> StatesAndLogits:
-        context = self.context(prompts)
-        rows = torch.arange(len(prompts), device=self.device)
+    def states_and_logits(self, inputs: list[list[int]]) -> StatesAndLogits:
+        context = self.context(inputs)
+        rows = torch.arange(len(inputs), device=self.device)
         hidden = context.residual[rows, context.last]
         return StatesAndLogits(hidden.float().cpu(), self._finish(context.residual, context.last))
 
     @override
     @torch.no_grad()
-    def context(self, prompts: list[list[int]]) -> Context:
+    def context(self, inputs: list[list[int]]) -> Context:
         # Token 0 fills up on the right, where causal attention never looks; so no mask is needed and
         # positions count from each prompt's own first token.
-        tokens, last = pad_right(prompts, pad_token_id=0)
+        tokens, last = pad_right(inputs, pad_token_id=0)
         residual = self._model(tokens.to(self.device), stop_at_layer=self._layer)
         return Context(cast(torch.Tensor, residual), last.to(self.device))
 

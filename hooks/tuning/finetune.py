@@ -20,9 +20,8 @@ from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import require
 from sae_lens_classif.hooks.backends.hooked_transformer import model_context
 from sae_lens_classif.hooks.batching import pad_right
-from sae_lens_classif.hooks.loading import load_causal_lm, load_tokenizer
-from sae_lens_classif.hooks.prompt import PromptTokenizer, label_words
-from sae_lens_classif.hooks.tuning.progress import QuietProgress
+from sae_lens_classif.hooks.huggingface import load_causal_lm, load_tokenizer
+from sae_lens_classif.hooks.inputs import PromptTokenizer, label_words
 from sae_lens_classif.hooks.tuning.scratch import new_gpt_neox, train_tokenizer
 
 
@@ -126,6 +125,13 @@ class LabelTokenTrainer(Trainer):
         logits = label_logits(model, inputs["input_ids"], inputs["last"], self._label_token_ids)
         loss = F.cross_entropy(logits, inputs["labels"], label_smoothing=self.args.label_smoothing_factor)
         return (loss, logits) if return_outputs else loss
+
+
+class QuietProgress(ProgressCallback):
+    """HF Trainer's progress bar without the dictionary it prints at the end."""
+
+    def on_log(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the numbers are in the log."""
 
 
 def label_logits(

@@ -20,7 +20,7 @@ from sae_lens_classif.data.texts import load_text_data
 from sae_lens_classif.explaining.html import to_page
 from sae_lens_classif.files import sizes, write_text
 from sae_lens_classif.publishing.publish import publish as publish_run
-from sae_lens_classif.report.write import write_report
+from sae_lens_classif.report.page import write_report
 from sae_lens_classif.runs import steps as pipeline
 from sae_lens_classif.runs.compare import compare_step
 from sae_lens_classif.runs.explain import explain_by_run

@@ -16,6 +16,7 @@ from typing_extensions import override
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.config.yaml import SECTIONS, SETTINGS, config_of, read_yaml, settings_parser, yaml_value
 from sae_lens_classif.errors import UserError, nearest
+from sae_lens_classif.hooks.backends import backend_names
 
 PRESETS = Path(__file__).parents[1] / "presets"
 _STEPS = {
@@ -59,13 +60,19 @@ class _Parser(argparse.ArgumentParser):
 
     @override
     def format_help(self) -> str:
-        settings = "\n" + settings_parser().format_help() if self.takes_settings else ""
-        return super().format_help() + settings
+        return super().format_help() + (_settings_help() if self.takes_settings else "")
 
     def valid_options(self) -> list[str]:
         """Names of what can follow two dashes."""
         own = [option.removeprefix("--") for option in self._option_string_actions if option.startswith("--")]
         return [*SETTINGS, *own] if self.takes_settings else own
+
+
+def _settings_help() -> str:
+    parser = settings_parser()
+    backend = parser._option_string_actions["--classifier.backend"]
+    backend.help = f"{backend.help} There are: {', '.join(backend_names())}."
+    return f"\n{parser.format_help()}"
 
 
 def _build_parser() -> _Parser:

@@ -84,12 +84,14 @@ class ClassifierConfig:
         hook: Residual stream that is explained, ``blocks.L.hook_resid_pre``. Default: the last block's.
         dtype: Precision the model runs in.
         device: ``cpu``, ``cuda``, ``cuda:1`` ... Default: a GPU if there is one.
+        backend: What runs the model. Default: the one that opens its architecture.
     """
 
     model: str | None = None
     hook: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str | None = incidental(None)
+    backend: str | None = incidental(None)  # states that differ have another hook, and so another fingerprint
 
     def __post_init__(self) -> None:
         check("classifier", self)

@@ -7,26 +7,49 @@ from sae_lens_classif.config.checks import check, limited, positive, require
 
 
 @dataclass
-class BaselineConfig:
-    """Concept methods that train no sparse autoencoder of their own.
+class ProbeSettings:
+    """The probe that chooses an SAE's latents.
 
     Args:
         probe_max_texts: The probe that chooses an SAE's latents sees so many training texts at most, drawn at random.
         probe_max_iter: Passes of the probe's solver over them, at most.
+    """
+
+    probe_max_texts: int = positive(10_000)
+    probe_max_iter: int = positive(100)
+
+
+@dataclass
+class ICASettings:
+    """Independent component analysis.
+
+    Args:
         ica_max_iter: Iterations of FastICA, at most.
+    """
+
+    ica_max_iter: int = positive(1000)
+
+
+@dataclass
+class ConceptVectorSettings:
+    """ConceptSHAP and HI-Concept.
+
+    Args:
         epochs: Passes over the training texts of ConceptSHAP and HI-Concept.
         batch_size: Texts a step of theirs.
         lr: Learning rate of Adam, theirs.
         hidden_dim: Width of their decoder's hidden layer.
     """
 
-    probe_max_texts: int = positive(10_000)
-    probe_max_iter: int = positive(100)
-    ica_max_iter: int = positive(1000)
     epochs: int = positive(100)
     batch_size: int = positive(128)
     lr: float = positive(3e-4)
     hidden_dim: int = positive(512)
+
+
+@dataclass
+class BaselineConfig(ConceptVectorSettings, ICASettings, ProbeSettings):
+    """Concept methods that train no sparse autoencoder of their own."""
 
     def __post_init__(self) -> None:
         check("baselines", self)
@@ -40,6 +63,7 @@ class CompareConfig:
         methods: Their names, as ``classifsae,topk_sae,ica``; ``sae:FOLDER`` or ``sae:RELEASE:SAE_ID`` for any SAE
             that SAELens loads; ``module:Class`` for a method of your own.
         seeds: Each method is fitted once with each seed.
+        settings: Of methods from other packages, as ``{pca: {whiten: true}}``.
     """
 
     methods: tuple[str, ...] = (
@@ -55,6 +79,8 @@ class CompareConfig:
         "permuted_labels",
     )
     seeds: tuple[int, ...] = limited((0,), least=0)
+    # Words first, as in a grid.
+    settings: dict[str, dict[str, str | bool | int | float | list[Any] | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check("compare", self)

@@ -6,15 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from typing_extensions import override
 
+from sae_lens_classif.config.checks import check
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.errors import UserError, nearest
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Kind = TypeVar("_Kind", bound="DataclassInstance")
 Settings = dict[str, dict[str, Any]]
 SECTIONS: dict[str, Any] = get_type_hints(RunConfig)
 SETTINGS: dict[str, Any] = {  # the type of every setting, by its full name
@@ -56,7 +61,7 @@ def config_of(*layers: tuple[str, Any], options: Sequence[str] = ()) -> RunConfi
     return RunConfig(**{name: _section(kind, vars(parsed[name])) for name, kind in SECTIONS.items()})
 
 
-def _section(kind: Any, values: Mapping[str, Any]) -> Any:
+def _section(kind: type[_Kind], values: Mapping[str, Any]) -> _Kind:
     return kind(**{entry.name: values[entry.name] for entry in fields(kind)})  # the parser notes files beside them
 
 
@@ -84,6 +89,26 @@ def settings_parser() -> ArgumentParser:
     parser = _SettingsParser(exit_on_error=False, allow_abbrev=False, add_help=False, usage=SUPPRESS)
     parser.add_class_arguments(RunConfig)
     return parser
+
+
+def settings_from(kind: type[_Kind], values: Mapping[str, Any], where: str) -> _Kind:
+    """A dataclass of settings from plain values; what is missing has its default.
+
+    Args:
+        kind: The dataclass.
+        values: As YAML and JSON hold them.
+        where: Where they stand, for the message of an error.
+
+    Raises:
+        UserError: If a setting is unknown, or a value cannot be.
+    """
+    _check_keys(values, [entry.name for entry in fields(kind)], where)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind)
+    with _in_one_line(f"{where}: "):
+        settings = _section(kind, vars(parser.parse_object(dict(values))))
+    check(where, settings)
+    return settings
 
 
 def write_settings(settings: Settings) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.classifier import StatesAndLogits, TextClassifier
+from sae_lens_classif.hooks.inputs import TextInputs
 from sae_lens_classif.hooks.interventions import InterventionLogits, run_interventions
-from sae_lens_classif.hooks.states import states_of_prompts
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.methods.classif_sae import as_concept_method
 from sae_lens_classif.saes.classif_sae import ClassifSAE
@@ -147,13 +148,13 @@ def explain(
 def _read(
     method: ConceptMethod, classifier: TextClassifier, text: str, spans: Sequence[tuple[int, int]]
 ) -> tuple[StatesAndLogits, torch.Tensor, torch.Tensor]:
-    """Run the text as it is, and without each of its words that the prompt has room for.
+    """Run the text as it is, and without each of its words that the model reads.
 
     Returns:
         Hidden state and logits of the whole text; its concepts' activations, float32 (1, n); what each word adds to
         them, float32 (words, n).
     """
-    read = _words_in_prompt(classifier, text, spans)
+    read = _words_read(classifier.inputs, text, spans)
     states = _states(classifier, [text, *_without_each(text, [spans[place] for place in read])])
     with torch.no_grad():
         concepts = method.encode(states.hidden).float()
@@ -162,14 +163,14 @@ def _read(
     return StatesAndLogits(states.hidden[:1], states.logits[:1]), concepts[:1], driven
 
 
-def _words_in_prompt(classifier: TextClassifier, text: str, spans: Sequence[tuple[int, int]]) -> range:
-    """Places of the words that the prompt depends on: of a text that is too long for it, those on the side it keeps."""
-    whole, keeps_end = classifier.prompts([text])[0], classifier.prompts.cfg.cut == "beginning"
-    least, most = 1, len(spans)  # so many words at that side give the same prompt
+def _words_read(inputs: TextInputs, text: str, spans: Sequence[tuple[int, int]]) -> range:
+    """Places of the words that the model reads: of a text that is too long for it, those on the side that is kept."""
+    whole, keeps_end = inputs([text])[0], inputs.cut == "beginning"
+    least, most = 1, len(spans)  # so many words at that side give the same input
     while least < most:
         middle = (least + most) // 2
         part = text[spans[-middle][0] :] if keeps_end else text[: spans[middle - 1][1]]
-        if classifier.prompts([part])[0] == whole:
+        if inputs([part])[0] == whole:
             most = middle
         else:
             least = middle + 1
@@ -177,11 +178,11 @@ def _words_in_prompt(classifier: TextClassifier, text: str, spans: Sequence[tupl
 
 
 def _states(classifier: TextClassifier, texts: Sequence[str]) -> StatesAndLogits:
-    """Hidden states and logits of texts; those whose prompts are cut to the same are run once."""
-    prompts = classifier.prompts(texts)
-    places = {prompt: place for place, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
-    states = states_of_prompts(classifier, [list(prompt) for prompt in places], _BATCH_TOKENS)
-    rows = [places[tuple(prompt)] for prompt in prompts]
+    """Hidden states and logits of texts; those that are cut to the same are run once."""
+    inputs = classifier.inputs(texts)
+    places = {ids: place for place, ids in enumerate(dict.fromkeys(map(tuple, inputs)))}
+    states = states_of_inputs(classifier, [list(ids) for ids in places], _BATCH_TOKENS)
+    rows = [places[tuple(ids)] for ids in inputs]
     return StatesAndLogits(states.hidden[rows], states.logits[rows])
 
 

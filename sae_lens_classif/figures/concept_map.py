@@ -1,6 +1,8 @@
 """A map of the texts' hidden states, with the concepts and the classes on it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,9 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from sae_lens_classif.figures.lettering import printable
-from sae_lens_classif.figures.pies import draw_classes, draw_pies
-from sae_lens_classif.figures.plane import Floats, Places, Plane, fit_plane
+from sae_lens_classif.figures.pies import Places, draw_classes, draw_pies
 from sae_lens_classif.figures.style import (
     GREY,
     NAMES_IN_LEGEND,
@@ -18,10 +18,43 @@ from sae_lens_classif.figures.style import (
     class_marker,
     figure_style,
     fix_layout,
+    printable,
     say_nothing_to_show,
 )
 
+Floats = NDArray[np.floating[Any]]
 _FURTHEST = 0.3  # how far outside the texts a concept may stand, in widths and heights of their cloud
+
+
+@dataclass(frozen=True)
+class Plane:
+    """The first two principal components of unit vectors that were then standardised.
+
+    Attributes:
+        scaler: Fitted ``StandardScaler``.
+        pca: Fitted ``PCA``.
+        explained: Shares of the variance along both components, 0 to 1.
+    """
+
+    scaler: Any
+    pca: Any
+    explained: tuple[float, float]
+
+    def project(self, vectors: Floats) -> Places:
+        """Bring vectors into the plane.
+
+        Args:
+            vectors: float (m, d), of any length.
+
+        Returns:
+            float64 (m, 2); NaN for vectors that have no direction (zero or not finite).
+        """
+        unit, usable = _unit_norm(vectors)
+        places = np.full((len(vectors), 2), np.nan)
+        if usable.any():
+            found = self.pca.transform(self.scaler.transform(unit[usable]))
+            places[usable] = _two_columns(found)
+        return places
 
 
 @figure_style()
@@ -178,3 +211,40 @@ def _legend_mark(number: int, n_classes: int) -> Line2D:
         [], [], linestyle="", marker=class_marker(number), color=class_colour(number, n_classes), markersize=8,
         markeredgecolor="black", markeredgewidth=0.6,
     )  # fmt: skip
+
+
+def fit_plane(hidden: Floats) -> Plane | None:
+    """Find the plane in which hidden states differ most.
+
+    Args:
+        hidden: float (N, d).
+
+    Returns:
+        The plane; None where fewer than two states differ.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.preprocessing import StandardScaler
+
+    unit, usable = _unit_norm(hidden)
+    unit = unit[usable]
+    if len(unit) < 2:
+        return None
+    scaler = StandardScaler().fit(unit)
+    standardised = scaler.transform(unit)
+    if not standardised.any():
+        return None
+    pca = PCA(min(2, *standardised.shape), random_state=0).fit(standardised)
+    first, second = _two_columns(pca.explained_variance_ratio_[None])[0]
+    return Plane(scaler, pca, (float(first), float(second)))
+
+
+def _unit_norm(vectors: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    largest = np.abs(vectors).max(axis=1, keepdims=True, initial=0)
+    usable = np.isfinite(largest[:, 0]) & (largest[:, 0] > 0)
+    scaled = np.divide(vectors, largest, out=np.zeros_like(vectors), where=usable[:, None])  # so no square overflows
+    norms = np.linalg.norm(scaled, axis=1, keepdims=True)
+    return np.divide(scaled, norms, out=scaled, where=usable[:, None]), usable
+
+
+def _two_columns(found: Floats) -> Places:
+    return np.pad(found, ((0, 0), (0, 2 - found.shape[1]))).astype(np.float64)

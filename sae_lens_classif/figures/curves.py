@@ -13,7 +13,6 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from sae_lens_classif.figures.lettering import printable
 from sae_lens_classif.figures.style import (
     PANELS_IN_ROW,
     SeriesStyle,
@@ -21,6 +20,7 @@ from sae_lens_classif.figures.style import (
     in_percent,
     legend_below,
     panel_grid,
+    printable,
     say_nothing_to_show,
     series_style,
 )

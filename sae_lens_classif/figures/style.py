@@ -1,8 +1,11 @@
-"""How figures look: colours for everyone, shapes for black-and-white print, the same bytes every time."""
+"""How figures look: colours for everyone, shapes for black-and-white print, fonts that can draw it, the same bytes."""
 
 import contextlib
+import functools
 import io
+import logging
 import math
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +15,13 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.style import context as style_context
 from matplotlib.ticker import FuncFormatter
 
-from sae_lens_classif.figures.lettering import font_families, printable
 from sae_lens_classif.files import explain_full_disk
 
+logger = logging.getLogger(__name__)
 # Okabe and Ito's eight colours (https://jfly.uni-koeln.de/color/), those that stand out on white first.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 GREY = "#6B6B6B"
@@ -26,6 +30,34 @@ PANELS_IN_ROW = 3
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p")
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "||||", "oooo", "++++")
+# matplotlib brings the first: Latin, Greek, Cyrillic, Hebrew, Arabic. The others are used where they are installed.
+FONTS = (
+    "DejaVu Sans",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans CJK KR",
+    "Noto Sans SC",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "Hiragino Sans",
+    "Hiragino Sans GB",
+    "Apple SD Gothic Neo",
+    "Microsoft YaHei",
+    "Yu Gothic",
+    "Malgun Gothic",
+    "Noto Sans Devanagari",
+    "Noto Sans Bengali",
+    "Noto Sans Tamil",
+    "Noto Sans Telugu",
+    "Noto Sans Thai",
+    "Nirmala UI",
+    "Leelawadee UI",
+    "Noto Sans Symbols 2",
+    "Noto Emoji",
+    "Segoe UI Symbol",
+    "Arial Unicode MS",
+)
+_BOX = "□"
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _RC = {
     "text.parse_math": False,  # a $ in a text is a dollar
@@ -220,3 +252,59 @@ def say_nothing_to_show(axes: Axes, why: str) -> None:
     """Turn a panel into one grey line of text."""
     axes.set_axis_off()
     axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=GREY)
+
+
+def printable(text: str, limit: int | None = None) -> str:
+    """Make a text one line that can be drawn.
+
+    Characters that no installed font has become boxes, with one warning in the log that says what to install.
+
+    Args:
+        text: Any text.
+        limit: Characters to keep, the ellipsis included; None for all.
+    """
+    line = " ".join("".join(map(_drawn, text)).split())
+    return line if limit is None or len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def _drawn(character: str) -> str:
+    if unicodedata.category(character) in ("Cc", "Zl", "Zp"):
+        return " "
+    if any(ord(character) in has for has in characters_of_fonts().values()):
+        return character
+    if unicodedata.category(character) in ("Cf", "Mn", "Me"):  # they only change the character before them
+        return ""
+    _advise_fonts()
+    return _BOX
+
+
+@functools.cache
+def _advise_fonts() -> None:
+    logger.warning(
+        "no installed font has some of the characters: figures show boxes for them; "
+        "install the Noto fonts, then delete matplotlib's font cache (fontlist-*.json in matplotlib.get_cachedir())"
+    )
+
+
+def font_families() -> tuple[str, ...]:
+    """Fonts that are installed; a character is drawn with the first that has it."""
+    return tuple(characters_of_fonts())
+
+
+def font_for(texts: list[str]) -> str:
+    """The family that has the most of these texts' characters."""
+    wanted = {ord(character) for text in texts for character in text}
+    has = characters_of_fonts()
+    return max(has, key=lambda family: len(wanted & has[family]))
+
+
+def font_file(family: str) -> str:
+    """Path of the file of an installed family, in its regular weight."""
+    return str(findfont(FontProperties(family=family), fallback_to_default=False))
+
+
+@functools.cache
+def characters_of_fonts() -> dict[str, frozenset[int]]:
+    """Code points that each installed font of the list above has."""
+    installed = {entry.name for entry in fontManager.ttflist}
+    return {family: frozenset(get_font(font_file(family)).get_charmap()) for family in FONTS if family in installed}

@@ -8,13 +8,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from sae_lens_classif.figures.curves import Curve, about_bands, draw_curves
-from sae_lens_classif.figures.lettering import printable
 from sae_lens_classif.figures.style import (
     PANELS_IN_ROW,
     figure_style,
     in_percent,
     legend_below,
     panel_grid,
+    printable,
     say_nothing_to_show,
 )
 

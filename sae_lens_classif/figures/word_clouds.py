@@ -10,8 +10,17 @@ from matplotlib.figure import Figure
 from PIL import ImageFont
 from wordcloud import WordCloud
 
-from sae_lens_classif.figures.lettering import font_families, font_file, font_for, printable
-from sae_lens_classif.figures.style import GREY, class_colour, darken, figure_style, say_nothing_to_show
+from sae_lens_classif.figures.style import (
+    GREY,
+    class_colour,
+    darken,
+    figure_style,
+    font_families,
+    font_file,
+    font_for,
+    printable,
+    say_nothing_to_show,
+)
 
 _CANVAS = (260, 150)  # what words are laid out on, in pixels
 _MARGIN = 6  # around it, in pixels

@@ -1,11 +1,17 @@
-"""The one interface of every concept method: fit, encode, decode, save, load."""
+"""The one interface of every concept method (fit, encode, decode, save, load), and the one registry of them.
 
+A method says beside its class all that others must know of it: its name, its title, its settings, what it depends on.
+"""
+
+import importlib
+import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
+from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
@@ -13,12 +19,18 @@ from sae_lens import SAE
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from sae_lens_classif.artifacts import settings_that_matter
 from sae_lens_classif.config.run import BaselineConfig, SAESettings, TrainConfig
+from sae_lens_classif.config.yaml import settings_from
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import new_folder, read_json, sha256_of_file, sha256_of_json, write_json
 from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.methods.listing import from_outside, titles
 from sae_lens_classif.store.shuffle import Rows
 from sae_lens_classif.store.store import ActivationStore
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 METHOD_FILE = "method.json"
 _TENSORS = "method.safetensors"
@@ -35,7 +47,8 @@ class FitTask:
         seed: Seed of everything random.
         sae: Settings of the methods that train a sparse autoencoder; ``sae.n_concepts`` gives way to ``n_concepts``.
         train: How they train it; ``train.seed`` gives way to ``seed``.
-        baselines: Settings of the other methods.
+        baselines: Settings of the other built-in methods.
+        settings: Settings of the method's own, of the dataclass that it declares; None where it declares none.
     """
 
     store: ActivationStore
@@ -45,6 +58,7 @@ class FitTask:
     sae: SAESettings = field(default_factory=SAESettings)
     train: TrainConfig = field(default_factory=TrainConfig)
     baselines: BaselineConfig = field(default_factory=BaselineConfig)
+    settings: Any = None
 
     @cached_property
     def hidden(self) -> torch.Tensor:
@@ -64,12 +78,17 @@ class FitTask:
         return np.sort(split.training(np.arange(split.n_training)))  # those that an SAE is trained on
 
 
+Fit = Callable[[FitTask], "ConceptMethod"]
+_Fit = TypeVar("_Fit", bound=Fit)
+
+
 class ConceptMethod(ABC):
     """Anything that finds concepts in hidden states.
 
     A subclass is a dataclass of tensors, plain values (numbers, strings, lists of them) and SAEs of SAELens: these
     are what ``save`` writes and ``load`` hands to the constructor again. A class statement with ``name=...`` makes
-    the method known to ``compare`` and ``load_method``.
+    the method known to ``compare`` and ``load_method``; beside the name it may say, as ``MethodSpec`` explains,
+    ``title=``, ``settings=`` and ``trains_sae=``.
 
     Attributes:
         name: Name of the method.
@@ -79,14 +98,42 @@ class ConceptMethod(ABC):
     name: ClassVar[str] = ""
     notes: tuple[str, ...] = ()
 
-    def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
+    def __init_subclass__(
+        cls,
+        name: str = "",
+        title: str | None = None,
+        settings: "type[DataclassInstance] | None" = BaselineConfig,
+        trains_sae: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init_subclass__(**kwargs)
         if name:
-            taken = METHOD_CLASSES.get(name)
-            if taken is not None and taken.__module__ != cls.__module__:
-                raise UserError(f"{cls.__name__}: the name {name!r} is taken by {taken.__module__}; use another")
             cls.name = name
-            METHOD_CLASSES[name] = cls
+            title = name if title is None else title
+            _register(MethodSpec(name, title, cls, cls.fit, cls.check, settings, trains_sae))
+
+    @classmethod
+    def variant(cls, name: str, title: str) -> Callable[[_Fit], _Fit]:
+        """Register a function as another way to fit this class, with the same settings; a decorator."""
+
+        def declare(fit: _Fit) -> _Fit:
+            _register(replace(_METHODS[cls.name], name=name, title=title, learn=fit))
+            return fit
+
+        return declare
+
+    @classmethod
+    def check(cls, d_in: int, n_concepts: int) -> None:
+        """Refuse, before anything is fitted, what this method cannot do.
+
+        Args:
+            d_in: Width of the hidden states.
+            n_concepts: How many concepts are asked for.
+
+        Raises:
+            UserError: If it cannot.
+        """
+        return  # most can do every width and number
 
     @classmethod
     @abstractmethod
@@ -172,7 +219,97 @@ class ConceptMethod(ABC):
         return method
 
 
-METHOD_CLASSES: dict[str, type[ConceptMethod]] = {}
+@dataclass(frozen=True)
+class MethodSpec:
+    """A concept method as it is registered; everything that is done with methods asks this.
+
+    Attributes:
+        name: Its name, also of its folder.
+        title: How tables and figures call it; empty where only its variants are compared.
+        kind: Its class.
+        learn: Finds its concepts.
+        check: Refuses hidden states of a width d_in, or a number of concepts, that it cannot do.
+        settings: The dataclass of its settings. One that ``BaselineConfig`` inherits from is read out of the section
+            ``baselines``, any other from ``compare.settings`` under the method's name. A method that does not say
+            gets all of ``baselines``.
+        trains_sae: Whether it depends on the sections ``sae`` and ``train``.
+        source: Anything else it depends on, such as the checksum of a guest SAE.
+    """
+
+    name: str
+    title: str
+    kind: type[ConceptMethod]
+    learn: Fit
+    check: Callable[[int, int], None]
+    settings: "type[DataclassInstance] | None" = BaselineConfig
+    trains_sae: bool = True
+    source: str = ""
+
+    def fit(self, task: FitTask) -> ConceptMethod:
+        """Find its concepts; of the settings it sees those that it declares, the others have their defaults."""
+        baselines = {name: getattr(task.baselines, name) for name in self._in_baselines()}
+        seen = replace(task, baselines=BaselineConfig(**baselines))
+        if not self.trains_sae:
+            train = TrainConfig(data_share=task.train.data_share, validation_share=task.train.validation_share)
+            seen = replace(seen, sae=SAESettings(), train=train)
+        return self.learn(seen)
+
+    def own_settings(self, given: Mapping[str, Mapping[str, Any]]) -> Any:
+        """Its settings that are no part of ``baselines``, or None.
+
+        Args:
+            given: Those of each method, ``compare.settings``.
+
+        Raises:
+            UserError: If it has no setting of a name that is given, or a value is not valid.
+        """
+        values, where = given.get(self.name, {}), f"compare.settings.{self.name}"
+        if self.settings is not None and not self._in_baselines():
+            return settings_from(self.settings, values, where)
+        if values:
+            known = ", ".join(f"baselines.{entry}" for entry in self._in_baselines()) or "none"
+            raise UserError(f"{where} sets {', '.join(values)}, but the settings of {self.name} are: {known}")
+        return None
+
+    def made_from(self, task: FitTask) -> dict[str, Any]:
+        """Everything that the fitted method depends on, as JSON can hold it."""
+        depends: dict[str, Any] = {
+            "source": self.source,
+            "baselines": {name: getattr(task.baselines, name) for name in self._in_baselines()},
+            "data_share": task.train.data_share,
+        }
+        if task.settings is not None:
+            depends["compare"] = {"settings": {self.name: settings_that_matter(task.settings)}}
+        if task.train.data_share < 1:
+            depends["validation_share"] = task.train.validation_share  # which texts are among them
+        if self.trains_sae:
+            depends["sae"] = asdict(task.sae)
+            depends["train"] = settings_that_matter(task.train)
+            del depends["train"]["seed"]  # the task's counts
+        return {
+            "store": task.store.fingerprint(),
+            "method": self.name,
+            "n_concepts": task.n_concepts,
+            "seed": task.seed,
+            "settings": depends,
+        }
+
+    def _in_baselines(self) -> list[str]:
+        """Its settings that stand in the section ``baselines``."""
+        is_there = self.settings is not None and issubclass(BaselineConfig, self.settings)
+        return [entry.name for entry in fields(self.settings)] if self.settings and is_there else []
+
+
+_METHODS: dict[str, MethodSpec] = {}
+
+
+def _register(spec: MethodSpec) -> None:
+    taken = _METHODS.get(spec.name)
+    if taken is not None and taken.kind.__module__ != spec.kind.__module__:
+        raise UserError(
+            f"{spec.kind.__name__}: the name {spec.name!r} is taken by {taken.kind.__module__}; use another"
+        )
+    _METHODS[spec.name] = spec
 
 
 def _values(method: ConceptMethod) -> dict[str, Any]:
@@ -198,6 +335,43 @@ def _check_files(folder: Path, checksums: Mapping[str, str]) -> None:
             raise UserError(f"{path} {state}; delete {folder} and fit the method again")
 
 
+def built_in_methods() -> dict[str, MethodSpec]:
+    """The methods of this package that can be compared, by name: those of every module beside this one."""
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        importlib.import_module(f"{__package__}.{module.name}")
+    return {name: spec for name, spec in _METHODS.items() if spec.title and is_built_in(spec)}
+
+
+def registered_method(name: str) -> MethodSpec | None:
+    """The method of a name, if a module of this package, another package's entry point or an imported module has it.
+
+    Raises:
+        UserError: If an entry point of that name cannot be loaded.
+    """
+    built_in_methods()
+    entry_point = from_outside().get(name)
+    if name not in _METHODS and entry_point is not None:
+        _load(entry_point)
+    return _METHODS.get(name)
+
+
+def is_built_in(spec: MethodSpec) -> bool:
+    """Whether a method is part of this package."""
+    return spec.kind.__module__.startswith(f"{__package__}.")
+
+
+def _load(entry_point: EntryPoint) -> None:
+    where = f"the entry point {entry_point.name} = {entry_point.value}"
+    try:
+        entry_point.load()
+    except Exception as error:  # whatever the other package does
+        raise UserError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
+    if entry_point.name not in _METHODS:
+        raise UserError(
+            f"{where} has no method of that name; write class ...(ConceptMethod, name={entry_point.name!r})"
+        )
+
+
 def load_method(folder: str | Path) -> ConceptMethod:
     """Read a fitted method of any kind.
 
@@ -207,12 +381,11 @@ def load_method(folder: str | Path) -> ConceptMethod:
     Raises:
         UserError: If there is none, or its class is not known: import the module that defines it first.
     """
-    import sae_lens_classif.methods.registry  # noqa: F401  (the built-in classes; it needs the names above)
-
     name = _read_content(Path(folder))["method"]
-    if name not in METHOD_CLASSES:
+    spec = registered_method(name)
+    if spec is None:
         raise UserError(
             f"{folder} holds the method {name!r}, which no class has; import the module that defines it first. "
-            f"{nearest(name, sorted(METHOD_CLASSES))}"
+            f"{nearest(name, sorted({*_METHODS, *titles()}))}"
         )
-    return METHOD_CLASSES[name].load(folder)
+    return spec.kind.load(folder)

@@ -13,7 +13,7 @@ from sae_lens_classif.training.train import train_classifsae
 
 
 @dataclass
-class ClassifSAEConcepts(ConceptMethod, name="classifsae"):
+class ClassifSAEConcepts(ConceptMethod, name="classifsae", title="ClassifSAE", settings=None):
     """The first latents of a ``ClassifSAE`` (Le Bail et al., arXiv 2506.23951).
 
     Attributes:
@@ -64,11 +64,13 @@ def train_sae(task: FitTask) -> ClassifSAE:
         return ClassifSAE.load_from_disk(folder)
 
 
+@ClassifSAEConcepts.variant(name="classifier_only", title="Classifier only")
 def fit_classifier_only(task: FitTask) -> ClassifSAEConcepts:
     """The component study's joint classifier without the activation-rate loss."""
     return ClassifSAEConcepts.fit(replace(task, sae=replace(task.sae, activation_rate_coefficient=0.0)))
 
 
+@ClassifSAEConcepts.variant(name="permuted_labels", title="Permuted labels")
 def fit_permuted_labels(task: FitTask) -> ClassifSAEConcepts:
     """A control: a ClassifSAE whose head learns predicted classes that were shuffled over the texts."""
     predicted = task.store.read("predicted")

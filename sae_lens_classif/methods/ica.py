@@ -9,6 +9,7 @@ from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 from typing_extensions import override
 
+from sae_lens_classif.config.methods import ICASettings
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.methods.base import ConceptMethod, FitTask
 
@@ -16,7 +17,7 @@ _SEED = 42  # of the paper; a task's seed is added to it
 
 
 @dataclass
-class ICAConcepts(ConceptMethod, name="ica"):
+class ICAConcepts(ConceptMethod, name="ica", title="ICA", settings=ICASettings, trains_sae=False):
     """Components of scikit-learn's FastICA; their activations have both signs and are hardly ever zero.
 
     Attributes:

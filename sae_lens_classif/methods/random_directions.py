@@ -10,7 +10,9 @@ from sae_lens_classif.methods.base import ConceptMethod, FitTask
 
 
 @dataclass
-class RandomDirections(ConceptMethod, name="random_directions"):
+class RandomDirections(
+    ConceptMethod, name="random_directions", title="Random directions", settings=None, trains_sae=False
+):
     """Random unit vectors; a concept is active where a centred hidden state points its way.
 
     Attributes:

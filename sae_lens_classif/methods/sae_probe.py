@@ -1,28 +1,90 @@
 """Any SAE with a probe: its concepts are the latents that tell the model's classes apart."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
+import numpy as np
 import torch
 from sae_lens import SAE
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegressionCV
+from sklearn.model_selection import StratifiedKFold
+from sklearn.preprocessing import StandardScaler
 from typing_extensions import override
 
+from sae_lens_classif.config.methods import ProbeSettings
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hub import cache_alone, hub_is_reachable, hub_unreachable_message
 from sae_lens_classif.methods.base import ConceptMethod, FitTask
 from sae_lens_classif.methods.classif_sae import train_sae
-from sae_lens_classif.methods.probe import probe_latents
 from sae_lens_classif.saes.export import export_topk
 
+STRENGTHS = (0.01, 0.1, 1.0)
+FOLDS = 3
 _CHUNK = 8192
 
 
+def probe_latents(
+    latents: torch.Tensor, predicted: torch.Tensor, n_concepts: int, cfg: ProbeSettings, seed: int
+) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """Choose the latents with the largest coefficients of an L1 multinomial logistic regression.
+
+    Standardised activations, balanced class weights, strength by stratified 3-fold cross-validation.
+
+    Args:
+        latents: float (N, d_sae), activations.
+        predicted: int64 (N,), the model's classes.
+        n_concepts: How many latents to choose, n.
+        cfg: ``probe_max_iter``.
+        seed: Seed of folds and solver.
+
+    Returns:
+        The latents, int64 (n,), the largest norm over classes first; and notes about the fit.
+
+    Raises:
+        UserError: If a class has fewer texts than folds.
+    """
+    counts = torch.bincount(predicted)
+    if int(counts[counts > 0].min()) < FOLDS:
+        raise UserError(
+            f"the probe needs {FOLDS} texts of every predicted class, the rarest has {int(counts[counts > 0].min())}; "
+            "use more training texts, or raise baselines.probe_max_texts"
+        )
+    regression = LogisticRegressionCV(
+        Cs=list(STRENGTHS),
+        cv=StratifiedKFold(FOLDS, shuffle=True, random_state=seed),
+        l1_ratios=(1.0,),
+        solver="saga",
+        class_weight="balanced",
+        max_iter=cfg.probe_max_iter,
+        random_state=seed,
+        scoring="accuracy",
+        use_legacy_attributes=False,
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        regression.fit(StandardScaler().fit_transform(latents.double().numpy()), predicted.numpy())
+    norms = torch.from_numpy(np.linalg.norm(regression.coef_, axis=0))
+    chosen = norms.argsort(descending=True, stable=True)[:n_concepts]
+    return chosen, _notes(caught, int((norms > 0).sum()), n_concepts, cfg)
+
+
+def _notes(caught: list[warnings.WarningMessage], n_used: int, n_concepts: int, cfg: ProbeSettings) -> tuple[str, ...]:
+    notes = []
+    if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
+        notes.append(f"the probe did not converge in {cfg.probe_max_iter} passes (baselines.probe_max_iter)")
+    if n_used < n_concepts:
+        notes.append(f"the probe uses {n_used} latents, fewer than the {n_concepts} concepts asked for")
+    return tuple(notes)
+
+
 @dataclass
-class SAEProbeConcepts(ConceptMethod, name="sae_probe"):
+class SAEProbeConcepts(ConceptMethod, name="sae_probe", title="", settings=ProbeSettings):
     """The latents of any SAELens SAE that a sparse probe of the model's classes uses most.
 
     The scale of what ``decode`` gives is the SAE's own: a norm that it takes from each hidden state before encoding
@@ -142,6 +204,13 @@ def _hook_notes(sae: SAE[Any], task: FitTask) -> tuple[str, ...]:
     return (f"the SAE was trained at {hook}, the hidden states are from {task.store.hook_name}",)
 
 
+@SAEProbeConcepts.variant(name="topk_sae", title="TopK SAE + probe")
+def fit_topk_sae(task: FitTask) -> SAEProbeConcepts:
+    """A TopK SAE trained on reconstruction alone."""
+    return SAEProbeConcepts.fit(task)
+
+
+@SAEProbeConcepts.variant(name="rate_only", title="Rate only + probe")
 def fit_rate_only(task: FitTask) -> SAEProbeConcepts:
     """The component study's activation-rate loss without the joint classifier."""
     return SAEProbeConcepts.from_trained(
@@ -149,6 +218,7 @@ def fit_rate_only(task: FitTask) -> SAEProbeConcepts:
     )
 
 
+@SAEProbeConcepts.variant(name="all_latents", title="All latents + probe")
 def fit_all_latents(task: FitTask) -> SAEProbeConcepts:
     """The component study without a sub-setting: all latents feed the head, the probe chooses the concepts."""
     return SAEProbeConcepts.from_trained(task, task.sae.d_sae)

@@ -8,7 +8,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.evals.headlines import FLOOR, HEADLINES
-from sae_lens_classif.report.about import model_in_words
+from sae_lens_classif.runs.about import model_in_words
 from sae_lens_classif.wording import bare_number, markdown_row, markdown_text, number
 
 SAE_ID, TOPK_ID = "classifsae", "topk"
@@ -134,12 +134,9 @@ def _loading(facts: CardFacts) -> Iterator[str]:
 
 def _explained(facts: CardFacts) -> Iterator[str]:
     cfg, sae = facts.cfg, facts.sae_cfg
-    prompt = facts.summary.get("prompt", {})
-    answers = ", ".join(map(_code, prompt.get("label_words", ())))
     rows = {
         "Classifier": facts.model,
-        "Prompt": _code(repr(prompt["template"])) if prompt else "not noted; evaluate the run again",
-        "Answers": f"{answers}; at most {prompt['max_tokens']} tokens a prompt" if prompt else "–",
+        **_inputs(facts.summary.get("prompt")),
         "Classes": ", ".join(map(markdown_text, facts.summary["class_names"])),
         "Texts": f"{facts.data}, {facts.summary['n_test_texts']:,} test texts",
         "Hook": f"`{facts.summary['hook']}`, last token of the prompt",
@@ -156,6 +153,19 @@ def _explained(facts: CardFacts) -> Iterator[str]:
     yield "|---|---|"
     for row in rows.items():
         yield markdown_row(row)
+
+
+def _inputs(described: Mapping[str, Any] | None) -> dict[str, str]:
+    """How texts are read: in a prompt that is answered, or as the classifier's own backend has it."""
+    if not described:
+        return {"Prompt": "not noted; evaluate the run again", "Answers": "–"}
+    if "template" not in described:
+        return {"Reads": f"the text, at most {described['max_tokens']} tokens"}
+    answers = ", ".join(map(_code, described["label_words"]))
+    return {
+        "Prompt": _code(repr(described["template"])),
+        "Answers": f"{answers}; at most {described['max_tokens']} tokens a prompt",
+    }
 
 
 def _code(text: str) -> str:

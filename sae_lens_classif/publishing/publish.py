@@ -11,7 +11,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from sae_lens_classif.data.texts import load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import folder_is_writable, new_folder, read_json, write_json, write_text
-from sae_lens_classif.methods.registry import BUILT_IN
+from sae_lens_classif.methods.base import built_in_methods
 from sae_lens_classif.publishing.model_card import LOCAL_MODEL, SAE_ID, TEXTS_FILE, TOPK_ID, CardFacts, model_card
 from sae_lens_classif.publishing.upload import upload
 from sae_lens_classif.runs.folder import METHOD, RunFolder
@@ -178,7 +178,8 @@ def _write_comparison(folder: Path, run: RunFolder, entry: Mapping[str, Any], n_
     Returns:
         Whether there is one.
     """
-    methods = [own for own in read_own_comparison(run, entry) if own.name in BUILT_IN]
+    built_in = built_in_methods()
+    methods = [own for own in read_own_comparison(run, entry) if own.name in built_in]
     if len(methods) < 2:
         return False
     write_comparison(folder, methods, n_test_texts)

@@ -20,8 +20,8 @@ from sae_lens_classif.figures.style import svg_of
 from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.interventions import ACTIVE, run_interventions
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
-from sae_lens_classif.report.about import last_part, model_in_words, shown_settings
 from sae_lens_classif.report.view import ClassScores, DefaultClass, Mistakes, Report, ShownConcept, ShownText
+from sae_lens_classif.runs.about import last_part, model_in_words, shown_settings
 from sae_lens_classif.runs.evaluation_files import read_measures
 from sae_lens_classif.runs.figures import map_of_concepts
 from sae_lens_classif.runs.folder import METHOD, RunFolder

@@ -7,7 +7,7 @@ from typing import Literal
 
 from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.concept_effects import MisledText
-from sae_lens_classif.methods.registry import BUILT_IN
+from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.report.view import DefaultClass, Report, ShownConcept
 from sae_lens_classif.runs.folder import METHOD
 from sae_lens_classif.runs.tables import CONTROLS
@@ -52,6 +52,11 @@ class Reliance:
     class_number: int
     concept: ShownConcept
     adds: float
+
+    @property
+    def adds_where_active(self) -> float:
+        """How much, mean over the texts where it is active, 0..1."""
+        return self.concept.effects[self.class_number]
 
 
 def reliances(report: Report) -> tuple[Reliance, ...]:
@@ -216,7 +221,7 @@ def _better_than_chance(report: Report) -> Finding:
     question = "Is it more than chance?"
     controls = [own for own in report.comparison if own.name in CONTROLS]
     if not controls:
-        compared = [own.name for own in report.comparison if own.name in BUILT_IN]
+        compared = [own.name for own in report.comparison if own.name in titles()]
         methods = dict.fromkeys([METHOD, *compared, *CONTROLS])
         command = _compare(f"--compare.methods {','.join(methods)} --compare.seeds {report.seed}")
         return Finding(question, "unknown", "Not checked", "No control was measured beside this SAE.", command)

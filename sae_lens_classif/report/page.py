@@ -2,32 +2,58 @@
 
 import base64
 import hashlib
-import math
-from itertools import accumulate
+from pathlib import Path
 
 from markupsafe import Markup
 
-from sae_lens_classif.evals.headlines import FLOOR, HEADLINES
-from sae_lens_classif.explaining.explain import Explanation
-from sae_lens_classif.explaining.html import explanation_body, shaded_words
+from sae_lens_classif.errors import UserError
 from sae_lens_classif.figures.style import class_colour, darken, lighten
-from sae_lens_classif.report.findings import (
-    clear_default,
-    findings,
-    reliances,
-    telling_mistake,
-    unraised_classes,
+from sae_lens_classif.files import folder_is_writable, write_text
+from sae_lens_classif.report.build import gather_report
+from sae_lens_classif.report.findings import findings
+from sae_lens_classif.report.sections import (
+    ListedTexts,
+    concept_groups,
+    folds_classes,
+    glance,
+    headline_rows,
+    methods_table,
+    suspect_concepts,
 )
-from sae_lens_classif.report.view import Report, ShownConcept
-from sae_lens_classif.runs.tables import COLUMNS, best_methods, cell_of, fit_time, intervals, marks
+from sae_lens_classif.report.view import Report
+from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.templates import template
 
 _DARK = "#24282f"  # the background of a card on the dark page, as in report_style.html
 _CONTRAST = 5.0  # with white; with a card on the light page a little less
-_N_BARS = 5
-_N_CLOUD_WORDS = 24
-_N_FIRST_CLASSES, _N_FIRST_TEXTS = 10, 3  # that are shown before the others are asked for
-_LONGEST = 600  # characters of a text in a list
+
+
+def write_report(run: str | Path | RunFolder, path: str | Path | None = None, explained: int = 100) -> Path:
+    """Write one self-contained page about a run: its classifier, its concepts, how far to trust them, its mistakes.
+
+    The page holds some of the test texts. It asks no other machine for anything.
+
+    Args:
+        run: The run folder, trained and evaluated.
+        path: Where to. Default: ``RUN/report.html``.
+        explained: For so many texts the page says which concepts and words their class is due to; each takes a pass of
+            the model over the text without each of its words.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        UserError: If the run is not trained and evaluated as it stands now, or ``path`` cannot be written.
+    """
+    files = run if isinstance(run, RunFolder) else RunFolder.open(run)
+    target = files.report if path is None else Path(path)
+    if target.is_dir():
+        raise UserError(f"{target} is a folder; give the path of a file, such as {target / 'report.html'}")
+    folder_is_writable(target.parent)
+    if explained < 0:
+        raise UserError(f"explained is {explained}; it must be at least 0")
+    write_text(target, report_page(gather_report(files, explained)))
+    return target
 
 
 def report_page(report: Report) -> str:
@@ -37,31 +63,29 @@ def report_page(report: Report) -> str:
         report: What it shows.
     """
     script = template("report_script.html").render()
-    best = best_methods(report.comparison)
+    texts = ListedTexts(report)
+    # Texts are listed in the order of the page.
+    groups, suspects = concept_groups(report, texts), suspect_concepts(report, texts)
+    misled = [texts.misled(mistake) for mistake in report.mistakes.shown]
     return template("report.html").render(
         report=report,
+        names=report.class_names,
         colours=[_colours(number, len(report.class_names)) for number in range(len(report.class_names))],
         script=Markup(script),  # ours alone
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        findings=list(findings(report)),
-        reliances=reliances(report),
-        default=clear_default(report),
-        unraised=unraised_classes(report),
-        first_classes=_N_FIRST_CLASSES,
-        example=telling_mistake(report),
-        headlines=[*HEADLINES, FLOOR],
-        bars=_bars,
-        first_texts=_N_FIRST_TEXTS,
-        cloud=_cloud,
-        cut=_Cut(report.summary.get("prompt", {}).get("cut", "beginning")),
-        more_on_wrong=_more_on_wrong(report),
-        explained=explanation_body,
-        explained_above=set(),  # of a text that is shown twice, the second leads to the first
+        glance=glance(report),
+        folds_classes=folds_classes(report),
+        prompt=report.summary.get("prompt"),
+        findings=findings(report),
+        headline_rows=headline_rows(report),
+        is_alone=report.entry["context"] == "alone",
+        is_by_influence=report.entry.get("conditional_tvd") is not None,
+        keeps_end=texts.keeps_end,
+        groups=groups,
+        suspects=suspects,
+        misled=misled,
         concept_map=Markup(report.concept_map) if report.concept_map else None,  # matplotlib escapes what it writes
-        columns=COLUMNS,
-        cells={own.name: [cell_of(own, column, best) for column in COLUMNS] for own in report.comparison},
-        fit_time=fit_time,
-        how_to_read=_how_to_read(report),
+        methods=methods_table(report),
     )
 
 
@@ -69,63 +93,3 @@ def _colours(number: int, n_classes: int) -> tuple[str, str]:
     """Of a class, on a light and on a dark page."""
     colour = class_colour(number, n_classes)
     return darken(colour, _CONTRAST), lighten(colour, _DARK)
-
-
-def _bars(concept: ShownConcept) -> list[tuple[int, float]]:
-    """The classes whose probability a concept changes most, and by how much."""
-    order = sorted(range(len(concept.effects)), key=lambda number: -abs(concept.effects[number]))
-    return [(number, concept.effects[number]) for number in order[:_N_BARS]]
-
-
-def _cloud(concept: ShownConcept) -> list[tuple[str, float]]:
-    """Key words with the size of their letters: the area goes with the weight."""
-    words = list(concept.weights.items())[:_N_CLOUD_WORDS]
-    largest = max((weight for _, weight in words), default=1.0)
-    return [(word, round(0.75 + 1.05 * math.sqrt(weight / largest), 2)) for word, weight in words]
-
-
-class _Cut:
-    """Cuts long texts where the model's prompt does."""
-
-    def __init__(self, cut_at: str) -> None:
-        """
-        Args:
-            cut_at: The side that is dropped, ``beginning`` or ``end``.
-        """
-        self.keeps_end = cut_at == "beginning"
-
-    def text(self, text: str) -> str:
-        """What is shown of a text."""
-        if len(text) <= _LONGEST:
-            return text
-        return f"… {text[-_LONGEST:].lstrip()}" if self.keeps_end else f"{text[:_LONGEST].rstrip()} …"
-
-    def shaded(self, explanation: Explanation | None, index: int) -> list[tuple[str, float, float]] | None:
-        """The same words as they drive a concept; None where that is not known."""
-        own = next((own for own in explanation.concepts if own.index == index), None) if explanation else None
-        if explanation is None or own is None:
-            return None
-        part = self.part(explanation)
-        pieces, dropped = list(shaded_words(explanation, own, part)), ("…", 0.0, 0.0)
-        if sum(len(words) for words, _, _ in pieces) < min(_LONGEST, len(explanation.text)) / 2:
-            return None  # a word that is long by itself: better cut than left out
-        return [*[dropped][: part.start], *pieces, *([dropped] if part.stop < len(explanation.words) else [])]
-
-    def part(self, explanation: Explanation) -> slice:
-        """The words that are shown."""
-        lengths = [len(word) + 1 for word in (reversed(explanation.words) if self.keeps_end else explanation.words)]
-        n_words = sum(total <= _LONGEST + 1 for total in accumulate(lengths))
-        return slice(len(lengths) - n_words, len(lengths)) if self.keeps_end else slice(0, n_words)
-
-
-def _more_on_wrong(report: Report) -> list[ShownConcept]:
-    """Concepts that fire more often on wrong decisions than on right ones, the largest difference first."""
-    more = [own for own in report.concepts if own.rate_on_wrong > own.rate_on_right]
-    return sorted(more, key=lambda own: own.rate_on_right - own.rate_on_wrong)
-
-
-def _how_to_read(report: Report) -> str:
-    if not report.comparison:
-        return ""
-    over = intervals(report.comparison, report.summary["n_test_texts"], "Below each number")
-    return f"{over} {marks(report.comparison)}"

@@ -1,8 +1,9 @@
 """``compare``: fit every chosen concept method on one store with every seed, measure all of them alike."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -12,10 +13,16 @@ from sae_lens_classif.evals.advice import short_warnings
 from sae_lens_classif.evals.comparison import ComparedMethod, SeedResult, compare_results
 from sae_lens_classif.evals.results import Measures, merged_metrics
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.methods.base import ConceptMethod, FitTask
-from sae_lens_classif.methods.registry import MethodSpec, find_method
+from sae_lens_classif.methods.base import ConceptMethod, FitTask, MethodSpec
+from sae_lens_classif.methods.find import find_method
 from sae_lens_classif.runs.figures import draw_curves_of_methods, draw_method
-from sae_lens_classif.runs.fitted_methods import MethodError, blame_the_method, fit_or_load, is_fitted, is_run_s_own
+from sae_lens_classif.runs.fitted_methods import (
+    MethodError,
+    as_method_error,
+    fit_or_load,
+    is_fitted,
+    is_trained_by_run,
+)
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.steps import (
     TestSplit,
@@ -44,6 +51,7 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     cfg = run.cfg
     specs = [find_method(name) for name in cfg.compare.methods]
     _check_names(specs)
+    _check_settings(specs, cfg.compare.settings)
     check_number_of_texts(len(load_text_data(cfg.data, "train")), cfg.sae.n_concepts)
     finetune_step(run)
     classifier = open_run_classifier(run)
@@ -54,7 +62,7 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     check_classes(store)
     for spec in specs:
         for seed in cfg.compare.seeds:
-            is_fitted(run, spec, _task(run, store, classifier, seed))
+            is_fitted(run, spec, _task(run, spec, store, classifier, seed))
     run.note()  # should this be killed, what is made already is known to be of these settings
     split = TestSplit(run, classifier)
     results: dict[str, list[SeedResult]] = {}
@@ -62,7 +70,7 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     for spec in specs:
         for seed in cfg.compare.seeds:
             logger.info("%s, seed %d", spec.title, seed)
-            result, measures = _fit_and_measure(run, spec, _task(run, store, classifier, seed), split)
+            result, measures = _fit_and_measure(run, spec, _task(run, spec, store, classifier, seed), split)
             results.setdefault(spec.name, []).append(result)
             drawn.setdefault(spec.title, measures)  # of the first seed
     compared = compare_results(results, {spec.name: spec.title for spec in specs})
@@ -82,9 +90,25 @@ def _check_names(specs: Sequence[MethodSpec]) -> None:
             )
 
 
-def _task(run: RunFolder, store: ActivationStore, classifier: TextClassifier, seed: int) -> FitTask:
+def _check_settings(specs: Sequence[MethodSpec], settings: Mapping[str, Mapping[str, Any]]) -> None:
+    for spec in specs:
+        spec.own_settings(settings)
+    for name in settings.keys() - {spec.name for spec in specs}:
+        logger.warning("compare.settings are also given for %r, which is not among the compared methods", name)
+
+
+def _task(run: RunFolder, spec: MethodSpec, store: ActivationStore, classifier: TextClassifier, seed: int) -> FitTask:
     cfg = run.cfg
-    return FitTask(store, classifier, cfg.sae.n_concepts, seed, cfg.sae, replace(cfg.train, seed=seed), cfg.baselines)
+    return FitTask(
+        store,
+        classifier,
+        cfg.sae.n_concepts,
+        seed,
+        cfg.sae,
+        replace(cfg.train, seed=seed),
+        cfg.baselines,
+        spec.own_settings(cfg.compare.settings),
+    )
 
 
 def check_number_of_texts(n_texts: int, n_concepts: int) -> None:
@@ -130,9 +154,9 @@ def _fit_and_measure_whole(
     run: RunFolder, spec: MethodSpec, task: FitTask, split: TestSplit
 ) -> tuple[SeedResult, dict[str, Measures]]:
     fitted = fit_or_load(run, spec, task)
-    is_own, is_first = is_run_s_own(run, spec, task.seed), task.seed == run.cfg.compare.seeds[0]
+    is_own, is_first = is_trained_by_run(run, spec, task.seed), task.seed == run.cfg.compare.seeds[0]
     in_summary = is_own or (is_first and (spec.name != METHOD or not run.sae.exists()))
-    with blame_the_method():
+    with as_method_error():
         measures = evaluate_method(
             run,
             fitted.method,

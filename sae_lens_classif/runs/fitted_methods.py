@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import new_folder, read_json, sha256_of_file, write_json
-from sae_lens_classif.methods.base import METHOD_FILE, ConceptMethod, FitTask, load_method
-from sae_lens_classif.methods.registry import MethodSpec
+from sae_lens_classif.methods.base import METHOD_FILE, ConceptMethod, FitTask, MethodSpec, load_method
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.steps import load_trained, train_step
 
@@ -21,7 +20,7 @@ class MethodError(Exception):
 
 
 @contextlib.contextmanager
-def blame_the_method() -> Iterator[None]:
+def as_method_error() -> Iterator[None]:
     """What a method's own code raises is noted; what the user can put right (a full disk, changed texts) stops all."""
     try:
         yield
@@ -40,7 +39,7 @@ class Fitted:
     seconds: float | None
 
 
-def is_run_s_own(run: RunFolder, spec: MethodSpec, seed: int) -> bool:
+def is_trained_by_run(run: RunFolder, spec: MethodSpec, seed: int) -> bool:
     """Whether this is the ClassifSAE that the step ``train`` makes."""
     return spec.name == METHOD and seed == run.cfg.train.seed
 
@@ -52,7 +51,7 @@ def fit_or_load(run: RunFolder, spec: MethodSpec, task: FitTask) -> Fitted:
         MethodError: If it cannot be fitted or saved.
         UserError: If it was fitted to something else.
     """
-    if is_run_s_own(run, spec, task.seed):
+    if is_trained_by_run(run, spec, task.seed):
         train_step(run)
         method, weights = load_trained(run)
         return Fitted(method, weights, None)
@@ -64,7 +63,7 @@ def fit_or_load(run: RunFolder, spec: MethodSpec, task: FitTask) -> Fitted:
         except Exception as error:
             raise MethodError(f"{type(error).__name__}: {error}") from error
         with new_folder(folder) as temporary:
-            with blame_the_method():
+            with as_method_error():
                 fitted.save(temporary)
             content = {"made_from": spec.made_from(task), "seconds": time.perf_counter() - start}
             write_json(temporary / _FIT_FILE, content)

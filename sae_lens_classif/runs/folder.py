@@ -183,17 +183,11 @@ class RunFolder:
         Raises:
             UserError: Where it was made from something else, or is damaged.
         """
-        status = artifact.status()
-        if status.state == "damaged":
-            raise UserError(status.reason)
-        if status.state == "stale":
-            if not self.overwrite or not artifact.path.is_relative_to(self.folder):
-                raise UserError(
-                    f"{artifact.path} was made with another {status.different[0]} than is asked for now (settings or "
-                    "texts); use another --run folder, or --overwrite to make it anew"
-                )
+        is_ours = artifact.path.is_relative_to(self.folder)
+        if self.overwrite and is_ours and artifact.status().state == "stale":
             self.remove(str(artifact.path.relative_to(self.folder)))
-        return status.state == "current"
+            return False
+        return artifact.is_current("use another --run folder, or --overwrite to make it anew")
 
     def remove(self, result: str) -> None:
         """Delete a result and everything that is built on it."""

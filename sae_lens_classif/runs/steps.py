@@ -27,8 +27,8 @@ from sae_lens_classif.files import (
     write_tensors,
 )
 from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.hooks.huggingface import pick_device
 from sae_lens_classif.hooks.load import CLASSIFIER_FILE, load_classifier, save_classifier
-from sae_lens_classif.hooks.loading import pick_device
 from sae_lens_classif.hooks.tuning.finetune import finetune
 from sae_lens_classif.hub import hub_name
 from sae_lens_classif.methods.base import ConceptMethod
@@ -81,13 +81,15 @@ def open_run_classifier(run: RunFolder) -> TextClassifier:
         # A folder that `finetune` made knows its own prompt; one that was not asked for is not held against it.
         own = (Path(cfg.model) / CLASSIFIER_FILE).is_file() and run.cfg.prompt == PromptConfig()
         prompt = None if own else run.cfg.prompt
-        return load_classifier(cfg.model, class_names, prompt, cfg.hook, cfg.dtype, cfg.device)
+        return load_classifier(cfg.model, class_names, prompt, cfg.hook, cfg.dtype, cfg.device, backend=cfg.backend)
     if not (run.classifier / CLASSIFIER_FILE).is_file():
         raise UserError(
             f"{run.classifier} holds no classifier; run the step `finetune`, or set classifier.model to your own"
         )
     name = "/".join(run.classifier.resolve().parts[-2:])
-    return load_classifier(run.classifier, hook=cfg.hook, dtype=cfg.dtype, device=cfg.device, name=name)
+    return load_classifier(
+        run.classifier, hook=cfg.hook, dtype=cfg.dtype, device=cfg.device, name=name, backend=cfg.backend
+    )
 
 
 def cache_step(run: RunFolder, classifier: TextClassifier | None = None) -> None:
@@ -247,7 +249,7 @@ def evaluation_settings(run: RunFolder, weights: str, store: ActivationStore) ->
 
 
 def _about(run: RunFolder, split: TestSplit) -> dict[str, Any]:
-    store, prompts = split.store, split.classifier.prompts
+    store = split.store
     classifier, own = run.cfg.classifier.model, run.cfg.classifier.model is None
     return {
         "run": run.folder.resolve().name,
@@ -256,7 +258,7 @@ def _about(run: RunFolder, split: TestSplit) -> dict[str, Any]:
         "data": run.cfg.data.source,
         "class_names": list(store.class_names),
         "n_test_texts": len(store),
-        "prompt": {**asdict(prompts.cfg), "label_words": list(prompts.label_words), "max_tokens": prompts.max_tokens},
+        "prompt": split.classifier.inputs.described(),
         # What strangers know them by, found out while the local folders are where the settings say.
         "hub_names": {
             "model": hub_name(classifier),

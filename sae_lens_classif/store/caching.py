@@ -1,16 +1,18 @@
 """Fill an activations store with the hidden states of texts."""
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from tqdm.std import tqdm
 
+from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.config.run import CacheConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.hooks.batching import states_of_texts
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.hooks.states import states_of_texts
 from sae_lens_classif.store.store import MANIFEST, ActivationStore, Fingerprints
 from sae_lens_classif.store.writer import StorePlan, StoreWriter
 
@@ -42,11 +44,9 @@ def cache_states(
             f"({', '.join(classifier.class_names)}); set data.class_names"
         )
     fingerprints = Fingerprints(classifier.model_fingerprint, data.fingerprint(), classifier.prompt_fingerprint())
-    if (folder / MANIFEST).is_file():
-        store = ActivationStore(folder)
-        store.fingerprints.check(fingerprints, folder)
+    if Artifact(folder, folder / MANIFEST, asdict(fingerprints), ("fingerprints",)).is_current():
         logger.info("activations: reusing %s", folder)
-        return store
+        return ActivationStore(folder)
     plan = StorePlan(
         fingerprints=fingerprints,
         model_name=classifier.name,
@@ -54,8 +54,8 @@ def cache_states(
         class_names=data.class_names,
         n_texts=len(data),
         d_in=classifier.d_model,
-        context_size=classifier.prompts.max_tokens,
-        prepend_bos=classifier.prompts.prepends_bos,
+        context_size=classifier.inputs.max_tokens,
+        prepend_bos=classifier.inputs.prepends_bos,
         dtype=cfg.dtype,
         shard_size=cfg.shard_size,
     )

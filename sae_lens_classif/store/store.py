@@ -31,20 +31,6 @@ class Fingerprints:
     data: str
     prompt: str
 
-    def check(self, wanted: "Fingerprints", where: Path) -> None:
-        """Refuse hidden states that were made from something else.
-
-        Raises:
-            UserError: Naming both fingerprints of the first thing that differs.
-        """
-        for name, found in asdict(self).items():
-            asked = getattr(wanted, name)
-            if found != asked:
-                raise UserError(
-                    f"{where} was made from another {name}: its fingerprint is {found[:16]}, the one asked for is "
-                    f"{asked[:16]}; use another run folder, or delete {where} to compute it anew"
-                )
-
 
 class ActivationStore:
     """Read-only view of the hidden states of one split, memory-mapped.

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import explain_full_disk, read_json, replace_folder, sha256_of_file, write_json
+from sae_lens_classif.files import explain_full_disk, replace_folder, sha256_of_file, write_json
 from sae_lens_classif.store.store import FORMAT, MANIFEST, Fingerprints
 
 _UNFINISHED = ".unfinished"
@@ -61,21 +62,11 @@ class StoreWriter:
         self._unfinished = folder.with_name(folder.name + _UNFINISHED)
         self._unfinished.mkdir(parents=True, exist_ok=True)
         manifest = self._unfinished / MANIFEST
-        if manifest.is_file():
-            self._check_begun(read_json(manifest))
+        Artifact(self._unfinished, manifest, self._manifest()).is_current()
         write_json(manifest, self._manifest())
 
     def _manifest(self) -> dict[str, Any]:
         return {"format": FORMAT, **asdict(self.plan), "class_names": list(self.plan.class_names)}
-
-    def _check_begun(self, begun: dict[str, Any]) -> None:
-        Fingerprints(**begun["fingerprints"]).check(self.plan.fingerprints, self._unfinished)
-        for name, value in self._manifest().items():
-            if begun.get(name) != value:
-                raise UserError(
-                    f"{self._unfinished} was begun with {name} = {begun.get(name)!r}, now it is {value!r}; "
-                    "ask for the same, or delete that folder"
-                )
 
     def _shard(self, number: int) -> Path:
         return self._unfinished / f"shard_{number:05d}.safetensors"

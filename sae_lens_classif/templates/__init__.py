@@ -3,7 +3,7 @@
 from functools import cache
 
 from sae_lens_classif.errors import require
-from sae_lens_classif.wording import number, points
+from sae_lens_classif.wording import bare_number, number, points
 
 require("report", "jinja2", "markupsafe")
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template  # noqa: E402  (refused above in words)
@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template  # noqa
 
 @cache
 def template(name: str) -> Template:
-    """A template of the package, with ``percent``, ``decimal`` and ``points`` as filters.
+    """A template of the package, with ways of writing numbers as filters.
 
     Args:
         name: Its file.
@@ -20,11 +20,14 @@ def template(name: str) -> Template:
         loader=PackageLoader("sae_lens_classif"),
         autoescape=True,
         undefined=StrictUndefined,
-        extensions=["jinja2.ext.do"],
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=lambda value: number(value, True), decimal=lambda value: number(value, False), points=points
+        count=lambda value: f"{value:,}",
+        percent=lambda value: number(value, True),
+        bare_percent=lambda value: bare_number(value, True),
+        decimal=lambda value: number(value, False),
+        points=points,
     )
     return environment.get_template(name)

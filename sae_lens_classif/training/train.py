@@ -85,7 +85,7 @@ def new_training_sae(store: ActivationStore, settings: SAESettings, train: Train
     Raises:
         UserError: If the settings do not fit each other.
     """
-    from sae_lens_classif.hooks.loading import pick_device
+    from sae_lens_classif.hooks.huggingface import pick_device
 
     cfg = ClassifTrainingSAEConfig(
         d_in=store.d_in,
@@ -124,14 +124,7 @@ def _trainer_config(train: TrainConfig, folder: Path | None, device: str) -> SAE
 def _claim(folder: Path, store: ActivationStore, settings: SAESettings, train: TrainConfig) -> None:
     """Note what is trained here, or refuse a folder in which something else was begun."""
     begun = Artifact(folder, folder / _SETTINGS, made_from(store, settings, train))
-    status = begun.status()
-    if status.state == "damaged":
-        raise UserError(status.reason)
-    if status.state == "stale":
-        raise UserError(
-            f"{folder} holds an unfinished training with other settings or states ({', '.join(status.different)}); "
-            "delete it, or use another run folder"
-        )
+    begun.is_current("it is an unfinished training; delete it, or use another run folder")
     write_json(begun.note, begun.made_from)
 
 

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from sae_lens_classif import ActivationStore, PromptConfig, UserError, load_classifier, load_config, load_text_data
-from sae_lens_classif.hooks.loading import load_tokenizer
+from sae_lens_classif.hooks.huggingface import load_tokenizer
 from tests.conftest import CLASS_NAMES
 
 _TEXT = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -66,7 +66,7 @@ def test_the_classifier_of_one_s_own_computes_what_the_built_in_one_does(copy: P
     assert states.fingerprints == expected.fingerprints, "so that it can be evaluated on the run's own states, too"
     torch.testing.assert_close(states.read("hidden"), expected.read("hidden"), rtol=0, atol=1e-4)
     assert torch.equal(states.read("predicted"), expected.read("predicted"))
-    prompts = built_in.prompts(load_text_data(load_config(copy / "config.yaml").data, "test").texts[:20])
+    prompts = built_in.inputs(load_text_data(load_config(copy / "config.yaml").data, "test").texts[:20])
     context, hidden = own.context(prompts), torch.randn(20, own.d_model, generator=torch.Generator().manual_seed(0))
     for mine, theirs in ((None, None), (context, built_in.context(prompts))):
         torch.testing.assert_close(own.logits_from(hidden, mine), built_in.logits_from(hidden, theirs))

@@ -18,9 +18,9 @@ from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.explaining.explain import ActiveConcept, Explanation
 from sae_lens_classif.explaining.html import to_html
+from sae_lens_classif.hooks.batching import states_of_texts
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.hooks.prompt import PromptTokenizer
-from sae_lens_classif.hooks.states import states_of_texts
+from sae_lens_classif.hooks.inputs import PromptTokenizer
 from sae_lens_classif.training.train import train_classifsae
 from tests.html_page import ParsedPage
 from tests.tiny_run import assert_refused_at_once, cli
@@ -111,7 +111,7 @@ def test_a_long_text_is_run_without_words_of_its_prompt_alone(
     sae: ClassifSAE, classifier: TextClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    prompts = type(classifier.prompts).__call__
+    prompts = type(classifier.inputs).__call__
 
     def counting(self: PromptTokenizer, texts: Sequence[str]) -> list[list[int]]:
         asked.append(len(texts))

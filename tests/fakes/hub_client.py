@@ -17,8 +17,8 @@ from sae_lens_classif.config.run import DataConfig, PromptConfig
 from sae_lens_classif.data.texts import Split, load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.embeddings import embed_texts
+from sae_lens_classif.hooks.batching import states_of_texts
 from sae_lens_classif.hooks.load import load_classifier
-from sae_lens_classif.hooks.states import states_of_texts
 
 
 class Outcome(TypedDict):

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Wedge
 from matplotlib.text import Text
 
-from sae_lens_classif.figures import lettering
-from sae_lens_classif.figures.concept_map import concept_map
+from sae_lens_classif.figures import style
+from sae_lens_classif.figures.concept_map import concept_map, fit_plane
 from sae_lens_classif.figures.curves import (
     Curve,
     ablation_curves,
@@ -28,8 +28,7 @@ from sae_lens_classif.figures.curves import (
     activation_rates,
     sentence_sim_curves,
 )
-from sae_lens_classif.figures.placing import free_box, spread
-from sae_lens_classif.figures.plane import fit_plane
+from sae_lens_classif.figures.pies import free_box, spread
 from sae_lens_classif.figures.style import (
     PALETTE,
     class_colour,
@@ -137,7 +136,7 @@ def test_figures_need_no_pyplot_and_importing_their_package_no_matplotlib() -> N
 import sys
 import sae_lens_classif.figures
 assert "matplotlib" not in sys.modules
-from sae_lens_classif.figures import curves, plane, sweep, word_clouds
+from sae_lens_classif.figures import concept_map, curves, sweep, word_clouds
 word_clouds.word_clouds([word_clouds.ConceptWords(0, "a", {"b": 1.0})])
 curves.sentence_sim_curves({"a": curves.Curve([1.0])})
 assert not {"matplotlib.pyplot", "torch"} & set(sys.modules), "heavy"
@@ -173,17 +172,17 @@ def test_77_classes_have_77_colours_and_neighbours_differ() -> None:
 
 
 def test_a_text_becomes_one_line_that_the_fonts_can_draw() -> None:
-    assert lettering.printable("a\nb\tc\x00d  e") == "a b c d e"
-    assert lettering.printable("日$_<é") in ("□$_<é", "日$_<é")
-    assert lettering.printable("half \ud800") == "half □"
-    assert lettering.printable("abcdef", 4) == "abc…"
-    assert lettering.printable("abcd", 4) == "abcd"
+    assert style.printable("a\nb\tc\x00d  e") == "a b c d e"
+    assert style.printable("日$_<é") in ("□$_<é", "日$_<é")
+    assert style.printable("half \ud800") == "half □"
+    assert style.printable("abcdef", 4) == "abc…"
+    assert style.printable("abcd", 4) == "abcd"
 
 
 def test_boxes_come_with_one_advice_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    lettering._advise_fonts.cache_clear()
-    lettering.printable("\ue000\ue001")
-    lettering.printable("\ue002")
+    style._advise_fonts.cache_clear()
+    style.printable("\ue000\ue001")
+    style.printable("\ue002")
     assert [record.message for record in caplog.records] == [
         "no installed font has some of the characters: figures show boxes for them; install the Noto fonts, then "
         "delete matplotlib's font cache (fontlist-*.json in matplotlib.get_cachedir())"
@@ -194,17 +193,17 @@ def test_another_installed_font_is_used_for_characters_that_the_first_lacks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # STIX comes with matplotlib and has what DejaVu Sans lacks: here in the place of a Chinese font.
-    monkeypatch.setattr(lettering, "FONTS", ("DejaVu Sans", "no such font", "STIXGeneral"))
-    lettering.characters_of_fonts.cache_clear()
+    monkeypatch.setattr(style, "FONTS", ("DejaVu Sans", "no such font", "STIXGeneral"))
+    style.characters_of_fonts.cache_clear()
     try:
-        has = lettering.characters_of_fonts()
+        has = style.characters_of_fonts()
         word = "".join(map(chr, sorted(has["STIXGeneral"] - has["DejaVu Sans"])[:3]))
-        assert lettering.font_families() == ("DejaVu Sans", "STIXGeneral")
-        assert lettering.printable(word) == word
-        assert lettering.font_for([word]) == "STIXGeneral"
+        assert style.font_families() == ("DejaVu Sans", "STIXGeneral")
+        assert style.printable(word) == word
+        assert style.font_for([word]) == "STIXGeneral"
         _bytes(word_clouds([ConceptWords(0, word, {word: 1.0, "word": 1.0})]), tmp_path)
     finally:
-        lettering.characters_of_fonts.cache_clear()
+        style.characters_of_fonts.cache_clear()
 
 
 def test_odd_names_and_words_are_drawn_as_they_are_in_every_figure(tmp_path: Path) -> None:

@@ -16,24 +16,29 @@ from transformers import (
 
 from sae_lens_classif import ClassifSAEConcepts, TextClassifier, TextData, load_classifier
 from sae_lens_classif.config.run import PromptConfig
-from sae_lens_classif.hooks.batching import batches_by_length
+from sae_lens_classif.hooks.batching import batches_by_length, states_of_texts
+from sae_lens_classif.hooks.huggingface import load_tokenizer
+from sae_lens_classif.hooks.inputs import PromptTokenizer
 from sae_lens_classif.hooks.interventions import ACTIVE, run_interventions
 from sae_lens_classif.hooks.load import save_classifier
-from sae_lens_classif.hooks.loading import load_tokenizer
-from sae_lens_classif.hooks.states import states_of_texts
 from sae_lens_classif.saes.classif_sae import ClassifSAE, ClassifSAEConfig
 
 INVARIANCE = 1e-5
 
 
+def _label_tokens(classifier: TextClassifier) -> list[int]:
+    assert isinstance(classifier.inputs, PromptTokenizer)
+    return classifier.inputs.label_token_ids
+
+
 def _hugging_face(classifier: TextClassifier, folder: Path, text: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Hidden state before the last block and class logits of one text, by the model's own code."""
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
-    (prompt,) = classifier.prompts([text])
+    (prompt,) = classifier.inputs([text])
     with torch.no_grad():
         output = model(torch.tensor([prompt]), output_hidden_states=True)
     # The last entry of hidden_states is normalised; the one before it enters the last block.
-    return output.hidden_states[-2][0, -1], output.logits[0, -1, classifier.prompts.label_token_ids]
+    return output.hidden_states[-2][0, -1], output.logits[0, -1, _label_tokens(classifier)]
 
 
 def test_states_and_logits_are_those_of_the_hugging_face_model(
@@ -70,7 +75,7 @@ def test_batches_hold_every_row_once_within_the_token_budget() -> None:
 def test_in_context_the_original_states_give_back_the_original_logits(
     classifier: TextClassifier, test_data: TextData
 ) -> None:
-    prompts = classifier.prompts(test_data.texts[:8])
+    prompts = classifier.inputs(test_data.texts[:8])
     states = classifier.states_and_logits(prompts)
     again = classifier.logits_from(states.hidden, classifier.context(prompts))
     torch.testing.assert_close(again, states.logits, rtol=0, atol=INVARIANCE)
@@ -79,7 +84,7 @@ def test_in_context_the_original_states_give_back_the_original_logits(
 def test_alone_a_state_is_a_sequence_of_one_token(
     classifier: TextClassifier, classifier_folder: Path, test_data: TextData
 ) -> None:
-    hidden = classifier.states_and_logits(classifier.prompts(test_data.texts[:4])).hidden
+    hidden = classifier.states_and_logits(classifier.inputs(test_data.texts[:4])).hidden
     model = AutoModelForCausalLM.from_pretrained(classifier_folder).eval()
     neox = model.gpt_neox
     with torch.no_grad():
@@ -87,7 +92,7 @@ def test_alone_a_state_is_a_sequence_of_one_token(
         positions = neox.rotary_emb(state, torch.zeros(4, 1, dtype=torch.int64))
         state = neox.layers[-1](state, attention_mask=None, position_embeddings=positions)
         state = state[0] if isinstance(state, tuple) else state
-        logits = model.get_output_embeddings()(neox.final_layer_norm(state))[:, 0, classifier.prompts.label_token_ids]
+        logits = model.get_output_embeddings()(neox.final_layer_norm(state))[:, 0, _label_tokens(classifier)]
     torch.testing.assert_close(classifier.logits_from(hidden), logits, rtol=0, atol=INVARIANCE)
 
 
@@ -105,7 +110,7 @@ def test_interventions_equal_a_loop_over_texts_and_concepts(
     classifier: TextClassifier, test_data: TextData, in_context: bool, batch_size: int
 ) -> None:
     texts = test_data.texts[:9]
-    prompts = classifier.prompts(texts)
+    prompts = classifier.inputs(texts)
     hidden = classifier.states_and_logits(prompts).hidden
     method = _method(classifier.d_model)
     concepts = method.encode(hidden).detach()
@@ -141,7 +146,7 @@ def test_interventions_equal_a_loop_over_texts_and_concepts(
 
 
 def test_without_any_active_concept_there_are_no_pairs(classifier: TextClassifier, test_data: TextData) -> None:
-    hidden = classifier.states_and_logits(classifier.prompts(test_data.texts[:3])).hidden
+    hidden = classifier.states_and_logits(classifier.inputs(test_data.texts[:3])).hidden
     found = run_interventions(classifier, _method(classifier.d_model).decode, hidden, torch.zeros(3, 9))
     assert found.pair.shape == (0, 3) and found.bottleneck.isfinite().all()
 
@@ -149,7 +154,7 @@ def test_without_any_active_concept_there_are_no_pairs(classifier: TextClassifie
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_any_block_can_be_explained(classifier_folder: Path, test_data: TextData, layer: int) -> None:
     classifier = load_classifier(classifier_folder, hook=f"blocks.{layer}.hook_resid_pre")
-    prompts = classifier.prompts(test_data.texts[:5])
+    prompts = classifier.inputs(test_data.texts[:5])
     states = classifier.states_and_logits(prompts)
     again = classifier.logits_from(states.hidden, classifier.context(prompts))
     torch.testing.assert_close(again, states.logits, rtol=0, atol=INVARIANCE)
@@ -177,6 +182,6 @@ def test_other_decoders_load_from_a_folder_of_any_name(
     classifier = load_classifier(folder)
     text = test_data.texts[0]
     hidden, logits = _hugging_face(classifier, folder, text)
-    states = classifier.states_and_logits(classifier.prompts([text]))
+    states = classifier.states_and_logits(classifier.inputs([text]))
     torch.testing.assert_close(states.hidden[0], hidden, rtol=0, atol=INVARIANCE)
     torch.testing.assert_close(states.logits[0], logits, rtol=0, atol=INVARIANCE)

@@ -1,5 +1,6 @@
 """Opening a classifier: models that are not there, not whole, or not numbers."""
 
+import hashlib
 import json
 import shutil
 import time
@@ -15,9 +16,9 @@ from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.backends.hooked_transformer import HookedTransformerClassifier, hook_layer, model_context
 from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.hooks.huggingface import load_causal_lm, load_tokenizer, pick_device
+from sae_lens_classif.hooks.inputs import PromptTokenizer
 from sae_lens_classif.hooks.load import CLASSIFIER_FILE, load_classifier
-from sae_lens_classif.hooks.loading import load_causal_lm, load_tokenizer, pick_device
-from sae_lens_classif.hooks.prompt import PromptTokenizer
 from sae_lens_classif.hub import hub_is_reachable
 from sae_lens_classif.store.caching import cache_states
 from tests.conftest import CLASS_NAMES
@@ -66,7 +67,7 @@ def test_a_folder_that_finetune_made_opens_with_its_classes_and_last_hook(
     noted = json.loads((classifier_folder / CLASSIFIER_FILE).read_text(encoding="utf-8"))
     assert list(classifier.class_names) == noted["class_names"]
     assert classifier.hook_name == "blocks.2.hook_resid_pre"
-    assert classifier.prompts.cfg.template == noted["prompt"]["template"]
+    assert classifier.inputs.described()["template"] == noted["prompt"]["template"]
 
 
 @pytest.mark.parametrize(
@@ -190,10 +191,24 @@ def test_a_prompt_or_classes_that_the_model_was_not_tuned_with_are_refused(class
         load_classifier(classifier_folder, ("a", "b"))
 
 
+def test_run_folders_made_before_know_the_prompt_by_its_fingerprint(bare_folder: Path) -> None:
+    prompt = PromptConfig(template="{text}\n\nTopic:", label_words=("<|0|>", "<|1|>", "<|2|>"))
+    opened = load_classifier(bare_folder, CLASS_NAMES, prompt)
+    noted = {  # as the first stores had it, by hand
+        "prompt": {"template": "{text}\n\nTopic:", "option": "{label}({name})", "label_word": "{id}",
+                   "label_words": ["<|0|>", "<|1|>", "<|2|>"], "cut": "beginning", "max_tokens": None},
+        "max_tokens": 64,
+        "class_names": ["animals", "weather", "money"],
+        "hook_name": "blocks.2.hook_resid_pre",
+    }  # fmt: skip
+    text = json.dumps(noted, sort_keys=True)
+    assert opened.prompt_fingerprint() == hashlib.sha256(text.encode()).hexdigest()
+
+
 def test_the_context_of_a_model_limits_its_prompts(classifier: TextClassifier, classifier_folder: Path) -> None:
     model = load_causal_lm(str(classifier_folder), torch.float32)
     assert model_context(model) == 64
-    prompts = classifier.prompts
+    prompts = classifier.inputs
     assert isinstance(prompts, PromptTokenizer)
     assert prompts.max_tokens == 64
     assert len(prompts(["dog " * 500])[0]) == 64

@@ -11,18 +11,21 @@ from sae_lens_classif.config.run import BaselineConfig
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.base import FitTask, load_method
-from sae_lens_classif.methods.concept_shap import ConceptSHAP
 from sae_lens_classif.methods.concept_vectors import (
     Batch,
+    ConceptSHAP,
     ConceptVectors,
+    HIConcept,
+    causal_loss,
     closeness_loss,
     concept_scores,
     distinctness_loss,
+    draw_kept,
+    drop_scores,
     reconstruct,
     threshold_scores,
     weighted_sum,
 )
-from sae_lens_classif.methods.hi_concept import HIConcept, causal_loss, draw_kept, drop_scores
 from sae_lens_classif.store.store import ActivationStore
 
 QUICK = BaselineConfig(epochs=4, batch_size=32, hidden_dim=16)
@@ -127,7 +130,7 @@ def test_the_causal_term_of_a_batch_is_the_one_of_its_fixed_drops(
 ) -> None:
     kept = torch.tensor([[True, False, True, True, True], [False] * 5, [True] * 5])
     method = HIConcept.fit(task)
-    monkeypatch.setattr("sae_lens_classif.methods.hi_concept.draw_kept", lambda *_: kept)
+    monkeypatch.setattr("sae_lens_classif.methods.concept_vectors.draw_kept", lambda *_: kept)
     hidden = task.hidden[:3]
     raw = hidden @ method.directions().T
     raw_left = raw * torch.cat([kept, torch.ones(3, 1)], dim=1)

@@ -38,14 +38,13 @@ from sklearn.preprocessing import StandardScaler
 from sae_lens_classif.config.run import BaselineConfig, SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.methods import classif_sae, sae_probe
-from sae_lens_classif.methods.base import METHOD_CLASSES, ConceptMethod, FitTask, load_method
+from sae_lens_classif.methods import base, classif_sae, sae_probe
+from sae_lens_classif.methods.base import ConceptMethod, FitTask, built_in_methods, load_method
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts, fit_permuted_labels
+from sae_lens_classif.methods.find import find_method
 from sae_lens_classif.methods.ica import ICAConcepts
-from sae_lens_classif.methods.probe import probe_latents
 from sae_lens_classif.methods.random_directions import RandomDirections
-from sae_lens_classif.methods.registry import BUILT_IN, find_method
-from sae_lens_classif.methods.sae_probe import SAEProbeConcepts, load_sae
+from sae_lens_classif.methods.sae_probe import SAEProbeConcepts, load_sae, probe_latents
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.store.store import ActivationStore
 
@@ -54,6 +53,7 @@ N = 6
 SMALL = SAESettings(d_sae=32, k=4, n_concepts=5)
 TRAIN = TrainConfig(total_samples=2000, batch_size=50, lr=5e-3, seed=8, device="cpu")
 QUICK = BaselineConfig(epochs=2, batch_size=64, hidden_dim=16)
+BUILT_IN = built_in_methods()
 every_method = pytest.mark.parametrize("name", sorted(BUILT_IN))
 
 
@@ -79,7 +79,7 @@ def saved(fitted: Mapping[str, ConceptMethod], tmp_path_factory: pytest.TempPath
 @pytest.fixture
 def own_classes() -> Iterator[None]:
     """Classes that a test defines are forgotten after it."""
-    with mock.patch.dict(METHOD_CLASSES):
+    with mock.patch.dict(base._METHODS):
         yield
 
 
@@ -179,7 +179,7 @@ try:
 except Exception:
     error = traceback.format_exc()
 
-from sae_lens_classif.methods.registry import find_method
+from sae_lens_classif.methods.find import find_method
 start = time.monotonic()
 try:
     find_method("sae:gpt2-small-res-jb:blocks.8.hook_resid_pre")
@@ -293,7 +293,7 @@ def test_a_method_of_a_class_that_is_not_imported_says_what_to_do(tmp_path: Path
         values: torch.Tensor
 
     Mine(torch.ones(2)).save(tmp_path / "mine")
-    del METHOD_CLASSES["random_direction"]
+    del base._METHODS["random_direction"]
     with pytest.raises(UserError, match=r"'random_direction', which no class has; import the module .*'random_dir"):
         load_method(tmp_path / "mine")
 

@@ -21,8 +21,8 @@ import torch
 from sae_lens_classif.config.run import DataConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData, load_text_data
 from sae_lens_classif.evals.embeddings import embed_texts
+from sae_lens_classif.hooks.batching import states_of_texts
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.hooks.states import states_of_texts
 from sae_lens_classif.hub import hub_is_reachable, hub_name
 from tests.conftest import CLASS_NAMES
 from tests.fakes.hub_client import Job, Outcome

@@ -8,9 +8,7 @@ import pytest
 import torch
 
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.methods.concept_shap import ConceptSHAP
-from sae_lens_classif.methods.concept_vectors import Batch, ConceptVectors, weighted_sum
-from sae_lens_classif.methods.hi_concept import HIConcept
+from sae_lens_classif.methods.concept_vectors import Batch, ConceptSHAP, ConceptVectors, HIConcept, weighted_sum
 from tests.reference.tiny_neox import load_tiny_neox
 
 RELATIVE = 1e-5

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from sae_lens_classif.hooks.backends.hooked_transformer import HookedTransformerClassifier
-from sae_lens_classif.hooks.prompt import PromptTokenizer
+from sae_lens_classif.hooks.inputs import PromptTokenizer
 
 
 class _GivenTokens(PromptTokenizer):

@@ -13,16 +13,16 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from sae_lens_classif import ActivationStore, ClassifSAE, explain, load_classifier, write_report
+from sae_lens_classif import ActivationStore, ClassifSAE, explain, load_classifier, templates, write_report
 from sae_lens_classif.config.run import ClassifierConfig, CompareConfig, DataConfig, PromptConfig, RunConfig
 from sae_lens_classif.evals.comparison import ComparedMethod, Difference, Estimate
 from sae_lens_classif.evals.concept_effects import MisledText
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
-from sae_lens_classif.report.about import shown_settings
 from sae_lens_classif.report.build import gather_report
 from sae_lens_classif.report.findings import Finding, findings, reliances, telling_mistake
 from sae_lens_classif.report.page import report_page
 from sae_lens_classif.report.view import ClassScores, DefaultClass, Mistakes, Report, ShownConcept, ShownText
+from sae_lens_classif.runs.about import shown_settings
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.own_comparison import read_own_comparison
 from tests.html_page import ParsedPage
@@ -333,6 +333,11 @@ def test_every_concept_has_a_card_with_its_texts_and_every_link_leads_somewhere(
     n_listed = sum(len(own.top_texts) for own in report.concepts) + len(report.mistakes.shown)
     n_listed += sum(len(own.wrong_texts) for own in report.concepts if own.rate_on_wrong > own.rate_on_right)
     assert len(page.values("data-text")) == n_listed
+
+
+def test_no_line_of_a_template_is_long() -> None:
+    for path in Path(templates.__file__).parent.glob("*.html"):
+        assert [line for line in path.read_text(encoding="utf-8").splitlines() if len(line) > 150] == [], path.name
 
 
 def test_a_text_is_explained_once_and_led_to_from_elsewhere(page: ParsedPage, report: Report) -> None:

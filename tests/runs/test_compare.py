@@ -22,9 +22,10 @@ from safetensors.torch import load_file
 from sae_lens_classif import ActivationStore, load_config, load_method
 from sae_lens_classif.cli.parser import main
 from sae_lens_classif.data.texts import TextData
-from sae_lens_classif.methods.base import METHOD_CLASSES
-from sae_lens_classif.methods.registry import BUILT_IN
+from sae_lens_classif.methods import base
+from sae_lens_classif.methods.base import built_in_methods
 
+BUILT_IN = built_in_methods()
 METHODS = list(BUILT_IN)
 SEEDS = (0, 1)
 CLASS_NAMES = "[animals,weather,money]"
@@ -180,7 +181,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         sys.modules.pop(name, None)
         return name
 
-    with mock.patch.dict(METHOD_CLASSES):
+    with mock.patch.dict(base._METHODS):
         yield write
     for name in set(sys.modules) - before:
         if (folder / f"{name}.py").exists():

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sae_lens_classif.data.texts import TextData
-from sae_lens_classif.methods.base import METHOD_CLASSES
+from sae_lens_classif.methods import base
 from tests.tiny_run import Snapshot, Tiny, assert_refused_at_once, change_sae, cli, contents, make_tiny, snapshot
 
 _OF_ALL = ("activation_rates", "sentence_sim", "ablation")
@@ -281,7 +281,7 @@ def test_a_method_without_directions_and_those_that_fail_do_not_stop_the_figures
         tiny.command("compare", "own", *_DRAWN, "--evaluate.evals", "[completeness]", "--compare.methods", methods)
     finally:
         for name in ("drawn_blind", "drawn_nan", "drawn_failing"):
-            METHOD_CLASSES.pop(name, None)
+            base._METHODS.pop(name, None)
         sys.modules.pop("own_methods", None)
     assert _names(run) >= {"activation_rates", "classifsae/concept_map", "drawn_blind/concept_map"}
     assert not {figure for figure in _names(run) if figure.startswith(("drawn_nan", "drawn_failing"))}

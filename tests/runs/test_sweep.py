@@ -29,8 +29,8 @@ from sae_lens_classif.config.run import RunConfig, SAESettings, SweepConfig, Tra
 from sae_lens_classif.config.yaml import load_config
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.hooks.batching import states_of_texts
 from sae_lens_classif.hooks.load import load_classifier
-from sae_lens_classif.hooks.states import states_of_texts
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.sweep import cell_config, sweep_step
 from sae_lens_classif.store import caching

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.evals.embeddings import embed_texts
+from sae_lens_classif.hooks.batching import states_of_texts
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.hooks.states import states_of_texts
 from sae_lens_classif.hub import hub_is_reachable
 from tests.tiny_run import Ended, Snapshot, Tiny, change_sae, cli, contents, make_tiny, snapshot, write_csv
 

@@ -17,9 +17,9 @@ from sae_lens_classif.config.run import CacheConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import sha256_of_file
+from sae_lens_classif.hooks.batching import states_of_texts
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.load import load_classifier
-from sae_lens_classif.hooks.states import states_of_texts
 from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.store.store import ActivationStore, Fingerprints
 from sae_lens_classif.store.writer import StorePlan, StoreWriter
@@ -141,7 +141,7 @@ def test_a_cache_holds_the_states_and_classes_the_model_gives_each_text_alone(
     assert len(train_store) == len(train_data)
     assert torch.equal(train_store.read("label"), torch.from_numpy(train_data.labels))
     assert torch.equal(train_store.read("text_index"), torch.arange(len(train_data)))
-    alone = [classifier.states_and_logits(classifier.prompts([text])) for text in train_data.texts]
+    alone = [classifier.states_and_logits(classifier.inputs([text])) for text in train_data.texts]
     hidden = torch.cat([states.hidden for states in alone])
     logits = torch.cat([states.logits for states in alone])
     torch.testing.assert_close(train_store.read("hidden"), hidden, rtol=0, atol=1e-5)
@@ -274,8 +274,8 @@ def test_a_store_of_another_model_data_set_or_template_is_refused_with_both_fing
     )
     assert [key for key in ("model", "data", "prompt") if getattr(found, key) != getattr(asked, key)] == [name]
     message = (
-        rf"another {name}: its fingerprint is {getattr(found, name)[:16]}.*"
-        rf"asked for is {getattr(asked, name)[:16]}; use another run folder, or delete"
+        rf"another (fingerprints\.)?{name} .*{getattr(found, name)[:16]}, now .*{getattr(asked, name)[:16]}.*"
+        rf"delete .*{folder.name}"
     )
     with pytest.raises(UserError, match=message):
         cache_states(other, data, folder, cfg)
@@ -292,7 +292,7 @@ def test_texts_of_other_classes_than_the_models_are_refused(
 
 def test_an_unfinished_store_that_was_begun_with_another_precision_is_refused(tmp_path: Path) -> None:
     StoreWriter(tmp_path / "store", _plan())
-    with pytest.raises(UserError, match=r"was begun with dtype = 'float32', now it is 'float16'; ask for the same"):
+    with pytest.raises(UserError, match=r"dtype = 'float32', now dtype = 'float16'.*delete"):
         StoreWriter(tmp_path / "store", _plan(dtype="float16"))
 
 

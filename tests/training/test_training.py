@@ -231,10 +231,7 @@ def test_an_unfinished_training_of_other_settings_or_states_is_refused(
         _crash_before_step(13)(patch)
         train_classifsae(train_store, settings, train, tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    message = (
-        rf"holds an unfinished training with other settings or states \(.*{change}.*\); delete it, or use another run"
-    )
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=rf"{tmp_path} was made with .*{change}.*unfinished training; delete it"):
         train_classifsae(
             test_store if change == "store" else train_store,
             replace(settings, gamma=0.2) if change == "sae" else settings,

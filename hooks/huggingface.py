@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hub import hub_is_reachable, hub_unreachable_message
@@ -23,6 +23,20 @@ def pick_device(device: str | None) -> torch.device:
         return torch.zeros(1, device=device).device
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"the device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
+
+
+def architecture_of(model: str) -> str | None:
+    """What kind of model a folder or a name on the Hub says it is; None if it does not, or cannot be read.
+
+    Raises:
+        UserError: If the folder does not exist.
+    """
+    try:
+        content, _ = PreTrainedConfig.get_config_dict(model, local_files_only=_is_local(model))
+    except (OSError, ValueError):  # opening the model says it better
+        return None
+    named = content.get("architectures")
+    return str(named[0]) if named else None
 
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:

@@ -1,11 +1,42 @@
-"""From texts to prompts to token ids, and from classes to label tokens."""
+"""How a classifier reads texts: what any such reader says of itself, and prompts answered by one token a class."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal, Protocol
 
 from transformers import PreTrainedTokenizerBase
 
 from sae_lens_classif.config.run import PromptConfig
 from sae_lens_classif.errors import UserError
+
+
+class TextInputs(Protocol):
+    """From texts to what a model reads.
+
+    Attributes:
+        cut: Which side of a text is dropped where it is too long.
+        max_tokens: Longest input.
+        prepends_bos: Whether each input begins with the tokenizer's BOS token.
+    """
+
+    @property
+    def cut(self) -> Literal["beginning", "end"]: ...
+    @property
+    def max_tokens(self) -> int: ...
+    @property
+    def prepends_bos(self) -> bool: ...
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, without padding; two texts with the same ids are the same to the model."""
+        ...
+
+    def described(self) -> dict[str, Any]:
+        """What ``summary.json`` notes under ``prompt``: ``cut``, ``max_tokens``, and what else is of interest."""
+        ...
+
+    def made_from(self) -> dict[str, Any]:
+        """Everything that decides which ids a text becomes, tokenizer and classes aside, as JSON can hold it."""
+        ...
 
 
 def label_words(cfg: PromptConfig, class_names: Sequence[str]) -> tuple[str, ...]:
@@ -37,6 +68,7 @@ class PromptTokenizer:
         label_words: The answer of each class.
         label_token_ids: Token id of each answer, in class order.
         max_tokens: Longest prompt.
+        cut: Which side of a text is dropped where its prompt is too long.
     """
 
     def __init__(
@@ -61,6 +93,7 @@ class PromptTokenizer:
         self.class_names = tuple(class_names)
         self.label_words = label_words(cfg, class_names)
         self.max_tokens = min(cfg.max_tokens or context, context)
+        self.cut = cfg.cut
         options = "\n".join(
             cfg.option.replace("{label}", word).replace("{name}", name)
             for word, name in zip(self.label_words, class_names, strict=True)
@@ -120,8 +153,16 @@ class PromptTokenizer:
             self._bos + ids if fit else self._cut(text) for ids, fit, text in zip(encoded, fits, texts, strict=True)
         ]
 
+    def described(self) -> dict[str, Any]:
+        """See ``TextInputs``: the settings of the prompt, and what they came to with this model."""
+        return {**asdict(self.cfg), "label_words": list(self.label_words), "max_tokens": self.max_tokens}
+
+    def made_from(self) -> dict[str, Any]:
+        """See ``TextInputs``."""
+        return {"prompt": {**asdict(self.cfg), "label_words": self.label_words}, "max_tokens": self.max_tokens}
+
     def _cut(self, text: str) -> list[int]:
         # Tokenised apart: in one piece, a token may hold the end of the template and the start of the text.
         ids = self._encode(text)
-        kept = ids[-self._room :] if self.cfg.cut == "beginning" else ids[: self._room]
+        kept = ids[-self._room :] if self.cut == "beginning" else ids[: self._room]
         return self._head_ids + kept + self._tail_ids

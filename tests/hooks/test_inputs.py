@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from sae_lens_classif.config.run import PromptConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.hooks.prompt import PromptTokenizer, label_words
+from sae_lens_classif.hooks.inputs import PromptTokenizer, label_words
 from sae_lens_classif.hooks.tuning.scratch import train_tokenizer
 
 NEWS = ("World", "Sports", "Business", "Sci/Tech")

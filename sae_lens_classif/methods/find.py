@@ -1,0 +1,103 @@
+"""Concept methods by what a user calls them: a registered name, any SAE, or a class of the user's own."""
+
+import importlib
+import re
+import sys
+from dataclasses import is_dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from sae_lens_classif.config.methods import ProbeSettings
+from sae_lens_classif.errors import UserError, nearest
+from sae_lens_classif.files import sha256_of_file
+from sae_lens_classif.methods.base import ConceptMethod, MethodSpec, is_built_in, registered_method
+from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
+from sae_lens_classif.methods.listing import titles
+from sae_lens_classif.methods.sae_probe import SAEProbeConcepts, check_fits, load_sae
+from sae_lens_classif.saes.classif_sae import ClassifSAE
+
+
+def find_method(name: str) -> MethodSpec:
+    """Look a method up.
+
+    Args:
+        name: The name of a built-in method or of another package's entry point, ``sae:FOLDER``,
+            ``sae:RELEASE:SAE_ID``, or ``module:Class``.
+
+    Raises:
+        UserError: If there is none of that name.
+    """
+    if name.startswith("sae:"):
+        return _guest(name.removeprefix("sae:"))
+    if ":" in name:
+        return _own_class(name)
+    spec = registered_method(name)
+    if spec is None or not spec.title:
+        raise UserError(
+            f"there is no concept method {name!r}; {nearest(name, list(titles()))}; "
+            "or sae:FOLDER, sae:RELEASE:SAE_ID, module:Class"
+        )
+    return spec if is_built_in(spec) else _of_this_text(spec)
+
+
+def _of_this_text(spec: MethodSpec) -> MethodSpec:
+    """A method that depends on the text of its module, too."""
+    return replace(spec, source=sha256_of_file(Path(str(sys.modules[spec.kind.__module__].__file__))))
+
+
+def _guest(source: str) -> MethodSpec:
+    """Any SAE that SAELens loads; it is loaded at once, so that a wrong name costs no work."""
+    sae = load_sae(source)
+    folder = Path(source)
+    files = sorted(folder.glob("*")) if folder.is_dir() else []
+    checksum = "".join(sha256_of_file(path) for path in files if path.is_file()) or source
+    label = f"{folder.resolve().parent.name}-{folder.resolve().name}" if folder.is_dir() else source
+    name = "sae_" + re.sub(r"[^\w.-]+", "_", label)
+    if isinstance(sae, ClassifSAE):  # it says itself which of its latents are the concepts
+        own = ClassifSAEConcepts(sae)
+        return MethodSpec(
+            name,
+            f"ClassifSAE {label}",
+            ClassifSAEConcepts,
+            learn=lambda _: own,
+            check=lambda d_in, _: check_fits(sae, d_in, sae.cfg.n_concepts),
+            settings=None,
+            trains_sae=False,
+            source=checksum,
+        )
+    return MethodSpec(
+        name,
+        f"{sae.cfg.architecture()} SAE {label} + probe",
+        SAEProbeConcepts,
+        learn=partial(SAEProbeConcepts.from_sae, sae),
+        check=partial(check_fits, sae),
+        settings=ProbeSettings,
+        trains_sae=False,
+        source=checksum,
+    )
+
+
+def _own_class(name: str) -> MethodSpec:
+    module_name, _, class_name = name.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever the user's module does
+        raise UserError(
+            f"the module of the concept method {name!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    own = getattr(module, class_name, None)
+    if not (isinstance(own, type) and issubclass(own, ConceptMethod)):
+        found = [key for key, value in vars(module).items() if _is_method(value, module_name)]
+        raise UserError(f"{module_name} has no ConceptMethod {class_name!r}; {nearest(class_name, found)}")
+    spec = registered_method(own.name) if "name" in vars(own) else None
+    if spec is None or is_built_in(spec):
+        raise UserError(f'{name} has no name of its own; write class {class_name}(ConceptMethod, name="...")')
+    if not is_dataclass(own):
+        raise UserError(f"{name} is no dataclass; put @dataclass above it so that it can be saved")
+    return _of_this_text(spec)
+
+
+def _is_method(value: object, module_name: str) -> bool:
+    return isinstance(value, type) and issubclass(value, ConceptMethod) and value.__module__ == module_name
