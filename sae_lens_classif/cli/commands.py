@@ -72,24 +72,21 @@ def transfer(run: RunFolder, other: str, method: str = METHOD) -> None:
     show_folder(Console(), run.folder / "transfer")
 
 
-def publish(folder: Path, repo_id: str, *, dry_run: bool, **choices: Any) -> None:
-    """Publish a run's ClassifSAE, and show what was published and how it is loaded."""
-    address = publish_run(folder, repo_id, dry_run=dry_run, **choices)
-    show_publication(Console(), sizes(RunFolder.open(folder).hub), address, repo_id, dry_run)
+def _publish(run: Path, repo: str, *, dry_run: bool, **choices: Any) -> None:
+    address = publish_run(run, repo, dry_run=dry_run, **choices)
+    show_publication(Console(), sizes(RunFolder.open(run).hub), address, repo, dry_run)
 
 
-def explain(folder: Path, text: str, page: Path | None, method: str = METHOD) -> None:
-    """Explain one text by a concept method of a run, and write that as a page where one is asked for."""
-    explanation = explain_by_run(RunFolder.open(folder), text, method)
+def _explain(run: Path, text: str, html: Path | None, method: str) -> None:
+    explanation = explain_by_run(RunFolder.open(run), text, method)
     show_explanation(Console(), explanation)
-    if page is not None:
-        write_text(page, to_page(explanation))
-        Console().print(f"As a page: {escape(str(page))}", soft_wrap=True, highlight=False)
+    if html is not None:
+        write_text(html, to_page(explanation))
+        Console().print(f"As a page: {escape(str(html))}", soft_wrap=True, highlight=False)
 
 
-def report(folder: Path, path: Path | None, explained: int) -> None:
-    """Write one page about a run."""
-    _show_report(write_report(folder, path, explained))
+def _report(run: Path, out: Path | None, explained: int) -> None:
+    _show_report(write_report(run, out, explained))
 
 
 def _show_report(page: Path) -> None:
@@ -118,3 +115,6 @@ COMMANDS: dict[str, Step] = {
     "sweep": _sweep,
     "demo": _demo,
 }
+
+# What is done with a finished run; the command line's options by their names.
+OF_A_RUN: dict[str, Callable[..., None]] = {"explain": _explain, "report": _report, "publish": _publish}

@@ -1,29 +1,26 @@
 """The command line, ``sae-lens-classif STEP``: reads what is asked for and calls the step."""
 
+import argparse
 import difflib
 import logging
 import os
-import re
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, NoReturn
 
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]  # not in __all__
 from typing_extensions import override
 
-from sae_lens_classif.cli.arguments import parse_grid, settings_of, take, value_of, with_brackets
 from sae_lens_classif.config.run import RunConfig
-from sae_lens_classif.config.yaml import read_settings, section_of, write_settings_in_line
+from sae_lens_classif.config.yaml import SECTIONS, SETTINGS, config_of, read_yaml, settings_parser, yaml_value
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.hooks.backends import backend_names
 from sae_lens_classif.methods.listing import titles
 
 PRESETS = Path(__file__).parents[1] / "presets"
 _METHOD = "classifsae"
-_OPTIONS = ("run", "preset", "config", "overwrite", "debug")
 _STEPS = {
     "finetune": "Bring a language model to the task: RUN/classifier.",
     "cache": "Store the hidden state of every text: RUN/activations.",
@@ -41,9 +38,12 @@ _STEPS = {
 }
 
 
+_OF_A_RUN = ("explain", "report", "publish")  # these take a finished run and no settings
+
+
 @dataclass(frozen=True)
 class _Request:
-    """What the user asked for."""
+    """A step, with the settings it is asked for."""
 
     step: str
     folder: Path
@@ -53,111 +53,78 @@ class _Request:
     method: str
 
 
-class _Parser(ArgumentParser):
-    """Says the nearest valid name with an unknown one, in one line."""
+class _Parser(argparse.ArgumentParser):
+    """Leaves errors to be told by who called; its help goes on with the settings, where the command takes them."""
 
-    step = "run"
+    takes_settings = False
 
     @override
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        unknown = re.search(r"(?:unrecognized arguments: --|does not accept option ['\"])([\w.-]+)", message)
-        if unknown:
-            if self.step == "run":
-                valid = [*(name for name, _ in settings_of(RunConfig)), *_OPTIONS]
-            elif unknown.group(1) == "run":
-                self.error(f"`{self.step}` takes the run folder without --run: sae-lens-classif {self.step} RUN ...")
-            else:
-                valid = [option.removeprefix("--") for option in self._option_string_actions]
-            close = difflib.get_close_matches(unknown.group(1), valid, n=1, cutoff=0.0)
-            message = (
-                f"there is no setting {unknown.group(1)!r}; did you mean {close[0]!r}? "
-                f"`sae-lens-classif {self.step} --help` lists them all"
-            )
-        line = " ".join(message.split())
-        print(f"error: {line}", file=sys.stderr)
-        sys.exit(2)
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message)
+
+    @override
+    def format_help(self) -> str:
+        return super().format_help() + (_settings_help() if self.takes_settings else "")
+
+    def valid_options(self) -> list[str]:
+        """Names of what can follow two dashes."""
+        own = [option.removeprefix("--") for option in self._option_string_actions if option.startswith("--")]
+        return [*SETTINGS, *own] if self.takes_settings else own
 
 
-def _build_parser(asked: str) -> ArgumentParser:
-    """Parser of all steps; only the one that was asked for gets its settings, which take a while to gather."""
+def _settings_help() -> str:
+    parser = settings_parser()
+    methods = [f"{name} ({title})" for name, title in titles().items()]
+    for setting, there_are in (("classifier.backend", backend_names()), ("compare.methods", methods)):
+        option = parser._option_string_actions[f"--{setting}"]
+        option.help = f"{option.help} There are: {', '.join(there_are)}."
+    return f"\n{parser.format_help()}"
+
+
+def _build_parser() -> _Parser:
+    """Parser of all commands, without the settings of the steps: these are for whoever parses what it leaves."""
     parser = _Parser(allow_abbrev=False, prog="sae-lens-classif", description="Which concepts does a classifier use?")
-    commands = parser.add_subcommands(dest="step", required=True)
+    commands = parser.add_subparsers(required=True)
     for step, purpose in _STEPS.items():
-        if step in ("explain", "report", "publish"):  # these have parsers of their own
-            commands.add_subcommand(step, _own_parser(step), help=purpose)
-            continue
-        command = _Parser(
-            print_config=None, description=purpose, usage=f"sae-lens-classif {step} [--run FOLDER] [options]"
-        )
-        command.add_argument(
-            "--run", metavar="FOLDER", type=str, help="The run folder. Default: runs/<preset>, or runs/run."
-        )
-        command.add_argument(
-            "--preset",
-            type=str,
-            help=f"Settings to begin with, several with commas: {', '.join(preset_names())}.",
-        )
-        command.add_argument("--config", action=ActionConfigFile, help="A YAML file with settings.")
-        command.add_argument(
-            "--overwrite",
-            action="store_true",
-            help="Delete what was made with other settings or texts, and make it anew.",
-        )
-        if step == "sweep":
-            command.add_argument("--grid", metavar="SETTING=V,V", help="A setting and its values; can be repeated.")
+        command = commands.add_parser(step, allow_abbrev=False, help=purpose, description=purpose)
+        command.set_defaults(step=step, command=command)
+        if step in _OF_A_RUN:
+            command.add_argument("run", metavar="RUN", type=Path, help="The run folder, trained and evaluated.")
+        else:
+            _add_step_options(command, step)
         command.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
-        if step == asked:
-            command.add_class_arguments(RunConfig, None)
-            methods = [f"{name} ({title})" for name, title in titles().items()]
-            for setting, there_are in (("classifier.backend", backend_names()), ("compare.methods", methods)):
-                option = command._option_string_actions[f"--{setting}"]
-                option.help = f"{option.help} There are: {', '.join(there_are)}."
-        commands.add_subcommand(step, command, help=purpose)
-    return parser
-
-
-def _own_parser(step: str) -> _Parser:
-    """Parser of a command that takes a finished run and no settings."""
-    parser = _Parser(print_config=None, allow_abbrev=False, prog=f"sae-lens-classif {step}", description=_STEPS[step])
-    parser.step = step
-    parser.add_argument("run", metavar="RUN", type=str, help="The run folder, trained and evaluated.")
-    parser.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
-    return parser
-
-
-def _parse_publication(arguments: Sequence[str]) -> Namespace:
-    parser = _own_parser("publish")
-    parser.add_argument("repo", metavar="REPO", type=str, help="owner/name on the Hub; made if it does not exist.")
-    parser.add_argument("--dry-run", action="store_true", help="Only write RUN/hub: what would be uploaded.")
-    parser.add_argument("--license", metavar="ID", type=str, help="Licence of what is published, such as apache-2.0.")
-    parser.add_argument("--private", action="store_true", help="Only the owners of the repository see it.")
-    parser.add_argument(
-        "--with-texts", action="store_true", help="Publish the texts that activate each concept most, too."
-    )
-    return parser.parse_args(list(arguments))
-
-
-def _parse_explanation(arguments: Sequence[str]) -> Namespace:
-    parser = _own_parser("explain")
-    parser.add_argument("text", metavar="TEXT", type=str, help="The text, in quotes.")
-    parser.add_argument("--html", metavar="FILE", type=str, help="Write the explanation as a page, too.")
-    parser.add_argument(
-        "--method",
-        metavar="NAME",
-        type=str,
-        default=_METHOD,
-        help="Whose concepts: a method that `compare` fitted. Default: the run's ClassifSAE.",
-    )
-    return parser.parse_args(list(arguments))
-
-
-def _parse_report(arguments: Sequence[str]) -> Namespace:
-    parser = _own_parser("report")
-    parser.add_argument("--out", metavar="FILE", type=str, help="Where to write it. Default: RUN/report.html.")
-    parser.add_argument(
+    add = {step: command.add_argument for step, command in commands.choices.items()}
+    add["evaluate"]("--data", metavar="OTHER", help="Another data set, on which to measure the run's concepts.")
+    for step in ("evaluate", "explain"):
+        add[step]("--method", metavar="NAME", default=_METHOD, help="Whose concepts: a method that `compare` fitted.")
+    add["sweep"]("--grid", metavar="SETTING=V,V", action="append", help="A setting and its values; can be repeated.")
+    add["explain"]("text", metavar="TEXT", help="The text, in quotes.")
+    add["explain"]("--html", metavar="FILE", type=Path, help="Write the explanation as a page, too.")
+    add["report"]("--out", metavar="FILE", type=Path, help="Where to write it. Default: RUN/report.html.")
+    add["report"](
         "--explained", metavar="N", type=int, default=100, help="Texts whose class is explained word by word."
     )
-    return parser.parse_args(list(arguments))
+    add["publish"]("repo", metavar="REPO", help="owner/name on the Hub; made if it does not exist.")
+    add["publish"]("--dry-run", action="store_true", help="Only write RUN/hub: what would be uploaded.")
+    add["publish"]("--license", metavar="ID", help="Licence of what is published, such as apache-2.0.")
+    add["publish"]("--private", action="store_true", help="Only the owners of the repository see it.")
+    add["publish"]("--with-texts", action="store_true", help="Publish the texts that activate each concept most, too.")
+    return parser
+
+
+def _add_step_options(command: _Parser, step: str) -> None:
+    command.takes_settings = True
+    command.usage = f"sae-lens-classif {step} [--run FOLDER] [options]"
+    command.add_argument("--run", metavar="FOLDER", help="The run folder. Default: runs/<preset>, or runs/run.")
+    command.add_argument("--preset", help=f"Settings to begin with, several with commas: {', '.join(preset_names())}.")
+    command.add_argument(
+        "--config", metavar="FILE", action="append", default=[], help="A YAML file with settings; can be repeated."
+    )
+    command.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="Delete what was made with other settings or texts, and make it anew.",
+    )
 
 
 def preset_names() -> list[str]:
@@ -179,6 +146,31 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+def _asked_for(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The command with its own options, and the words that set settings.
+
+    Raises:
+        UserError: If there is no such command or option.
+    """
+    asked, settings = _build_parser().parse_known_args(arguments)
+    valid = asked.command.valid_options()
+    for word in settings:
+        name = word.removeprefix("--").partition("=")[0]
+        # A section's own name reads it from a file; with a space in it, a word is a value.
+        if not word.startswith("--") or name in (*valid, *SECTIONS) or " " in name:
+            continue
+        if name == "run":
+            raise UserError(f"`{asked.step}` takes the run folder without --run: sae-lens-classif {asked.step} RUN ...")
+        close = difflib.get_close_matches(name, valid, n=1, cutoff=0.0)
+        raise UserError(
+            f"there is no setting {name!r}; did you mean {close[0]!r}? "
+            f"`sae-lens-classif {asked.step} --help` lists them all"
+        )
+    if settings and asked.step in _OF_A_RUN:
+        raise UserError(f"`{asked.step}` does not take {' '.join(settings)!r}; a text of several words needs quotes")
+    return asked, settings
+
+
 def parse(arguments: Sequence[str]) -> _Request:
     """Parse the command line of a step.
 
@@ -186,42 +178,41 @@ def parse(arguments: Sequence[str]) -> _Request:
     the ``--config`` files and the options.
 
     Raises:
-        UserError: If a preset does not exist.
-        SystemExit: With code 2 for a wrong option, 0 for ``--help``.
+        UserError: If an option, a setting or a preset does not exist, or a value cannot be.
+        SystemExit: With code 0 for ``--help``.
     """
-    step, rest = (arguments[0], list(arguments[1:])) if arguments else ("", [])
-    asked = value_of("--preset", rest)
-    preset = ",".join(name for name in ("demo" if step == "demo" else None, asked) if name)
-    folder = Path(value_of("--run", rest) or f"runs/{preset.replace(',', '-') or 'run'}")
+    return _request(*_asked_for(arguments))
+
+
+def _request(asked: argparse.Namespace, options: Sequence[str]) -> _Request:
+    presets = [name for name in ("demo" if asked.step == "demo" else "", *(asked.preset or "").split(",")) if name]
+    folder = Path(asked.run or f"runs/{'-'.join(presets) or 'run'}")
     files = [folder / "config.yaml"] if _is_file(folder / "config.yaml") else []
-    files += [_preset_file(name) for name in preset.split(",") if name]
-    configs, rest = take("--config", rest)
-    files += [Path(name) for name in configs]
-    given = [settings for settings in map(read_settings, files) if settings]
-    if step == "sweep":
-        grid, rest = take("--grid", rest)
-        given += [{"sweep": {"grid": parse_grid(grid)}}] if grid else []
-    other, method = None, _METHOD
-    if step == "evaluate":
-        others, rest = take("--data", rest)
-        other = others[-1] if others else None
-        methods, rest = take("--method", rest) if others else ([], rest)
-        method = [method, *methods][-1]
-    before = [f"--config={write_settings_in_line(settings)}" for settings in given]
-    parser = _build_parser(step)
-    parsed: Namespace = parser.parse_args([*arguments[:1], *before, *with_brackets(rest)])
-    settings = parsed[step]
-    cfg = RunConfig(
-        **{field.name: _instantiate(RunConfig, field.name, settings[field.name]) for field in fields(RunConfig)}
-    )
-    return _Request(step, folder, bool(settings["overwrite"]), cfg, other, method)
+    files += [*map(_preset_file, presets), *asked.config]
+    layers = [(str(file), read_yaml(file)) for file in files]
+    if getattr(asked, "grid", None):
+        layers.append(("--grid", {"sweep": {"grid": parse_grid(asked.grid)}}))
+    cfg = config_of(*layers, options=options)
+    other, method = getattr(asked, "data", None), getattr(asked, "method", _METHOD)
+    if other is None and method != _METHOD:
+        raise UserError("--method goes with --data; the methods that `compare` fitted are measured by it already")
+    return _Request(asked.step, folder, asked.overwrite, cfg, other, method)
 
 
-def _instantiate(owner: type, name: str, values: Any) -> Any:
-    section = get_type_hints(owner)[name]
-    if isinstance(values, section):
-        return values
-    return section_of(section, name, {key: value for key, value in vars(values).items() if key != "__path__"})
+def parse_grid(entries: Sequence[str]) -> dict[str, list[Any]]:
+    """``["sae.gamma=0.05,0.1"]`` as ``{"sae.gamma": [0.05, 0.1]}``."""
+    grid: dict[str, list[Any]] = {}
+    for entry in entries:
+        name, _, values = entry.partition("=")
+        name = name.strip()
+        if not (name and values):
+            raise UserError(f"--grid is {entry!r}; write a setting and its values, as --grid sae.gamma=0.05,0.1")
+        if name in grid:
+            raise UserError(f"--grid names {name} twice; give all its values at once, as {name}=1,2")
+        read = yaml_value(f"[{values}]")
+        # A text that is no YAML is split at its commas.
+        grid[name] = read if isinstance(read, list) else [yaml_value(value) for value in values.split(",")]
+    return grid
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -233,15 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     try:
-        match arguments[:1]:
-            case ["publish"]:
-                _publish(_parse_publication(arguments[1:]))
-            case ["explain"]:
-                _explain(_parse_explanation(arguments[1:]))
-            case ["report"]:
-                _report(_parse_report(arguments[1:]))
-            case _:
-                _execute(parse(arguments))
+        _execute(arguments)
     except UserError as error:
         if debug:
             traceback.print_exc()
@@ -267,35 +250,16 @@ def _prepare() -> None:
     logging.getLogger("sae_lens_classif").setLevel(logging.INFO)
 
 
-def _publish(asked: Namespace) -> None:
-    _prepare()
-    from sae_lens_classif.cli.commands import publish
+def _execute(arguments: Sequence[str]) -> None:
+    asked, settings = _asked_for(arguments)
+    if asked.step in _OF_A_RUN:
+        options = {name: value for name, value in vars(asked).items() if name not in ("step", "command", "debug")}
+        _prepare()
+        from sae_lens_classif.cli.commands import OF_A_RUN
 
-    publish(
-        Path(asked.run),
-        asked.repo,
-        license=asked.license,
-        private=asked.private,
-        with_texts=asked.with_texts,
-        dry_run=asked.dry_run,
-    )
-
-
-def _explain(asked: Namespace) -> None:
-    _prepare()
-    from sae_lens_classif.cli.commands import explain
-
-    explain(Path(asked.run), asked.text, Path(asked.html) if asked.html else None, asked.method)
-
-
-def _report(asked: Namespace) -> None:
-    _prepare()
-    from sae_lens_classif.cli.commands import report
-
-    report(Path(asked.run), Path(asked.out) if asked.out else None, asked.explained)
-
-
-def _execute(request: _Request) -> None:
+        OF_A_RUN[asked.step](**options)
+        return
+    request = _request(asked, settings)
     _prepare()
     from sae_lens_classif.cli.commands import COMMANDS, transfer
     from sae_lens_classif.runs.folder import RunFolder

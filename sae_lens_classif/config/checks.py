@@ -1,8 +1,40 @@
-"""Checks that the settings share."""
+"""What values a setting may have: said where it is defined, checked wherever a section of settings is made."""
 
-from typing import Literal, get_args, get_origin, get_type_hints
+import operator
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, field, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from sae_lens_classif.errors import UserError, nearest
+
+_BOUNDS = {
+    "above": (operator.gt, "above"),
+    "least": (operator.ge, "at least"),
+    "below": (operator.lt, "below"),
+    "most": (operator.le, "at most"),
+}
+
+
+def limited(default: Any, **bounds: float) -> Any:
+    """A number within bounds, as ``limited(0.1, above=0, most=1)``.
+
+    Args:
+        default: Default of the dataclass' field, or what ``incidental`` gives for it.
+        bounds: ``above``, ``least``, ``below``, ``most``; of a tuple, for each of its numbers.
+    """
+    metadata = {"bounds": {bound: bounds[bound] for bound in _BOUNDS if bound in bounds}}
+    if isinstance(default, Field):
+        return field(default=default.default, metadata={**default.metadata, **metadata})
+    return field(default=default, metadata=metadata)
+
+
+def positive(default: Any) -> Any:
+    """A number above 0.
+
+    Args:
+        default: See ``limited``.
+    """
+    return limited(default, above=0)
 
 
 def require(condition: bool, message: str) -> None:
@@ -11,21 +43,30 @@ def require(condition: bool, message: str) -> None:
         raise UserError(message)
 
 
-def require_choices(section: str, settings: object) -> None:
-    """Check every setting that is one of several words; YAML and the command line are checked before."""
-    for name, kind in get_type_hints(type(settings)).items():
-        value, valid = getattr(settings, name), get_args(kind)
-        if get_origin(kind) is Literal:
-            require(value in valid, f"{section}.{name} is {value!r}; {nearest(str(value), list(valid))}")
+def check(section: str, settings: Any, kind: Any = None) -> None:
+    """Refuse null where a value is needed, a word that is none of a setting's, a number out of its bounds.
+
+    Args:
+        section: Their section, for the message.
+        settings: What is checked.
+        kind: The dataclass that defines them. Default: the settings' own.
+
+    Raises:
+        UserError: Naming the setting, its value and what it may be.
+    """
+    kinds = get_type_hints(kind or type(settings))
+    for entry in fields(kind or settings):
+        name, value, hint = f"{section}.{entry.name}", getattr(settings, entry.name), kinds[entry.name]
+        require(value is not None or type(None) in get_args(hint), f"{name} is null; it needs a value")
+        if get_origin(hint) is Literal:
+            words = list(get_args(hint))
+            require(value in words, f"{name} is {value!r}; {nearest(str(value), words)}")
+        if value is not None:
+            _check_bounds(name, value if isinstance(value, tuple) else (value,), entry.metadata.get("bounds", {}))
 
 
-def require_not_negative(section: str, **values: float) -> None:
-    """Refuse numbers below 0; ``section`` is only for the message."""
-    for name, value in values.items():
-        require(value >= 0, f"{section}.{name} is {value}; it must be at least 0")
-
-
-def require_positive(section: str, **values: float | None) -> None:
-    """Refuse numbers that are not above 0; None stands for no number."""
-    for name, value in values.items():
-        require(value is None or value > 0, f"{section}.{name} is {value}; it must be above 0")
+def _check_bounds(name: str, numbers: Iterable[float], bounds: Mapping[str, float]) -> None:
+    for number in numbers:
+        if not all(_BOUNDS[bound][0](number, limit) for bound, limit in bounds.items()):
+            words = " and ".join(f"{_BOUNDS[bound][1]} {limit:g}" for bound, limit in bounds.items())
+            raise UserError(f"{name} is {number}; it must be {words}")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sae_lens_classif.artifacts import incidental
-from sae_lens_classif.config.checks import require, require_choices, require_not_negative, require_positive
+from sae_lens_classif.config.checks import check, limited, positive, require
 
 
 @dataclass
@@ -33,21 +33,16 @@ class DataConfig:
     text_column: str = "text"
     label_column: str = "label"
     class_names: tuple[str, ...] | None = None
-    max_characters: int | None = None
-    max_train_texts: int | None = None
-    max_test_texts: int | None = None
+    max_characters: int | None = positive(None)
+    max_train_texts: int | None = positive(None)
+    max_test_texts: int | None = positive(None)
 
     def __post_init__(self) -> None:
+        check("data", self)
         names = self.class_names
         require(
             names is None or len(names) > 1,
             f"data.class_names is {list(names or ())}; name at least two classes, as World,Sports",
-        )
-        require_positive(
-            "data",
-            max_characters=self.max_characters,
-            max_train_texts=self.max_train_texts,
-            max_test_texts=self.max_test_texts,
         )
 
 
@@ -69,15 +64,14 @@ class PromptConfig:
     label_word: str = "{id}"
     label_words: tuple[str, ...] | None = None
     cut: Literal["beginning", "end"] = "beginning"
-    max_tokens: int | None = None
+    max_tokens: int | None = positive(None)
 
     def __post_init__(self) -> None:
-        require_choices("prompt", self)
+        check("prompt", self)
         require(
             self.template.count("{text}") == 1,
             f"prompt.template is {self.template!r}; it must contain {{text}} exactly once",
         )
-        require_positive("prompt", max_tokens=self.max_tokens)
 
 
 @dataclass
@@ -100,7 +94,7 @@ class ClassifierConfig:
     backend: str | None = incidental(None)  # states that differ have another hook, and so another fingerprint
 
     def __post_init__(self) -> None:
-        require_choices("classifier", self)
+        check("classifier", self)
 
 
 @dataclass
@@ -127,42 +121,27 @@ class FinetuneConfig:
     """
 
     base_model: str = "EleutherAI/pythia-410m"
-    n_layers: int = 4
-    d_model: int = 128
-    n_heads: int = 4
-    vocab_size: int = 8000
-    context: int = 256
-    dropout: float = 0.1
-    epochs: float = 3.0
-    max_steps: int | None = 30_000
-    batch_size: int = 2
-    lr: float = 2e-6
-    warmup_share: float = 0.05
-    weight_decay: float = 0.01
-    label_smoothing: float = 0.0
-    seed: int = 0
+    n_layers: int = positive(4)
+    d_model: int = positive(128)
+    n_heads: int = positive(4)
+    vocab_size: int = positive(8000)
+    context: int = positive(256)
+    dropout: float = limited(0.1, least=0, below=1)
+    epochs: float = positive(3.0)
+    max_steps: int | None = positive(30_000)
+    batch_size: int = positive(2)
+    lr: float = positive(2e-6)
+    warmup_share: float = limited(0.05, least=0, below=1)
+    weight_decay: float = limited(0.01, least=0)
+    label_smoothing: float = limited(0.0, least=0, below=1)
+    seed: int = limited(0, least=0)
 
     def __post_init__(self) -> None:
-        require_positive(
-            "finetune",
-            n_layers=self.n_layers,
-            d_model=self.d_model,
-            n_heads=self.n_heads,
-            vocab_size=self.vocab_size,
-            context=self.context,
-            epochs=self.epochs,
-            max_steps=self.max_steps,
-            batch_size=self.batch_size,
-            lr=self.lr,
-        )
-        require_not_negative("finetune", weight_decay=self.weight_decay, seed=self.seed)
+        check("finetune", self)
         require(
             self.d_model % self.n_heads == 0,
             f"finetune.d_model is {self.d_model}; it must be a multiple of finetune.n_heads = {self.n_heads}",
         )
-        for name in ("dropout", "warmup_share", "label_smoothing"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"finetune.{name} is {value}; it must be at least 0 and below 1")
 
 
 @dataclass
@@ -176,9 +155,8 @@ class CacheConfig:
     """
 
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    shard_size: int = 4096
-    max_batch_tokens: int = incidental(8192)
+    shard_size: int = positive(4096)
+    max_batch_tokens: int = positive(incidental(8192))
 
     def __post_init__(self) -> None:
-        require_choices("cache", self)
-        require_positive("cache", shard_size=self.shard_size, max_batch_tokens=self.max_batch_tokens)
+        check("cache", self)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from sae_lens_classif.config.checks import require, require_not_negative, require_positive
+from sae_lens_classif.config.checks import check, limited, positive, require
 
 
 @dataclass
@@ -15,8 +15,8 @@ class ProbeSettings:
         probe_max_iter: Passes of the probe's solver over them, at most.
     """
 
-    probe_max_texts: int = 10_000
-    probe_max_iter: int = 100
+    probe_max_texts: int = positive(10_000)
+    probe_max_iter: int = positive(100)
 
 
 @dataclass
@@ -27,7 +27,7 @@ class ICASettings:
         ica_max_iter: Iterations of FastICA, at most.
     """
 
-    ica_max_iter: int = 1000
+    ica_max_iter: int = positive(1000)
 
 
 @dataclass
@@ -41,10 +41,10 @@ class ConceptVectorSettings:
         hidden_dim: Width of their decoder's hidden layer.
     """
 
-    epochs: int = 100
-    batch_size: int = 128
-    lr: float = 3e-4
-    hidden_dim: int = 512
+    epochs: int = positive(100)
+    batch_size: int = positive(128)
+    lr: float = positive(3e-4)
+    hidden_dim: int = positive(512)
 
 
 @dataclass
@@ -52,7 +52,7 @@ class BaselineConfig(ConceptVectorSettings, ICASettings, ProbeSettings):
     """Concept methods that train no sparse autoencoder of their own."""
 
     def __post_init__(self) -> None:
-        require_positive("baselines", **vars(self))
+        check("baselines", self)
 
 
 @dataclass
@@ -78,17 +78,16 @@ class CompareConfig:
         "random_directions",
         "permuted_labels",
     )
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = limited((0,), least=0)
     # Words first, as in a grid.
     settings: dict[str, dict[str, str | bool | int | float | list[Any] | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check("compare", self)
         for name in ("methods", "seeds"):
             values = getattr(self, name)
             require(bool(values), f"compare.{name} is empty; name at least one")
             require(len(set(values)) == len(values), f"compare.{name} is {list(values)}; name each once")
-        for seed in self.seeds:
-            require_not_negative("compare", seeds=seed)
 
 
 @dataclass
@@ -104,6 +103,7 @@ class SweepConfig:
     grid: dict[str, list[str | bool | int | float | list[Any] | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check("sweep", self)
         for name, values in self.grid.items():
             require(bool(values), f"sweep.grid has no value for {name}; give at least one, as {name}=1,2")
             require(len(set(map(_key, values))) == len(values), f"sweep.grid names a value of {name} twice")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sae_lens_classif.artifacts import incidental
-from sae_lens_classif.config.checks import require, require_choices, require_not_negative, require_positive
+from sae_lens_classif.config.checks import check, limited, positive, require
 from sae_lens_classif.config.classifier import CacheConfig, ClassifierConfig, DataConfig, FinetuneConfig, PromptConfig
 from sae_lens_classif.config.methods import BaselineConfig, CompareConfig, SweepConfig
 from sae_lens_classif.errors import nearest
@@ -61,13 +61,13 @@ class SAESettings:
         unit_norm_decoder: Keep the decoder's rows at norm 1.
     """
 
-    d_sae: int = 2048
+    d_sae: int = positive(2048)
     k: int = 10
     n_concepts: int = 20
-    gamma: float = 0.1
-    mse_coefficient: float = 0.02
-    activation_rate_coefficient: float = 0.02
-    classifier_coefficient: float = 1.0
+    gamma: float = limited(0.1, above=0, most=1)
+    mse_coefficient: float = limited(0.02, least=0)
+    activation_rate_coefficient: float = limited(0.02, least=0)
+    classifier_coefficient: float = limited(1.0, least=0)
     schedule: Literal["reference", "paper"] = "reference"
     head_init: Literal["by_class", "kaiming"] = "by_class"
     dead_latent_loss: Literal["ghost", "aux", "none"] = "ghost"
@@ -76,18 +76,23 @@ class SAESettings:
     unit_norm_decoder: bool = True
 
     def __post_init__(self) -> None:
-        require_choices("sae", self)
-        require_positive("sae", d_sae=self.d_sae, k=self.k, n_concepts=self.n_concepts, gamma=self.gamma)
-        for name in ("k", "n_concepts"):
-            value = getattr(self, name)
-            require(value <= self.d_sae, f"sae.{name} is {value}; it may be at most sae.d_sae = {self.d_sae}")
-        require(self.gamma <= 1, f"sae.gamma is {self.gamma}; it must be above 0 and at most 1")
-        require_not_negative(
-            "sae",
-            mse_coefficient=self.mse_coefficient,
-            activation_rate_coefficient=self.activation_rate_coefficient,
-            classifier_coefficient=self.classifier_coefficient,
+        check("sae", self, SAESettings)
+        check_latents(self.d_sae, self.k, self.n_concepts)
+        require(
+            self.dead_latent_loss != "aux" or self.normalize_activations == "none",
+            "sae.dead_latent_loss is aux, SAELens' own, which works only with normalize_activations none "
+            f"(it is {self.normalize_activations}); use dead_latent_loss ghost",
         )
+
+
+def check_latents(d_sae: int, k: int, n_concepts: int) -> None:
+    """Refuse more active latents or concepts than there are latents.
+
+    Raises:
+        UserError: Naming the number, its value and what it may be.
+    """
+    for name, value in (("k", k), ("n_concepts", n_concepts)):
+        require(1 <= value <= d_sae, f"{name} is {value}; it must be 1..{d_sae}, the number of latents d_sae")
 
 
 @dataclass
@@ -112,38 +117,23 @@ class TrainConfig:
         device: ``cpu``, ``cuda`` ... Default: a GPU if there is one.
     """
 
-    total_samples: int = 10_000_000
-    batch_size: int = 500
-    lr: float = 5e-5
-    lr_end: float = 5e-7
-    dead_after_steps: int = 100
-    data_share: float = 1.0
-    validation_share: float = 0.05
+    total_samples: int = positive(10_000_000)
+    batch_size: int = positive(500)
+    lr: float = positive(5e-5)
+    lr_end: float = limited(5e-7, least=0)
+    dead_after_steps: int = positive(100)
+    data_share: float = limited(1.0, above=0, most=1)
+    validation_share: float = limited(0.05, least=0, below=1)
     keep: Literal["best", "last"] = "last"
-    n_validations: int = 20
-    n_checkpoints: int = incidental(10)
-    log_every: int = 100
-    seed: int = 0
+    n_validations: int = positive(20)
+    n_checkpoints: int = limited(incidental(10), least=0)
+    log_every: int = positive(100)
+    seed: int = limited(0, least=0)
     wandb_project: str | None = incidental(None)
     device: str | None = incidental(None)
 
     def __post_init__(self) -> None:
-        require_choices("train", self)
-        require_positive(
-            "train",
-            total_samples=self.total_samples,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            dead_after_steps=self.dead_after_steps,
-            n_validations=self.n_validations,
-            log_every=self.log_every,
-        )
-        require_not_negative("train", lr_end=self.lr_end, n_checkpoints=self.n_checkpoints, seed=self.seed)
-        require(
-            0 <= self.validation_share < 1,
-            f"train.validation_share is {self.validation_share}; it must be at least 0 and below 1",
-        )
-        require(0 < self.data_share <= 1, f"train.data_share is {self.data_share}; it must be above 0 and at most 1")
+        check("train", self)
         require(
             self.keep == "last" or self.validation_share > 0,
             "train.keep is best, which needs held-out texts: set train.validation_share above 0",
@@ -179,22 +169,20 @@ class EvaluateConfig:
 
     evals: tuple[str, ...] = incidental(evaluation_names())
     context: Literal["alone", "in_context"] = "alone"
-    batch_size: int = incidental(4096)
+    batch_size: int = positive(incidental(4096))
     sentence_encoder: str = "all-MiniLM-L6-v2"
-    n_bootstrap: int = 1000
-    top_texts: int = 10
+    n_bootstrap: int = positive(1000)
+    top_texts: int = positive(10)
     figures: bool = incidental(True)
-    seed: int = 0
+    seed: int = limited(0, least=0)
     device: str | None = incidental(None)
 
     def __post_init__(self) -> None:
-        require_choices("evaluate", self)
+        check("evaluate", self)
         for name in self.evals:
             valid = list(evaluation_names())
             require(name in valid, f"evaluate.evals holds {name!r}; {nearest(name, valid)}")
         require(bool(self.evals), "evaluate.evals is empty; name at least one evaluation")
-        require_not_negative("evaluate", seed=self.seed)
-        require_positive("evaluate", batch_size=self.batch_size, n_bootstrap=self.n_bootstrap, top_texts=self.top_texts)
 
 
 @dataclass

@@ -1,23 +1,32 @@
-"""Settings from a YAML file, without the command line."""
+"""Settings from outside: YAML files, plain values by section, options of a command line."""
 
-import dataclasses
-import math
 import re
-from collections.abc import Mapping
+from argparse import SUPPRESS, Action
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
+from typing_extensions import override
 
+from sae_lens_classif.config.checks import check
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-
-_Settings = TypeVar("_Settings", bound="DataclassInstance")
+_Kind = TypeVar("_Kind", bound="DataclassInstance")
+Settings = dict[str, dict[str, Any]]
+SECTIONS: dict[str, Any] = get_type_hints(RunConfig)
+SETTINGS: dict[str, Any] = {  # the type of every setting, by its full name
+    f"{section}.{name}": kind
+    for section, settings in SECTIONS.items()
+    for name, kind in get_type_hints(settings).items()
+}
 
 
 def load_config(path: str | Path) -> RunConfig:
@@ -29,43 +38,60 @@ def load_config(path: str | Path) -> RunConfig:
     Raises:
         UserError: If the file is missing or no YAML, or a key is unknown.
     """
-    return config_of(read_settings(path), str(path))
+    return config_of((str(path), read_yaml(path)))
 
 
-def config_of(settings: dict[str, dict[str, Any]], where: str) -> RunConfig:
-    """A run's settings from plain values by section; what is missing has its default.
+def config_of(*layers: tuple[str, Any], options: Sequence[str] = ()) -> RunConfig:
+    """A run's settings from layers of plain values, each over the ones before; what is missing has its default.
 
     Args:
-        settings: As YAML and JSON hold them.
-        where: Where they are from, for the message of an error.
+        layers: Where they are from, for the message of an error, and values by section, as YAML and JSON hold them.
+        options: Words of a command line, as ``["--train.lr", "1e-4"]``; they win over the layers.
 
     Raises:
-        UserError: If a section or setting is unknown, or a value is not of its type.
+        UserError: If a section or setting is unknown, or a value cannot be.
     """
-    check_settings(settings, where)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(RunConfig, None)
+    parser, parsed = settings_parser(), None
+    for where, settings in layers:
+        known = check_settings(settings, where)
+        with _in_one_line(f"{where}: "):
+            parsed = parser.parse_object(known, parsed)
+    with _in_one_line():
+        parsed = parser.parse_args(options, parsed)
+    return RunConfig(**{name: _section(kind, vars(parsed[name])) for name, kind in SECTIONS.items()})
+
+
+def _section(kind: type[_Kind], values: Mapping[str, Any]) -> _Kind:
+    return kind(**{entry.name: values[entry.name] for entry in fields(kind)})  # the parser notes files beside them
+
+
+@contextmanager
+def _in_one_line(where: str = "") -> Iterator[None]:
     try:
-        parsed = parser.parse_object(settings)
+        yield
     except ArgumentError as error:
-        raise UserError(f"{where}: {' '.join(str(error).split())}") from error
-    kinds = get_type_hints(RunConfig)
-    return RunConfig(**{name: section_of(kind, name, vars(parsed[name])) for name, kind in kinds.items()})
+        raise UserError(where + " ".join(str(error).split())) from error
 
 
-def section_of(kind: type, name: str, values: Mapping[str, Any]) -> Any:
-    """One section of the settings from its parsed values.
+class _SettingsParser(ArgumentParser):
+    """Takes lists without brackets: ``--compare.seeds 0,1`` for ``--compare.seeds [0,1]``."""
 
-    Raises:
-        UserError: If a value cannot be, or is null where one is needed; the parser lets that through.
-    """
-    for setting, hint in get_type_hints(kind).items():
-        if values.get(setting, 0) is None and type(None) not in get_args(hint):
-            raise UserError(f"{name}.{setting} is null; it needs a value")
-    return kind(**values)
+    @override
+    def _get_values(self, action: Action, arg_strings: list[str]) -> Any:
+        kind = SETTINGS.get(action.dest)
+        if tuple in {get_origin(kind), *map(get_origin, get_args(kind))}:
+            arg_strings = [word if word[:1] == "[" or word == "null" else f"[{word}]" for word in arg_strings]
+        return super()._get_values(action, arg_strings)
 
 
-def settings_from(kind: type[_Settings], values: Mapping[str, Any], where: str) -> _Settings:
+def settings_parser() -> ArgumentParser:
+    """Parser of every setting of a run, ``--section.name``."""
+    parser = _SettingsParser(exit_on_error=False, allow_abbrev=False, add_help=False, usage=SUPPRESS)
+    parser.add_class_arguments(RunConfig)
+    return parser
+
+
+def settings_from(kind: type[_Kind], values: Mapping[str, Any], where: str) -> _Kind:
     """A dataclass of settings from plain values; what is missing has its default.
 
     Args:
@@ -74,27 +100,20 @@ def settings_from(kind: type[_Settings], values: Mapping[str, Any], where: str) 
         where: Where they stand, for the message of an error.
 
     Raises:
-        UserError: If a setting is unknown, or a value is not of its type.
+        UserError: If a setting is unknown, or a value cannot be.
     """
-    _check_keys(values, [field.name for field in dataclasses.fields(kind)], where)
+    _check_keys(values, [entry.name for entry in fields(kind)], where)
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(kind, None)
-    try:
-        parsed = parser.parse_object(dict(values))
-    except ArgumentError as error:
-        raise UserError(f"{where}: {' '.join(str(error).split())}") from error
-    settings: _Settings = section_of(kind, where, vars(parsed))
+    parser.add_class_arguments(kind)
+    with _in_one_line(f"{where}: "):
+        settings = _section(kind, vars(parser.parse_object(dict(values))))
+    check(where, settings)
     return settings
 
 
-def write_settings(settings: dict[str, dict[str, Any]]) -> str:
+def write_settings(settings: Settings) -> str:
     """YAML that ``read_settings`` reads as it was."""
     return yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-
-
-def write_settings_in_line(settings: dict[str, dict[str, Any]]) -> str:
-    """The same as one line of ASCII, for a command line."""
-    return yaml.dump(settings, Dumper=_Dumper, default_flow_style=True, width=math.inf, sort_keys=False).strip()
 
 
 class _Dumper(yaml.SafeDumper):
@@ -115,15 +134,13 @@ for _kind in (_Loader, _Dumper):
     )
 
 
-def read_settings(path: str | Path) -> dict[str, dict[str, Any]]:
+def read_settings(path: str | Path) -> Settings:
     """Read the sections of a YAML file; those without any setting are left out.
 
     Raises:
         UserError: If the file is missing or no YAML, or a key is unknown.
     """
-    content = read_yaml(path)
-    check_settings(content, str(path))
-    return {section: settings for section, settings in content.items() if settings}
+    return check_settings(read_yaml(path), str(path))
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -140,23 +157,6 @@ def read_yaml(path: str | Path) -> Any:
         raise UserError(f"{path} is not valid YAML: {error}") from error
 
 
-def check_settings(settings: Any, where: str) -> None:
-    """Refuse sections and settings that do not exist, naming the nearest that do.
-
-    Args:
-        settings: Plain values by section.
-        where: Where they are from.
-
-    Raises:
-        UserError: If a key is unknown.
-    """
-    kinds = get_type_hints(RunConfig)
-    _check_keys(settings, list(kinds), where)
-    for section, values in settings.items():
-        names = [field.name for field in dataclasses.fields(kinds[section])]
-        _check_keys(values or {}, names, f"{where}, section {section}")
-
-
 def yaml_value(text: str) -> Any:
     """A single value as YAML 1.2 reads it: a number, true, null, or the text itself."""
     try:
@@ -165,16 +165,31 @@ def yaml_value(text: str) -> Any:
         return text
 
 
+def check_settings(settings: Any, where: str) -> Settings:
+    """Refuse sections and settings that do not exist, naming the nearest that do.
+
+    Args:
+        settings: Plain values by section.
+        where: Where they are from.
+
+    Returns:
+        The sections that hold a setting.
+
+    Raises:
+        UserError: If a key is unknown.
+    """
+    _check_keys(settings, list(SECTIONS), where)
+    for section, values in settings.items():
+        names = [field.name for field in fields(SECTIONS[section])]
+        _check_keys(values or {}, names, f"{where}, section {section}")
+    return {section: values for section, values in settings.items() if values}
+
+
 def _check_keys(content: Any, valid: list[str], where: str) -> None:
     if not isinstance(content, dict):
         raise UserError(f"{where} holds {type(content).__name__}, not settings by name; {nearest('', valid)}")
-    unknown = [name for name in content if name not in valid]
-    if unknown:
-        inside = [f"{section}.{unknown[0]}" for section in valid if unknown[0] in _names(section)]
-        hint = f"did you mean {inside[0]!r}?" if inside else nearest(str(unknown[0]), valid)
-        raise UserError(f"{where} has the unknown key {unknown[0]!r}; {hint}")
-
-
-def _names(section: str) -> list[str]:
-    kind = get_type_hints(RunConfig).get(section)
-    return [field.name for field in dataclasses.fields(kind)] if kind else []
+    for name in content:
+        if name not in valid:
+            inside = [f"{section}.{name}" for section in valid if f"{section}.{name}" in SETTINGS]
+            hint = f"did you mean {inside[0]!r}?" if inside else nearest(str(name), valid)
+            raise UserError(f"{where} has the unknown key {name!r}; {hint}")

@@ -103,7 +103,7 @@ def cell_config(cfg: RunConfig, cell: Cell) -> RunConfig:
             raise UserError(f"the grid holds {name!r}, which a sweep cannot vary; name one setting, such as sae.gamma")
         settings[section][own] = value
     settings["sweep"] = {}
-    return config_of(settings, f"the cell {_words(cell)}")
+    return config_of((f"the cell {_words(cell)}", settings))
 
 
 def _words(cell: Cell) -> str:

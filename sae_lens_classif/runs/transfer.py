@@ -116,7 +116,7 @@ def other_data(cfg: DataConfig, other: str) -> DataConfig:
     if "source" not in own:
         raise UserError(f"{other} has no source; name the folder of the texts or their name on the Hub")
     settings |= own
-    return config_of({"data": settings}, other).data
+    return config_of((other, {"data": settings})).data
 
 
 def transfer_measures() -> tuple[Measure, ...]:

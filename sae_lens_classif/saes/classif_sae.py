@@ -6,7 +6,7 @@ Its inference form, which is saved and loaded, and its training form with the lo
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ from sae_lens.saes.topk_sae import act_times_W_dec
 from torch import nn
 from typing_extensions import override
 
+from sae_lens_classif.config.run import SAESettings, check_latents
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.saes.losses import (
     activation_rate_loss,
@@ -58,14 +59,15 @@ class ClassifSAEConfig(TopKSAEConfig):
     """
 
     n_classes: int
-    n_concepts: int = 20
-    k: int = 10
+    n_concepts: int = SAESettings.n_concepts
+    k: int = SAESettings.k
     apply_b_dec_to_input: bool = False
-    normalize_activations: str = "constant_norm_rescale"  # type: ignore[assignment]  # SAELens' list lacks it
+    normalize_activations: str = SAESettings.normalize_activations  # type: ignore[assignment]  # SAELens' list lacks it
 
     def __post_init__(self) -> None:
         super().__post_init__()  # type: ignore[no-untyped-call]  # SAELens left it without
-        check_sizes(self.d_in, self.d_sae, self.k, self.n_concepts, self.n_classes)
+        _check_task(self.d_in, self.n_classes)
+        check_latents(self.d_sae, self.k, self.n_concepts)
 
     @override
     @classmethod
@@ -73,18 +75,9 @@ class ClassifSAEConfig(TopKSAEConfig):
         return ARCHITECTURE
 
 
-def check_sizes(d_in: int, d_sae: int, k: int, n_concepts: int, n_classes: int) -> None:
-    """Refuse sizes that cannot go together.
-
-    Raises:
-        UserError: Naming the size, its value and what it may be.
-    """
-    for name, value in (("d_in", d_in), ("d_sae", d_sae)):
-        if value < 1:
-            raise UserError(f"{name} is {value}; it must be at least 1")
-    for name, value in (("k", k), ("n_concepts", n_concepts)):
-        if not 1 <= value <= d_sae:
-            raise UserError(f"{name} is {value}; it must be 1..{d_sae}, the number of latents d_sae")
+def _check_task(d_in: int, n_classes: int) -> None:
+    if d_in < 1:
+        raise UserError(f"d_in is {d_in}; it must be at least 1")
     if n_classes < 2:
         raise UserError(f"n_classes is {n_classes}; a classifier needs at least 2")
 
@@ -230,24 +223,15 @@ def classify(z: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch
     return F.linear(z[..., : weight.shape[1]], weight, bias)
 
 
+# SAELens' list of normalisations is another.
 @dataclass(kw_only=True)
-class ClassifTrainingSAEConfig(TopKTrainingSAEConfig):
-    """Configuration of a ``ClassifTrainingSAE``; see ``sae_lens_classif.config.run.SAESettings`` for the terms.
+class ClassifTrainingSAEConfig(SAESettings, TopKTrainingSAEConfig):  # type: ignore[misc]
+    """Configuration of a ``ClassifTrainingSAE``: the settings of the SAE and its loss, and what they are applied to.
 
     Args:
+        d_in: Width of the hidden states.
         n_classes: Number of classes C of the language model's task.
         total_training_steps: Steps that the schedule spreads over.
-        n_concepts: The first so many latents are the concepts (z_class) that feed the head.
-        k: Latents that are active on one text at most.
-        gamma: Activation rate that costs nothing, in (0, 1].
-        mse_coefficient: Weight of the reconstruction and of the dead-latent term.
-        activation_rate_coefficient: Weight of the activation-rate term.
-        classifier_coefficient: Weight of the head's cross-entropy.
-        schedule: ``reference`` or ``paper``; see ``sae_lens_classif.saes.losses``.
-        head_init: ``by_class`` or ``kaiming``; see ``initialize_head``.
-        dead_latent_loss: ``ghost`` gradients, SAELens' own ``aux`` loss, or ``none``.
-        mse_normalization: ``dense_batch``, or ``none`` for SAELens' own error.
-        unit_norm_decoder: Keep the decoder's rows at norm 1.
 
     Raises:
         UserError: If sizes cannot go together, gamma is outside (0, 1], a coefficient is negative, or SAELens' aux
@@ -256,43 +240,18 @@ class ClassifTrainingSAEConfig(TopKTrainingSAEConfig):
 
     n_classes: int
     total_training_steps: int
-    n_concepts: int = 20
-    k: int = 10
-    gamma: float = 0.1
-    mse_coefficient: float = 0.02
-    activation_rate_coefficient: float = 0.02
-    classifier_coefficient: float = 1.0
-    schedule: Literal["reference", "paper"] = "reference"
-    head_init: Literal["by_class", "kaiming"] = "by_class"
-    dead_latent_loss: Literal["ghost", "aux", "none"] = "ghost"
-    mse_normalization: Literal["dense_batch", "none"] = "dense_batch"
-    unit_norm_decoder: bool = True
     apply_b_dec_to_input: bool = False
-    normalize_activations: str = "constant_norm_rescale"  # type: ignore[assignment]  # SAELens' list lacks it
     rescale_acts_by_decoder_norm: bool = False
     decoder_init_norm: float | None = None
 
     def __post_init__(self) -> None:
-        check_sizes(self.d_in, self.d_sae, self.k, self.n_concepts, self.n_classes)
-        if not 0 < self.gamma <= 1:
-            raise UserError(f"gamma is {self.gamma}; it must be above 0 and at most 1")
-        for name in ("mse_coefficient", "activation_rate_coefficient", "classifier_coefficient"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be at least 0")
+        _check_task(self.d_in, self.n_classes)
+        SAESettings.__post_init__(self)
         if self.total_training_steps < 1:
             raise UserError(f"total_training_steps is {self.total_training_steps}; it must be at least 1")
-        if self.normalize_activations not in ("none", "constant_norm_rescale"):
-            raise UserError(
-                f"normalize_activations is {self.normalize_activations}; valid: none, constant_norm_rescale"
-            )
         if self.use_sparse_activations or self.reshape_activations != "none":
             raise UserError("use_sparse_activations and reshape_activations cannot be used with a ClassifSAE")
-        if self.dead_latent_loss == "aux" and self.normalize_activations != "none":
-            raise UserError(
-                "dead_latent_loss is aux, SAELens' own, which works only with normalize_activations none "
-                f"(it is {self.normalize_activations}); use dead_latent_loss ghost"
-            )
-        super().__post_init__()  # type: ignore[no-untyped-call]  # SAELens left it without
+        TopKTrainingSAEConfig.__post_init__(self)
 
     @override
     @classmethod

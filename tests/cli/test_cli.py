@@ -325,8 +325,34 @@ def test_lists_can_be_written_with_and_without_brackets(written: str, joined: bo
     assert parse(["compare", *given]).cfg.compare.methods == ("ica", "topk_sae")
 
 
+def test_a_section_can_be_read_from_a_file_of_its_own(yaml_file: Callable[[str], Path]) -> None:
+    sae = parse(["train", "--sae.k", "6", "--sae", str(yaml_file("gamma: 0.3"))]).cfg.sae
+    assert (sae.gamma, sae.k) == (0.3, 6)
+
+
+def test_a_value_that_cannot_be_is_told_with_the_file_it_is_from(cli: Cli, yaml_file: Callable[[str], Path]) -> None:
+    ended = cli("train", "--config", yaml_file("sae: {k: many}"))
+    assert_refused_before_the_run(ended)
+    assert all(word in ended.stderr for word in ("settings.yaml", "sae.k", "many"))
+
+
+@pytest.mark.parametrize("way", ["option", "file"])
+def test_null_where_a_value_is_needed_is_refused(cli: Cli, yaml_file: Callable[[str], Path], way: str) -> None:
+    ended = cli("train", *(["--sae.k", "null"] if way == "option" else ["--config", yaml_file("sae: {k: null}")]))
+    assert_refused_before_the_run(ended)
+    assert "sae.k" in ended.stderr
+
+
+@pytest.mark.parametrize("words", [("two", "words"), ("text", "--sae.k", "3")])
+def test_what_a_command_does_not_take_is_refused_before_it_begins(cli: Cli, words: tuple[str, ...]) -> None:
+    ended = cli("explain", "run", *words)
+    assert_users_mistake(ended)
+    assert words[-2 if len(words) > 2 else -1].removeprefix("--") in ended.stderr
+
+
 def test_lists_of_one_and_of_numbers_and_of_words_that_look_like_numbers_need_no_brackets() -> None:
     given = ["--compare.seeds", "3", "--evaluate.evals", "causality", "--data.class_names", "a b,c"]
     cfg = parse(["compare", *given]).cfg
     assert cfg.compare.seeds == (3,) and cfg.evaluate.evals == ("causality",) and cfg.data.class_names == ("a b", "c")
     assert parse(["compare", "--data.class_names", "null"]).cfg.data.class_names is None
+    assert parse(["compare", "--data.class_names", "nullable,b"]).cfg.data.class_names == ("nullable", "b")

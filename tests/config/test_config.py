@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -9,6 +10,7 @@ from sae_lens_classif.cli.parser import PRESETS, parse, preset_names
 from sae_lens_classif.config.run import (
     CacheConfig,
     ClassifierConfig,
+    CompareConfig,
     DataConfig,
     EvaluateConfig,
     FinetuneConfig,
@@ -109,6 +111,12 @@ def test_a_value_that_cannot_be_is_refused_with_its_name(make: Callable[[], obje
         (lambda: SAESettings(d_sae=64, n_concepts=65), "n_concepts is 65"),
         (lambda: SAESettings(n_concepts=0), "n_concepts is 0"),
         (lambda: SAESettings(mse_coefficient=-1.0), "mse_coefficient is -1.0"),
+        (lambda: SAESettings(dead_latent_loss="aux"), "dead_latent_loss is aux"),
+        (lambda: CompareConfig(seeds=(0, -1)), r"compare\.seeds is -1"),
+        (lambda: TrainConfig(seed=cast(int, None)), r"train\.seed is null"),
+        (lambda: TrainConfig(keep=cast(Any, "middle")), r"train\.keep is 'middle'"),
+        (lambda: TrainConfig(data_share=0.0), r"data_share is 0\.0; it must be above 0 and at most 1"),
+        (lambda: TrainConfig(n_checkpoints=-1), r"n_checkpoints is -1; it must be at least 0"),
         (lambda: TrainConfig(lr_end=-1.0), "lr_end is -1.0"),
         (lambda: FinetuneConfig(dropout=1.5), "dropout is 1.5"),
         (lambda: FinetuneConfig(warmup_share=5.0), "warmup_share is 5.0"),
