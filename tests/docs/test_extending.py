@@ -68,22 +68,11 @@ def test_the_classifier_of_one_s_own_computes_what_the_built_in_one_does(copy: P
     torch.testing.assert_close(states.read("hidden"), expected.read("hidden"), rtol=0, atol=1e-4)
     assert torch.equal(states.read("predicted"), expected.read("predicted"))
     prompts = built_in.inputs(load_text_data(load_config(copy / "config.yaml").data, "test").texts[:20])
-<<<<<<< ours
     context = wrapped.context(prompts)
     hidden = torch.randn(20, wrapped.d_model, generator=torch.Generator().manual_seed(0))
-=======
-    context, hidden = own.context(prompts), torch.randn(20, own.d_model, generator=torch.Generator().manual_seed(0))
-    request = ModelRequest(
-        own.name,
-        "mine",
-        built_in.class_names,
-        load_config(copy / "config.yaml").prompt,
-        None,
-        torch.float32,
-        own.device,
-    )
+    prompt = load_config(copy / "config.yaml").prompt
+    request = ModelRequest(wrapped.name, "mine", built_in.class_names, prompt, None, torch.float32, wrapped.device)
     assert shown["open_model"](request).prompt_fingerprint() == built_in.prompt_fingerprint()
->>>>>>> theirs
     for mine, theirs in ((None, None), (context, built_in.context(prompts))):
         torch.testing.assert_close(wrapped.logits_from(hidden, mine), built_in.logits_from(hidden, theirs))
 
