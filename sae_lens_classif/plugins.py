@@ -1,11 +1,12 @@
-"""What a room holds that declares itself: its own modules, and those of other packages by an entry point."""
+"""What may come from other packages: a room's own modules, and those that entry points name."""
 
-import importlib
-import importlib.util
-import pkgutil
+import re
 from functools import cache
-from importlib.metadata import entry_points
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 from sae_lens_classif.errors import UserError
@@ -13,55 +14,85 @@ from sae_lens_classif.errors import UserError
 _PACKAGE = __name__.rpartition(".")[0]
 
 
-@cache
-def modules_that_declare(room: str, constant: str) -> dict[str, str]:
-    """Find the modules that declare something, by name; none is imported, so that it takes no time.
+def built_in(room: str) -> dict[str, EntryPoint]:
+    """The modules of a room's folder by name, in alphabetical order, as if entry points named them; none is imported.
 
     Args:
-        room: Sub-package whose modules are looked at; also the last part of the entry points' group.
-        constant: What such a module assigns at the beginning of a line. The module's name is that of what it declares;
-            in another package, the entry point's.
-
-    Returns:
-        For each name, in alphabetical order, the module's full name.
+        room: Sub-package, such as ``evals`` or ``hooks.backends``.
     """
-    package = importlib.util.find_spec(f"{_PACKAGE}.{room}")
-    places = (package.submodule_search_locations if package else None) or ()
-    built_in = {
-        module.name: f"{_PACKAGE}.{room}.{module.name}"
-        for module in pkgutil.iter_modules(places)
-        if any(f"\n{constant} = " in _source(Path(place), module.name) for place in places)
-    }
-    outside = {point.name: point.module for point in entry_points(group=f"{_PACKAGE}.{room}")}
-    return dict(sorted({**outside, **built_in}.items()))
+    package = find_spec(f"{_PACKAGE}.{room}")
+    names = [module.name for module in iter_modules(package.submodule_search_locations if package else ())]
+    return {name: EntryPoint(name, f"{_PACKAGE}.{room}.{name}", _group(room)) for name in names}
 
 
-def _source(place: Path, module: str) -> str:
-    path = place / f"{module}.py"
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+def from_outside(room: str) -> dict[str, EntryPoint]:
+    """The entry points of other packages by name, in alphabetical order: those of the group of a room's last name.
+
+    Args:
+        room: As above.
+    """
+    return {point.name: point for point in sorted(entry_points(group=_group(room)), key=lambda point: point.name)}
+
+
+def members(room: str, constant: str) -> dict[str, EntryPoint]:
+    """Both by name, the built-in ones first; they have the first right to a name.
+
+    Args:
+        room: As above.
+        constant: What a built-in one assigns at the beginning of a line; a module that does not is no member.
+    """
+    ours = {name: point for name, point in built_in(room).items() if re.search(rf"^{constant}\b", source(point), re.M)}
+    return ours | from_outside(room) | ours
+
+
+def source(point: EntryPoint) -> str:
+    """The text of a module, which is not imported; empty where it is not found.
+
+    Args:
+        point: Names it.
+    """
+    found_by = [point.module] if point.module.startswith(f"{_PACKAGE}.") else point.module.split(".")
+    package, *below = found_by  # of another package, its first name alone: what is below that would import it
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        return ""
+    module = Path(found.origin).parent.joinpath(*below)
+    files = (module.with_suffix(".py"), module / "__init__.py") if below else (Path(found.origin),)
+    return next((file.read_text(encoding="utf-8") for file in files if file.suffix == ".py" and file.is_file()), "")
+
+
+def load(point: EntryPoint, constant: str = "") -> Any:
+    """Import what an entry point names.
+
+    Args:
+        point: The entry point.
+        constant: Name of what its module declares. Default: what is named itself is meant, mostly the module.
+
+    Raises:
+        UserError: If it cannot be imported, or declares nothing.
+    """
+    try:
+        return getattr(import_module(point.module), constant) if constant else point.load()
+    except Exception as error:  # whatever somebody else's module does
+        raise UserError(
+            f"the entry point {point.name} = {point.value} cannot be loaded: {type(error).__name__}: {error}; "
+            f"repair or uninstall its package (it is in the group {point.group})"
+        ) from error
 
 
 @cache
 def declared(room: str, constant: str) -> dict[str, Any]:
-    """Import them.
+    """What all members of a room declare, by name.
 
     Args:
         room: As above.
         constant: As above.
 
-    Returns:
-        For each name, what its module declares.
-
     Raises:
         UserError: If a module cannot be imported, or declares nothing.
     """
-    found = {}
-    for name, module in modules_that_declare(room, constant).items():
-        try:
-            found[name] = getattr(importlib.import_module(module), constant)
-        except Exception as error:  # whatever somebody else's module does
-            raise UserError(
-                f"{name!r} of the entry points {_PACKAGE}.{room} is not to be had from {module} "
-                f"({type(error).__name__}: {error}); mend or uninstall its package"
-            ) from error
-    return found
+    return {name: load(point, constant) for name, point in members(room, constant).items()}
+
+
+def _group(room: str) -> str:
+    return f"{_PACKAGE}.{room.rpartition('.')[2]}"

@@ -4,14 +4,13 @@ A module here, or one of another package behind an entry point of the group ``sa
 ``Backend``. Nothing heavy is imported to name them.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Protocol, cast
 
 from sae_lens_classif.errors import UserError, nearest
+from sae_lens_classif.plugins import load, members
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from sae_lens_classif.hooks.classifier import TextClassifier
 
 DEFAULT = "hooked_transformer"
-GROUP = "sae_lens_classif.backends"
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Backend(Protocol):
 
 def backend_names() -> list[str]:
     """Names of all backends, those of this package first."""
-    return [*_built_in(), *_of_other_packages()]
+    return list(_backends())
 
 
 def find_backend(name: str) -> Backend:
@@ -76,17 +74,10 @@ def find_backend(name: str) -> Backend:
     Raises:
         UserError: If there is none, or another package's cannot be imported.
     """
-    if name in _built_in():
-        return cast(Backend, importlib.import_module(f"{__name__}.{name}"))
-    if name not in _of_other_packages():
-        raise UserError(f"classifier.backend is {name!r}; {nearest(name, backend_names())}")
-    try:
-        return cast(Backend, _of_other_packages()[name].load())
-    except Exception as error:  # whatever the other package does
-        raise UserError(
-            f"the backend {name!r} of another package cannot be imported ({type(error).__name__}: {error}); "
-            "repair or uninstall that package"
-        ) from error
+    found = _backends()
+    if name not in found:
+        raise UserError(f"classifier.backend is {name!r}; {nearest(name, list(found))}")
+    return cast(Backend, load(found[name]))
 
 
 def backend_for(architecture: str) -> Backend | None:
@@ -95,10 +86,5 @@ def backend_for(architecture: str) -> Backend | None:
     return next((backend for backend in backends if architecture in backend.ARCHITECTURES), None)
 
 
-def _built_in() -> list[str]:
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
-
-
-def _of_other_packages() -> dict[str, EntryPoint]:
-    found = {entry.name: entry for entry in entry_points(group=GROUP)}
-    return {name: found[name] for name in sorted(found) if name not in _built_in()}
+def _backends() -> dict[str, EntryPoint]:
+    return members("hooks.backends", "ARCHITECTURES")

@@ -5,6 +5,7 @@ This module imports nothing heavy, so that ``--help`` stays quick.
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal
 
 from sae_lens_classif.artifacts import incidental
@@ -12,7 +13,7 @@ from sae_lens_classif.config.checks import check, limited, positive, require
 from sae_lens_classif.config.classifier import CacheConfig, ClassifierConfig, DataConfig, FinetuneConfig, PromptConfig
 from sae_lens_classif.config.methods import BaselineConfig, CompareConfig, SweepConfig
 from sae_lens_classif.errors import nearest
-from sae_lens_classif.plugins import modules_that_declare
+from sae_lens_classif.plugins import members
 
 _PAPER_S_EVALUATIONS = ("completeness", "causality", "interpretability")
 __all__ = [
@@ -32,9 +33,10 @@ __all__ = [
 ]
 
 
+@cache
 def evaluation_names() -> tuple[str, ...]:
     """Names of all evaluations, those of other packages included: first the paper's, then by the alphabet."""
-    return tuple(dict.fromkeys((*_PAPER_S_EVALUATIONS, *modules_that_declare("evals", "EVALUATION"))))
+    return tuple(dict.fromkeys((*_PAPER_S_EVALUATIONS, *sorted(members("evals", "EVALUATION")))))
 
 
 @dataclass

@@ -3,13 +3,10 @@
 A method says beside its class all that others must know of it: its name, its title, its settings, what it depends on.
 """
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
@@ -25,7 +22,8 @@ from sae_lens_classif.config.yaml import settings_from
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import new_folder, read_json, sha256_of_file, sha256_of_json, write_json
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.methods.listing import from_outside, titles
+from sae_lens_classif.methods.listing import titles
+from sae_lens_classif.plugins import built_in, from_outside, load
 from sae_lens_classif.store.shuffle import Rows
 from sae_lens_classif.store.store import ActivationStore
 
@@ -339,8 +337,8 @@ def _check_files(folder: Path, checksums: Mapping[str, str]) -> None:
 
 def built_in_methods() -> dict[str, MethodSpec]:
     """The methods of this package that can be compared, by name: those of every module beside this one."""
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        importlib.import_module(f"{__package__}.{module.name}")
+    for point in built_in("methods").values():
+        load(point)
     return {name: spec for name, spec in sorted(REGISTRY.items()) if spec.title and is_built_in(spec)}
 
 
@@ -351,27 +349,20 @@ def registered_method(name: str) -> MethodSpec | None:
         UserError: If an entry point of that name cannot be loaded.
     """
     built_in_methods()
-    entry_point = from_outside().get(name)
-    if name not in REGISTRY and entry_point is not None:
-        _load(entry_point)
+    point = from_outside("methods").get(name)
+    if name not in REGISTRY and point is not None:
+        load(point)
+        if name not in REGISTRY:
+            raise UserError(
+                f"the entry point {name} = {point.value} has no method of that name; "
+                f"write class ...(ConceptMethod, name={name!r})"
+            )
     return REGISTRY.get(name)
 
 
 def is_built_in(spec: MethodSpec) -> bool:
     """Whether a method is part of this package."""
     return spec.kind.__module__.startswith(f"{__package__}.")
-
-
-def _load(entry_point: EntryPoint) -> None:
-    where = f"the entry point {entry_point.name} = {entry_point.value}"
-    try:
-        entry_point.load()
-    except Exception as error:  # whatever the other package does
-        raise UserError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
-    if entry_point.name not in REGISTRY:
-        raise UserError(
-            f"{where} has no method of that name; write class ...(ConceptMethod, name={entry_point.name!r})"
-        )
 
 
 def load_method(folder: str | Path) -> ConceptMethod:

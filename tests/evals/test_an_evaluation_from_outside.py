@@ -5,13 +5,14 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
-from sae_lens_classif import plugins
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.plugins import load
 from tests.tiny_run import make_tiny
 
 _DOCS = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -85,6 +86,5 @@ def test_one_that_cannot_be_imported_or_declares_nothing_is_named(
     module = f"broken_{len(words)}"
     (tmp_path / f"{module}.py").write_text(text, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(plugins, "modules_that_declare", lambda room, constant: {"strongest": module})
-    with pytest.raises(UserError, match=f"'strongest'.*{module}.*{words}"):
-        plugins.declared.__wrapped__("evals", "EVALUATION")
+    with pytest.raises(UserError, match=f"strongest = {module} .*{words}.*sae_lens_classif.evals"):
+        load(EntryPoint("strongest", module, "sae_lens_classif.evals"), "EVALUATION")

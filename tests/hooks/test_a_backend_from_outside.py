@@ -149,5 +149,7 @@ def test_an_architecture_that_nothing_opens_is_refused_with_those_that_can_be_op
 def test_a_package_that_cannot_be_imported_is_named(package: Path, model: Path) -> None:
     (package / "dummy_backend.py").write_text("import nothing_like_this", encoding="utf-8")
     sys.modules.pop("dummy_backend", None)
-    with pytest.raises(UserError, match=r"the backend 'dummy' of another package cannot be imported.*nothing_like"):
+    with pytest.raises(
+        UserError, match=r"dummy = dummy_backend cannot be loaded.*nothing_like.*sae_lens_classif\.backends"
+    ):
         load_classifier(model, CLASS_NAMES)
