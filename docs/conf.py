@@ -7,6 +7,7 @@ import re
 from sphinx.application import Sphinx
 
 import sae_lens_classif
+import sae_lens_classif.runs.results  # autodoc writes into BaseModel, of which no model can be made then
 
 project = "sae_lens_classif"
 release = sae_lens_classif.__version__

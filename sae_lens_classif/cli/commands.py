@@ -17,14 +17,16 @@ from sae_lens_classif.cli.display import (
     show_transfer,
 )
 from sae_lens_classif.data.texts import load_text_data
+from sae_lens_classif.explaining.explain import explain
 from sae_lens_classif.explaining.explanation import to_page
 from sae_lens_classif.files import sizes, write_text
 from sae_lens_classif.publishing.publish import publish as publish_run
 from sae_lens_classif.report.page import write_report
 from sae_lens_classif.runs import steps as pipeline
 from sae_lens_classif.runs.compare import compare_step
-from sae_lens_classif.runs.explain import explain_by_run
+from sae_lens_classif.runs.fitted_methods import load_fitted
 from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.results import read_summary
 from sae_lens_classif.runs.sweep import sweep_step
 from sae_lens_classif.runs.transfer import transfer_step
 
@@ -78,7 +80,11 @@ def _publish(run: Path, repo: str, *, dry_run: bool, **choices: Any) -> None:
 
 
 def _explain(run: Path, text: str, html: Path | None, method: str) -> None:
-    explanation = explain_by_run(RunFolder.open(run), text, method)
+    of = RunFolder.open(run)
+    name, fitted = load_fitted(of, method)
+    # They are called as the evaluation calls them, if there is one.
+    described = read_summary(of)["methods"].get(name, {}).get("concepts", ())
+    explanation = explain(fitted.method, pipeline.open_run_classifier(of), text, described, of.cfg.evaluate.context)
     show_explanation(Console(), explanation)
     if html is not None:
         write_text(html, to_page(explanation))

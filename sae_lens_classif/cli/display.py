@@ -101,11 +101,15 @@ def show_transfer(console: Console, transfer: Transfer) -> None:
         console: Where to print.
         transfer: What was measured.
     """
-    table = Table(title=f"The concepts of {escape(transfer.home)} elsewhere", title_justify="left")
-    for heading in ("Measure", transfer.home, transfer.away, "change"):
+    table = Table(title=f"The concepts of {escape(transfer.source)} elsewhere", title_justify="left")
+    for heading in ("Measure", transfer.source, transfer.target, "change"):
         table.add_column(escape(heading), justify="left" if heading == "Measure" else "right")
     for measure in transfer_measures():
-        numbers = (transfer.here.get(measure.name), transfer.there.get(measure.name), change(transfer, measure.name))
+        numbers = (
+            transfer.source_measures.get(measure.name),
+            transfer.target_measures.get(measure.name),
+            change(transfer, measure.name),
+        )
         table.add_row(measure.title, *(number(value, measure.in_percent) for value in numbers))
     console.print(table)
 

@@ -157,7 +157,8 @@ def _asked_for(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
     for word in settings:
         name = word.removeprefix("--").partition("=")[0]
         # A section's own name reads it from a file; with a space in it, a word is a value.
-        if not word.startswith("--") or name in (*valid, *SECTIONS) or " " in name:
+        is_inside = any(name.startswith(f"{setting}.") for setting in valid if setting.endswith((".settings", ".grid")))
+        if not word.startswith("--") or name in (*valid, *SECTIONS) or is_inside or " " in name:
             continue
         if name == "run":
             raise UserError(f"`{asked.step}` takes the run folder without --run: sae-lens-classif {asked.step} RUN ...")

@@ -79,7 +79,7 @@ class SAESettings:
 
     def __post_init__(self) -> None:
         check("sae", self, SAESettings)
-        check_latents(self.d_sae, self.k, self.n_concepts)
+        check_latents(self.d_sae, self.k, self.n_concepts, "sae.")
         require(
             self.dead_latent_loss != "aux" or self.normalize_activations == "none",
             "sae.dead_latent_loss is aux, SAELens' own, which works only with normalize_activations none "
@@ -87,14 +87,15 @@ class SAESettings:
         )
 
 
-def check_latents(d_sae: int, k: int, n_concepts: int) -> None:
+def check_latents(d_sae: int, k: int, n_concepts: int, section: str = "") -> None:
     """Refuse more active latents or concepts than there are latents.
 
     Raises:
         UserError: Naming the number, its value and what it may be.
     """
     for name, value in (("k", k), ("n_concepts", n_concepts)):
-        require(1 <= value <= d_sae, f"{name} is {value}; it must be 1..{d_sae}, the number of latents d_sae")
+        is_valid = 1 <= value <= d_sae
+        require(is_valid, f"{section}{name} is {value}; it must be at least 1 and at most {section}d_sae = {d_sae}")
 
 
 @dataclass

@@ -72,7 +72,7 @@ def fit_or_load(run: RunFolder, spec: MethodSpec, task: FitTask) -> Fitted:
     return Fitted(load_method(folder), sha256_of_file(folder / METHOD_FILE), seconds)
 
 
-def load_fitted(run: RunFolder, name: str = METHOD) -> tuple[str, ConceptMethod]:
+def load_fitted(run: RunFolder, name: str = METHOD) -> tuple[str, Fitted]:
     """The run's ClassifSAE, or another method that ``compare`` fitted, with the first of its seeds.
 
     Args:
@@ -86,7 +86,7 @@ def load_fitted(run: RunFolder, name: str = METHOD) -> tuple[str, ConceptMethod]
         UserError: If it is not fitted yet, naming those that are.
     """
     if name == METHOD:
-        return name, load_trained(run)[0]
+        return name, Fitted(*load_trained(run), seconds=None)
     seed = run.cfg.compare.seeds[0]
     fitted = sorted(note.parents[1].name for note in run.folder.glob(f"methods/*/seed-{seed}/{_FIT_FILE}"))
     found = find_method(name).name if ":" in name else name
@@ -96,7 +96,8 @@ def load_fitted(run: RunFolder, name: str = METHOD) -> tuple[str, ConceptMethod]
             f"{run.folder} holds no concept method {name!r} of seed {seed}; {nearest(found, others)}; `compare` "
             "fits more"
         )
-    return found, load_method(run.method(found, seed))
+    folder = run.method(found, seed)
+    return found, Fitted(load_method(folder), sha256_of_file(folder / METHOD_FILE), seconds=None)
 
 
 def is_fitted(run: RunFolder, spec: MethodSpec, task: FitTask) -> bool:

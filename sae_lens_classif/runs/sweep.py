@@ -128,14 +128,15 @@ def _rows(cells: Sequence[Cell], runs: Sequence[RunFolder]) -> list[Row]:
 
 
 def _row(group: Sequence[tuple[Cell, RunFolder]]) -> Row:
-    results = []
+    results, settings = [], []
     for _, run in group:
-        measures = read_measures(run.evaluations(METHOD), read_summary(run)["methods"][METHOD]["settings_sha256"])
-        results.append(SeedResult.of(run.cfg.train.seed, measures))
+        settings.append(read_summary(run)["methods"][METHOD]["settings_sha256"])
+        results.append(SeedResult.of(run.cfg.train.seed, read_measures(run.evaluations(METHOD), settings[-1])))
     return {
         "cell": {name: value for name, value in group[0][0].items() if name != SEED},
         "seeds": [result.seed for result in results],
         "folders": [run.folder.name for _, run in group],
+        "settings_sha256": settings,
         **{own.name: asdict(estimate(results, own.name)) for own in compared_measures(has_interval=True)},
     }
 

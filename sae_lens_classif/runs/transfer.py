@@ -1,27 +1,29 @@
 """``evaluate --data OTHER``: do the concepts of one data set hold on the texts of another?"""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from sae_lens_classif.config.run import DataConfig, EvaluateConfig, evaluation_names
 from sae_lens_classif.config.yaml import config_of, read_yaml
 from sae_lens_classif.data.texts import TextData, load_text_data
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.evals.base import Exact
 from sae_lens_classif.evals.evaluate import check_belong_together, evaluate
-from sae_lens_classif.evals.measures import FLOOR, Measure, find_measure, label_free_columns
+from sae_lens_classif.evals.measures import FLOOR, Count, Measure, Share, find_measure, label_free_columns
 from sae_lens_classif.evals.results import finite
-from sae_lens_classif.files import write_json, write_text
+from sae_lens_classif.files import sha256_of_json, write_json, write_text
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.runs.fitted_methods import load_fitted
 from sae_lens_classif.runs.folder import METHOD, RunFolder
-from sae_lens_classif.runs.steps import TestSplit, embed_and_keep, open_run_classifier
+from sae_lens_classif.runs.steps import TestSplit, embed_and_keep, evaluation_settings, open_run_classifier
 from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.wording import markdown_row, number
@@ -29,27 +31,28 @@ from sae_lens_classif.wording import markdown_row, number
 _FIRST = ("concept_sim", FLOOR)
 
 
-@dataclass(frozen=True)
-class Transfer:
-    """The same concepts on two data sets.
+class Transfer(Exact):
+    """The same concepts on two data sets; the JSON file has the shorter names.
 
     Attributes:
-        home: Name of the data set that the concepts were learned on.
-        away: Name of the other.
-        here: Measures on the test texts of the first, by name.
-        there: Measures on those of the second.
-        rates_here: Activation rate of each concept, 0..1.
-        rates_there: The same on the other texts.
+        source: Name of the data set that the concepts were learned on.
+        target: Name of the other.
+        source_measures: Measures on the test texts of the first, by name.
+        target_measures: Measures on those of the second.
+        source_rates: Activation rate of each concept, 0..1.
+        target_rates: The same on the other texts.
         n_texts: Number of test texts of both.
+        settings_sha256: Of everything that the numbers depend on.
     """
 
-    home: str
-    away: str
-    here: Mapping[str, Any]
-    there: Mapping[str, Any]
-    rates_here: Sequence[float]
-    rates_there: Sequence[float]
-    n_texts: tuple[int, int]
+    source: str = Field(serialization_alias="home")
+    target: str = Field(serialization_alias="away")
+    source_measures: dict[str, Any] = Field(serialization_alias="here")
+    target_measures: dict[str, Any] = Field(serialization_alias="there")
+    source_rates: list[Share] = Field(serialization_alias="rates_here")
+    target_rates: list[Share] = Field(serialization_alias="rates_there")
+    n_texts: tuple[Count, Count]
+    settings_sha256: str
 
 
 def transfer_step(run: RunFolder, other: str, method: str = METHOD) -> Transfer:
@@ -72,27 +75,28 @@ def transfer_step(run: RunFolder, other: str, method: str = METHOD) -> Transfer:
     other_cfg = other_data(run.cfg.data, other)
     texts = load_text_data(other_cfg, "test")
     classifier = open_run_classifier(run)
-    home = TestSplit(run, classifier)
-    check_belong_together(fitted.autoencoder(), classifier, home.store, home.data)
+    source = TestSplit(run, classifier)
+    check_belong_together(fitted.method.autoencoder(), classifier, source.store, source.data)
     name = re.sub(r"[^\w.-]+", "_", Path(other_cfg.source).resolve().name)
     folder = run.folder / "transfer" / f"{name}-{texts.fingerprint()[:8]}"
     # The other labels may mean other classes; the store gets the classifier's names and no label of any use.
     unlabelled = TextData(texts.texts, np.zeros(len(texts), dtype=np.int64), classifier.class_names)
     store = cache_states(classifier, unlabelled, folder / "activations", run.cfg.cache)
-    cfg = run.cfg.evaluate
-    here = _measure(fitted, classifier, home.store, home.data, home.embeddings, cfg)
-    there = _measure(fitted, classifier, store, unlabelled, embed_and_keep(run, unlabelled), cfg)
+    measure = partial(_measure, fitted.method, classifier, run.cfg.evaluate)
+    source_measures, source_rates = measure(source.store, source.data, source.embeddings)
+    target_measures, target_rates = measure(store, unlabelled, embed_and_keep(run, unlabelled))
     transfer = Transfer(
-        home=run.cfg.data.source,
-        away=other_cfg.source,
-        here=here[0],
-        there=there[0],
-        rates_here=here[1],
-        rates_there=there[1],
-        n_texts=(len(home.store), len(store)),
+        source=run.cfg.data.source,
+        target=other_cfg.source,
+        source_measures=finite(source_measures),
+        target_measures=finite(target_measures),
+        source_rates=source_rates,
+        target_rates=target_rates,
+        n_texts=(len(source.store), len(store)),
+        settings_sha256=sha256_of_json([evaluation_settings(run, fitted.weights, of) for of in (source.store, store)]),
     )
     file = "transfer" if called == METHOD else f"transfer.{called}"
-    write_json(folder / f"{file}.json", finite(vars(transfer)))
+    write_json(folder / f"{file}.json", transfer.model_dump(mode="json", by_alias=True))
     write_text(folder / f"{file}.md", to_markdown(transfer))
     return transfer
 
@@ -128,10 +132,10 @@ def transfer_measures() -> tuple[Measure, ...]:
 def _measure(
     method: ConceptMethod,
     classifier: TextClassifier,
+    cfg: EvaluateConfig,
     store: ActivationStore,
     data: TextData,
     embeddings: torch.Tensor,
-    cfg: EvaluateConfig,
 ) -> tuple[dict[str, Any], list[float]]:
     """Measures that need no gold label, and each concept's activation rate."""
     evaluation = evaluate(method, classifier, store, data, replace(cfg, evals=evaluation_names()), embeddings)
@@ -142,19 +146,26 @@ def _measure(
 
 
 def change(transfer: Transfer, measure: str) -> float | None:
-    """A measure on the other texts less that on the run's own; None where either is missing."""
-    here, there = transfer.here.get(measure), transfer.there.get(measure)
-    return None if here is None or there is None else there - here
+    """A measure on the target less that on the source; None where either is missing."""
+    source, target = transfer.source_measures.get(measure), transfer.target_measures.get(measure)
+    return None if source is None or target is None else target - source
 
 
 def to_markdown(transfer: Transfer) -> str:
     """Measures side by side, then each concept's activation rates."""
-    lines = [f"| | {transfer.home} | {transfer.away} | change |", "|---|---:|---:|---:|"]
+    lines = [f"| | {transfer.source} | {transfer.target} | change |", "|---|---:|---:|---:|"]
     for measure in transfer_measures():
-        numbers = (transfer.here.get(measure.name), transfer.there.get(measure.name), change(transfer, measure.name))
+        numbers = (
+            transfer.source_measures.get(measure.name),
+            transfer.target_measures.get(measure.name),
+            change(transfer, measure.name),
+        )
         lines.append(markdown_row([measure.title.strip(), *(number(value, measure.in_percent) for value in numbers)]))
     lines += ["", f"Test texts: {transfer.n_texts[0]:,} and {transfer.n_texts[1]:,}.", ""]
-    lines += [f"| concept | fires on {transfer.home} | fires on {transfer.away} | change |", "|---:|---:|---:|---:|"]
-    for index, (here, there) in enumerate(zip(transfer.rates_here, transfer.rates_there, strict=True)):
-        lines.append(markdown_row([str(index), *(number(value, True) for value in (here, there, there - here))]))
+    lines += [
+        f"| concept | fires on {transfer.source} | fires on {transfer.target} | change |",
+        "|---:|---:|---:|---:|",
+    ]
+    for index, (source, target) in enumerate(zip(transfer.source_rates, transfer.target_rates, strict=True)):
+        lines.append(markdown_row([str(index), *(number(value, True) for value in (source, target, target - source))]))
     return "\n".join(lines) + "\n"

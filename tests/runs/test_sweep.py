@@ -152,6 +152,7 @@ def test_seeds_are_taken_together_with_the_numbers_of_the_cells_own_summaries(sw
         folders = [swept.run / "sweep" / name for name in row["folders"]]
         seeds = [load_config(folder / "config.yaml").train.seed for folder in folders]
         assert seeds == row["seeds"]
+        assert row["settings_sha256"] == [_entry(folder)["settings_sha256"] for folder in folders]
         for measure in _MEASURES:
             values = [_entry(folder)[measure] for folder in folders]
             assert row[measure]["by_seed"] == values, measure

@@ -371,6 +371,8 @@ def test_in_context_the_earlier_tokens_are_kept(trained: Trained, moved: Moved) 
     run = trained.tiny.run("in_context")
     shutil.copytree(trained.run, run, ignore=shutil.ignore_patterns("transfer"))
     found = _transfer(run, trained.other / "set", None, "--evaluate.context", "in_context")
+    assert len(found.result["settings_sha256"]) == 64
+    assert found.result["settings_sha256"] != moved.result["settings_sha256"]
     for side in ("here", "there"):
         assert found.result[side]["conditional_tvd"] != moved.result[side]["conditional_tvd"]
         assert found.result[side]["concept_sim"] == moved.result[side]["concept_sim"]

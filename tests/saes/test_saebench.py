@@ -114,7 +114,7 @@ def test_an_sae_that_rescales_nothing_goes_through_unchanged(states: torch.Tenso
     [
         ("hook_name", None, "no hook_name; set sae.cfg.metadata.hook_name"),
         ("model_name", None, "no model_name"),
-        ("hook_name", "somewhere", "'somewhere'.*blocks\.L\.hook_resid_pre"),
+        ("hook_name", "somewhere", r"'somewhere'.*blocks\.L\.hook_resid_pre"),
     ],
 )
 def test_an_sae_that_does_not_say_where_it_belongs_is_refused(
