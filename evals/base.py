@@ -63,8 +63,7 @@ def evaluations() -> Mapping[str, EvaluationSpec]:
 
 def needs_of(names: tuple[str, ...]) -> set[Need]:
     """What some evaluations need together."""
-    specs = evaluations()
-    return {need for name in names for need in specs[name].needs}
+    return {need for name in names for need in evaluations()[name].needs}
 
 
 class TestPass:
@@ -121,7 +120,7 @@ class TestPass:
                 (in the order of ``segment_heads``), and without any.
         """
         n_concepts = self.concepts.shape[1]
-        heads = [own for _, _, own in segment_heads(self.segments.by_class)] if with_ablations else []
+        heads = [head for _, _, head in segment_heads(self.segments.by_class)]
         sets = [*heads, tuple(range(n_concepts))] if with_ablations else []
         groups = torch.zeros(len(sets), n_concepts, dtype=torch.bool)
         for row, concepts in enumerate(sets):

@@ -158,7 +158,7 @@ def measure(texts: TestPass) -> Measures:
         **interval_settings(texts),
     )
     by_class = texts.segments.by_class
-    measures.details["segments"] = [list(own) for own in by_class]
+    measures.details["segments"] = list(map(list, by_class))
     groups = logits.groups[: len(segment_heads(by_class))]
     measures.details["global"] = global_causality(logits.bottleneck, groups, texts.labels, texts.segments)
     return measures

@@ -41,7 +41,7 @@ class SeedResult:
         settings_sha256: str = "",
     ) -> "SeedResult":
         """What several evaluations found, in one."""
-        resamples = {name: value for own in measures.values() for name, value in own.resamples.items()}
+        resamples = {name: value for found in measures.values() for name, value in found.resamples.items()}
         return cls(seed, merged_metrics(measures), resamples, notes, fit_seconds, settings_sha256)
 
 
@@ -117,21 +117,21 @@ def compare_results(
     order = {name: number for number, name in enumerate(results)}
     base = results.get(reference)
     rows = []
-    for name, own in results.items():
+    for name, of_seeds in results.items():
         differences = {}
         if base is not None and name != reference:
-            differences = _differences(own, order[name], base, order[reference])
-        times = [result.fit_seconds for result in own if result.fit_seconds is not None]
+            differences = _differences(of_seeds, order[name], base, order[reference])
+        times = [result.fit_seconds for result in of_seeds if result.fit_seconds is not None]
         rows.append(
             ComparedMethod(
                 name=name,
                 title=titles[name],
-                seeds=tuple(result.seed for result in own),
-                estimates={measure.name: estimate(own, measure.name, order[name]) for measure in compared_measures()},
+                seeds=tuple(result.seed for result in of_seeds),
+                estimates={m.name: estimate(of_seeds, m.name, order[name]) for m in compared_measures()},
                 differences=differences,
-                notes=_gather_notes(own),
+                notes=_gather_notes(of_seeds),
                 fit_seconds=sum(times) / len(times) if times else None,
-                settings_sha256=tuple(result.settings_sha256 for result in own),
+                settings_sha256=tuple(result.settings_sha256 for result in of_seeds),
             )
         )
     return tuple(rows)
@@ -170,13 +170,14 @@ def _differences(
     results: Sequence[SeedResult], number: int, base: Sequence[SeedResult], base_number: int
 ) -> dict[str, Difference]:
     found = {}
-    for measure in (own.name for own in compared_measures(has_interval=True)):
-        own, reference = estimate(results, measure, number), estimate(base, measure, base_number)
-        own_values, base_values = _resampled(results, measure, number), _resampled(base, measure, base_number)
-        if own.mean is None or reference.mean is None or own_values is None or base_values is None:
+    for measure in compared_measures(has_interval=True):
+        name = measure.name
+        mean, base_mean = estimate(results, name, number).mean, estimate(base, name, base_number).mean
+        values, base_values = _resampled(results, name, number), _resampled(base, name, base_number)
+        if mean is None or base_mean is None or values is None or base_values is None:
             continue
-        low, high = interval(own_values - base_values)
-        found[measure] = Difference(own.mean - reference.mean, (low, high), low > 0 or high < 0)
+        low, high = interval(values - base_values)
+        found[name] = Difference(mean - base_mean, (low, high), low > 0 or high < 0)
     return found
 
 

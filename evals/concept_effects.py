@@ -61,8 +61,8 @@ class ConceptEffects:
     def to_tensors(self) -> dict[str, torch.Tensor]:
         """All of it as a safetensors file can hold it."""
         kept = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
-        rows = [(own.row, own.concept, own.is_righted) for own in self.misled]
-        pushes = [(own.for_wrong, own.for_right) for own in self.misled]
+        rows = [(text.row, text.concept, text.is_righted) for text in self.misled]
+        pushes = [(text.for_wrong, text.for_right) for text in self.misled]
         kept["misled"] = torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)
         return {**kept, "pushes": torch.tensor(pushes, dtype=torch.float32).reshape(-1, 2)}
 
@@ -124,7 +124,7 @@ def _mean(fires: torch.Tensor) -> torch.Tensor:
 def _wrong_texts(strength: torch.Tensor, is_wrong: torch.Tensor, misled: tuple[MisledText, ...]) -> torch.Tensor:
     found = torch.full((strength.shape[1], _N_WRONG_TEXTS), -1)
     for concept, active in enumerate(strength.T):
-        pushed = [own.row for own in misled if own.concept == concept]
+        pushed = [text.row for text in misled if text.concept == concept]
         wrong = (is_wrong & (active > FIRES)).nonzero()[:, 0]
         by_strength = wrong[active[wrong].argsort(descending=True, stable=True)].tolist()
         rows = list(dict.fromkeys([*pushed, *by_strength]))[:_N_WRONG_TEXTS]

@@ -1,7 +1,7 @@
 """Evaluate the concepts of a method on the test texts, and describe each of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -64,7 +64,7 @@ class Evaluation:
 
     measures: dict[str, Measures]
     concepts: tuple[Concept, ...]
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
     effects: ConceptEffects | None = None
 
     @property
@@ -186,8 +186,3 @@ def _details(measures: Mapping[str, Measures], evaluation: str, name: str) -> li
 
 def _rank(concept: Concept) -> float:
     return -(concept.activation_rate if concept.influence is None else concept.influence)
-
-
-def describe_concepts(concepts: tuple[Concept, ...]) -> list[dict[str, Any]]:
-    """Concepts as JSON can hold them; texts appear by number only."""
-    return [asdict(concept) for concept in concepts]

@@ -128,10 +128,10 @@ def _set_cosines(weights: torch.Tensor, member: torch.Tensor, unit: torch.Tensor
     weights = weights.double()
     cosines, pairs = [], []
     for column in member.T:
-        own, vectors = weights[:, column], unit[column]
-        selves = own.pow(2).sum(dim=1)
-        n_pairs = own.sum(dim=1).pow(2) - selves
-        total = (own @ vectors).pow(2).sum(dim=1) - selves
+        counts, vectors = weights[:, column], unit[column]
+        selves = counts.pow(2).sum(dim=1)
+        n_pairs = counts.sum(dim=1).pow(2) - selves
+        total = (counts @ vectors).pow(2).sum(dim=1) - selves
         cosines.append(torch.where(n_pairs > 0, total / n_pairs.clamp(min=1), 0.0))
         pairs.append(n_pairs / 2)
     return torch.stack(cosines, dim=1), torch.stack(pairs, dim=1)
@@ -238,7 +238,7 @@ def measure(texts: TestPass) -> Measures:
     """All of it for one method, with the key words of its concepts and their coherence."""
     measures = interpretability(texts.concepts, texts.embeddings, **interval_settings(texts))
     words = key_words(texts.data.texts, activating_sets(texts.concepts), _N_CLOUD_WORDS)
-    coherence = topic_coherence([list(own)[:_N_COHERENCE_WORDS] for own in words], texts.data.texts)
+    coherence = topic_coherence([list(weights)[:_N_COHERENCE_WORDS] for weights in words], texts.data.texts)
     measures.metrics.update(coherence.metrics)
     measures.details.update(coherence.details, key_words=words)
     return measures

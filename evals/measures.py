@@ -133,7 +133,9 @@ def find_measure(name: str) -> Measure:
 
 def headlines() -> tuple[Measure, ...]:
     """The headline numbers of a run, in the order in which they are read."""
-    return tuple(sorted((own for own in all_measures() if own.headline), key=lambda own: own.headline))
+    return tuple(
+        sorted((measure for measure in all_measures() if measure.headline), key=lambda measure: measure.headline)
+    )
 
 
 def compared_measures(has_interval: bool | None = None) -> tuple[Measure, ...]:
@@ -142,19 +144,18 @@ def compared_measures(has_interval: bool | None = None) -> tuple[Measure, ...]:
     Args:
         has_interval: Only those with an interval, or only those without. Default: these before those.
     """
-    if has_interval is None:
-        return (*compared_measures(True), *compared_measures(False))
-    return tuple(own for own in all_measures() if own.better and own.has_interval == has_interval)
+    found = (entry for entry in all_measures() if entry.better and has_interval in (None, entry.has_interval))
+    return tuple(sorted(found, key=lambda measure: not measure.has_interval))
 
 
 def columns() -> tuple[Measure, ...]:
     """The measures in the table of a comparison."""
-    return tuple(own for own in all_measures() if own.column)
+    return tuple(measure for measure in all_measures() if measure.column)
 
 
 def label_free_columns() -> tuple[Measure, ...]:
     """Those of them that have an interval and do not depend on gold labels."""
-    return tuple(own for own in columns() if own.has_interval and not own.uses_labels)
+    return tuple(measure for measure in columns() if measure.has_interval and not measure.uses_labels)
 
 
 def warnings_about(metrics: Mapping[str, Any]) -> list[str]:
@@ -179,7 +180,7 @@ def short_warnings(metrics: Mapping[str, Any]) -> list[str]:
 
 def _passed_limits(metrics: Mapping[str, Any]) -> Iterator[tuple[Limit, float]]:
     # What may be missing, such as what is known of SAEs alone, comes last.
-    for measure in sorted(all_measures(), key=lambda own: own.presence == "optional"):
+    for measure in sorted(all_measures(), key=lambda measure: measure.presence == "optional"):
         value = metrics.get(measure.name)
         if value is not None and (limit := measure.passed(value)):
             yield limit, value

@@ -37,7 +37,7 @@ class Measures:
 
 def merged_metrics(measures: Mapping[str, Measures]) -> dict[str, Any]:
     """The headline numbers of several evaluations in one."""
-    return {name: value for own in measures.values() for name, value in own.metrics.items()}
+    return {name: value for found in measures.values() for name, value in found.metrics.items()}
 
 
 def saebench_result(

@@ -25,7 +25,7 @@ class Segments:
 
     def class_of(self, concept: int) -> int | None:
         """Class of a concept; None if it is dead."""
-        return next((number for number, own in enumerate(self.by_class) if concept in own), None)
+        return next((number for number, concepts in enumerate(self.by_class) if concept in concepts), None)
 
 
 def segments(concepts: torch.Tensor, labels: torch.Tensor, n_classes: int) -> Segments:
@@ -55,10 +55,9 @@ def segment_heads(by_class: tuple[tuple[int, ...], ...]) -> list[tuple[int, int,
     Returns:
         ``(percent, class, concepts)`` for each that holds a concept.
     """
-    heads = []
-    for percent in SHARES:
-        for number, own in enumerate(by_class):
-            count = len(own) * percent // 100
-            if count:
-                heads.append((percent, number, own[:count]))
-    return heads
+    return [
+        (percent, number, concepts[:count])
+        for percent in SHARES
+        for number, concepts in enumerate(by_class)
+        if (count := len(concepts) * percent // 100)
+    ]

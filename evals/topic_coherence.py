@@ -85,8 +85,8 @@ def topic_coherence(words: Sequence[Sequence[str]], texts: Sequence[str]) -> Mea
     narrow, wide = (_joint_probabilities(places, size, len(vocabulary)) for size in (NARROW, WIDE))
     details = []
     for number, concept in enumerate(words):
-        own = [vocabulary[word] for word in dict.fromkeys(concept)]
-        scores = _coherence(*(joint[own][:, own].toarray() for joint in (narrow, wide)))
+        numbers = [vocabulary[word] for word in dict.fromkeys(concept)]
+        scores = _coherence(*(joint[numbers][:, numbers].toarray() for joint in (narrow, wide)))
         details.append({"concept": number, **scores})
     metrics = {name: _mean([entry[name] for entry in details]) for name in NAMES}
     return Measures(metrics, {"topic_coherence": details})

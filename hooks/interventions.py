@@ -86,11 +86,11 @@ def run_interventions(
     progress = tqdm(total=n_texts, desc="Ablating concepts", unit=" texts", delay=1)  # not for a single text
     for rows in _text_batches(inputs, n_texts, batch_size):
         run = _Runner(classifier, decode, hidden, rows, inputs, batch_size)
-        own = torch.cat([pairs_of[row] for row in rows.tolist()])
+        batch_pairs = torch.cat([pairs_of[row] for row in rows.tolist()])
         bottleneck[rows] = run(concepts[rows], rows)
-        ablated = concepts[pair_text[own]]
-        ablated[torch.arange(len(own)), pair_concept[own]] = 0
-        pair[own] = run(ablated, pair_text[own])
+        ablated = concepts[pair_text[batch_pairs]]
+        ablated[torch.arange(len(batch_pairs)), pair_concept[batch_pairs]] = 0
+        pair[batch_pairs] = run(ablated, pair_text[batch_pairs])
         for number, group in enumerate(groups):
             grouped[number, rows] = run(concepts[rows].masked_fill(group, 0), rows)
         progress.update(len(rows))
@@ -130,9 +130,9 @@ class _Runner:
         self._size = batch_size
         self._context: Context | None = None
         if inputs is not None:
-            own = [inputs[row] for row in rows.tolist()]
-            self._context = classifier.context(own)
-            self._size = max(1, batch_size // max(len(ids) for ids in own))
+            of_batch = [inputs[row] for row in rows.tolist()]
+            self._context = classifier.context(of_batch)
+            self._size = max(1, batch_size // max(map(len, of_batch)))
             self._position = torch.full((len(hidden),), -1)
             self._position[rows] = torch.arange(len(rows))
 

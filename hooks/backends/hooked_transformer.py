@@ -192,14 +192,14 @@ class HookedTransformerClassifier(TextClassifier):
     def _check_against(self, model: PreTrainedModel) -> None:
         """Compare with the model's own logits on one prompt: a wrong conversion must not pass unseen."""
         prompt = self.inputs(["The quick brown fox jumps over the lazy dog."])
-        own = model(input_ids=torch.tensor(prompt, device=model.device)).logits[0, -1]
-        own = own[self.inputs.label_token_ids].float().cpu()
-        ours = self.states_and_logits(prompt).logits[0]
+        expected = model(input_ids=torch.tensor(prompt, device=model.device)).logits[0, -1]
+        expected = expected[self.inputs.label_token_ids].float().cpu()
+        computed = self.states_and_logits(prompt).logits[0]
         tolerance = _TOLERANCE if model.dtype == torch.float32 else 0.1
-        if not torch.allclose(ours, own, atol=tolerance * float(own.abs().max() + 1)):
+        if not torch.allclose(computed, expected, atol=tolerance * float(expected.abs().max() + 1)):
             raise UserError(
-                f"TransformerLens computes other logits than {self.name} itself ({ours.tolist()} instead of "
-                f"{own.tolist()}); this architecture cannot be explained through HookedTransformer"
+                f"TransformerLens computes other logits than {self.name} itself ({computed.tolist()} instead of "
+                f"{expected.tolist()}); this architecture cannot be explained through HookedTransformer"
             )
 
     @override

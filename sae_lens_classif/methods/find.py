@@ -30,7 +30,7 @@ def find_method(name: str) -> MethodSpec:
     if name.startswith("sae:"):
         return _guest(name.removeprefix("sae:"))
     if ":" in name:
-        return _own_class(name)
+        return _class_of_the_user(name)
     spec = registered_method(name)
     if spec is None or not spec.title:
         raise UserError(
@@ -54,12 +54,12 @@ def _guest(source: str) -> MethodSpec:
     label = f"{folder.resolve().parent.name}-{folder.resolve().name}" if folder.is_dir() else source
     name = "sae_" + re.sub(r"[^\w.-]+", "_", label)
     if isinstance(sae, ClassifSAE):  # it says itself which of its latents are the concepts
-        own = ClassifSAEConcepts(sae)
+        method = ClassifSAEConcepts(sae)
         return MethodSpec(
             name,
             f"ClassifSAE {label}",
             ClassifSAEConcepts,
-            learn=lambda _: own,
+            learn=lambda _: method,
             check=lambda d_in, _: check_fits(sae, d_in, sae.cfg.n_concepts),
             settings=None,
             trains_sae=False,
@@ -77,7 +77,7 @@ def _guest(source: str) -> MethodSpec:
     )
 
 
-def _own_class(name: str) -> MethodSpec:
+def _class_of_the_user(name: str) -> MethodSpec:
     module_name, _, class_name = name.partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
@@ -87,14 +87,14 @@ def _own_class(name: str) -> MethodSpec:
         raise UserError(
             f"the module of the concept method {name!r} cannot be imported: {type(error).__name__}: {error}"
         ) from error
-    own = getattr(module, class_name, None)
-    if not (isinstance(own, type) and issubclass(own, ConceptMethod)):
-        found = [key for key, value in vars(module).items() if _is_method(value, module_name)]
-        raise UserError(f"{module_name} has no ConceptMethod {class_name!r}; {nearest(class_name, found)}")
-    spec = registered_method(own.name) if "name" in vars(own) else None
+    found = getattr(module, class_name, None)
+    if not (isinstance(found, type) and issubclass(found, ConceptMethod)):
+        methods = [key for key, value in vars(module).items() if _is_method(value, module_name)]
+        raise UserError(f"{module_name} has no ConceptMethod {class_name!r}; {nearest(class_name, methods)}")
+    spec = registered_method(found.name) if "name" in vars(found) else None
     if spec is None or is_built_in(spec):
         raise UserError(f'{name} has no name of its own; write class {class_name}(ConceptMethod, name="...")')
-    if not is_dataclass(own):
+    if not is_dataclass(found):
         raise UserError(f"{name} is no dataclass; put @dataclass above it so that it can be saved")
     return _of_this_text(spec)
 

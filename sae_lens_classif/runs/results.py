@@ -5,7 +5,7 @@
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -20,7 +20,7 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import Exact, evaluations
 from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.concept_effects import ConceptEffects
-from sae_lens_classif.evals.evaluate import Concept, Evaluation, describe_concepts
+from sae_lens_classif.evals.evaluate import Concept, Evaluation
 from sae_lens_classif.evals.measures import FLOOR, Count, Measure, all_measures, find_measure, headlines
 from sae_lens_classif.evals.results import Measures, finite, saebench_result
 from sae_lens_classif.files import read_json, write_json, write_tensors
@@ -268,7 +268,7 @@ def update_summary(
         **{name: metrics[name] for name in names if name in metrics},
         "context": context,
         "warnings": list(evaluation.warnings),
-        "concepts": finite(describe_concepts(evaluation.concepts)),
+        "concepts": finite([asdict(concept) for concept in evaluation.concepts]),
         _SETTINGS: settings,
     }
     if FLOOR in metrics:
@@ -314,20 +314,20 @@ def read_comparison(run: RunFolder, entry: Mapping[str, Any]) -> tuple[ComparedM
     if not file.is_file():
         return ()
     methods = _check(Comparison, read_json(file), file, "compare").methods
-    own, seed = methods.get(METHOD), run.cfg.train.seed
-    if own is None or seed not in own.seeds:
+    classifsae, seed = methods.get(METHOD), run.cfg.train.seed
+    if classifsae is None or seed not in classifsae.seeds:
         return ()
-    if not own.settings_sha256:
+    if not classifsae.settings_sha256:
         logger.warning("%s does not say what it was made from, and is left out: run `compare` again", file)
         return ()
-    if own.settings_sha256[own.seeds.index(seed)] != entry[_SETTINGS]:
+    if classifsae.settings_sha256[classifsae.seeds.index(seed)] != entry[_SETTINGS]:
         return ()
-    return tuple(replace(method, notes=tuple(_without_reasons(method))) for method in methods.values())
+    return tuple(replace(method, notes=tuple(map(_without_reason, method.notes))) for method in methods.values())
 
 
-def _without_reasons(method: ComparedMethod) -> Iterator[str]:
-    for note in method.notes:
-        yield note.split("failed:")[0] + "failed" if "failed:" in note else note
+def _without_reason(note: str) -> str:
+    before, failed, _ = note.partition("failed:")
+    return before + failed.removesuffix(":")
 
 
 def _is_current(file: Path, settings: str, place: tuple[str, ...]) -> bool:
