@@ -13,7 +13,7 @@ from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.evals.embeddings import embed_texts
 from sae_lens_classif.evals.measures import Measure
 from sae_lens_classif.evals.results import Measures
-from sae_lens_classif.evals.segments import Segments, segment_heads, segments
+from sae_lens_classif.evals.segments import Segments, leading_concepts, segments
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.interventions import InterventionLogits, run_interventions
 from sae_lens_classif.methods.base import ConceptMethod
@@ -117,11 +117,11 @@ class TestPass:
 
         Args:
             with_ablations: Whether to run it without each active concept too, without the first concepts of each class
-                (in the order of ``segment_heads``), and without any.
+                (in the order of ``leading_concepts``), and without any.
         """
         n_concepts = self.concepts.shape[1]
-        heads = [head for _, _, head in segment_heads(self.segments.by_class)]
-        sets = [*heads, tuple(range(n_concepts))] if with_ablations else []
+        leading = [concepts for _, _, concepts in leading_concepts(self.segments.by_class)]
+        sets = [*leading, tuple(range(n_concepts))] if with_ablations else []
         groups = torch.zeros(len(sets), n_concepts, dtype=torch.bool)
         for row, concepts in enumerate(sets):
             groups[row, list(concepts)] = True

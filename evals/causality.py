@@ -10,7 +10,7 @@ from sae_lens_classif.evals.base import EvaluationSpec, Exact, TestPass, interva
 from sae_lens_classif.evals.bootstrap import Statistic, resample
 from sae_lens_classif.evals.measures import Change, Count, Limit, Measure, Share
 from sae_lens_classif.evals.results import Measures
-from sae_lens_classif.evals.segments import Segments, segment_heads
+from sae_lens_classif.evals.segments import Segments, leading_concepts
 
 _NAMES = ("conditional_tvd", "conditional_label_flip_rate", "conditional_accuracy_change")
 
@@ -121,7 +121,7 @@ def global_causality(
 
     Args:
         bottleneck_logits: float (N, C), without ablation.
-        group_logits: float (G, N, C), in the order of ``segment_heads``.
+        group_logits: float (G, N, C), in the order of ``leading_concepts``.
         labels: int64 (N,), gold labels.
         segments: Concepts by class.
 
@@ -130,7 +130,7 @@ def global_causality(
         ``accuracy_change``.
     """
     entries = []
-    for (percent, number, concepts), logits in zip(segment_heads(segments.by_class), group_logits, strict=True):
+    for (percent, number, concepts), logits in zip(leading_concepts(segments.by_class), group_logits, strict=True):
         tvd, flip, change = effects(bottleneck_logits, logits, labels).stacked().double().mean(dim=1).tolist()
         entries.append(
             {
@@ -159,7 +159,7 @@ def measure(texts: TestPass) -> Measures:
     )
     by_class = texts.segments.by_class
     measures.details["segments"] = list(map(list, by_class))
-    groups = logits.groups[: len(segment_heads(by_class))]
+    groups = logits.groups[: len(leading_concepts(by_class))]
     measures.details["global"] = global_causality(logits.bottleneck, groups, texts.labels, texts.segments)
     return measures
 

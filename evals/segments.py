@@ -49,7 +49,7 @@ def segments(concepts: torch.Tensor, labels: torch.Tensor, n_classes: int) -> Se
     return Segments(by_class, shares, magnitude)
 
 
-def segment_heads(by_class: tuple[tuple[int, ...], ...]) -> list[tuple[int, int, tuple[int, ...]]]:
+def leading_concepts(by_class: tuple[tuple[int, ...], ...]) -> list[tuple[int, int, tuple[int, ...]]]:
     """The first 25, 50, 75 and 100 % (rounded down) of each class's concepts.
 
     Returns:

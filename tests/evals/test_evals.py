@@ -19,7 +19,7 @@ from sae_lens_classif.evals.interpretability import (
 )
 from sae_lens_classif.evals.measures import warnings_about
 from sae_lens_classif.evals.results import Measures, saebench_result
-from sae_lens_classif.evals.segments import segment_heads, segments
+from sae_lens_classif.evals.segments import leading_concepts, segments
 from sae_lens_classif.evals.topic_coherence import key_words
 
 
@@ -120,7 +120,7 @@ def test_a_concept_belongs_to_the_class_of_its_largest_mean() -> None:
     # Means of class 0: 5, 0, 1; of class 1: 0, 3, 0.75; concept 3 is dead.
     assert found.by_class == ((0, 2), (1,), ())
     assert [found.class_of(concept) for concept in range(4)] == [0, 1, 0, None]
-    assert segment_heads(found.by_class) == [(50, 0, (0,)), (75, 0, (0,)), (100, 0, (0, 2)), (100, 1, (1,))]
+    assert leading_concepts(found.by_class) == [(50, 0, (0,)), (75, 0, (0,)), (100, 0, (0, 2)), (100, 1, (1,))]
 
 
 @pytest.mark.parametrize(

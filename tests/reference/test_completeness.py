@@ -10,7 +10,7 @@ import torch
 from sae_lens_classif import ClassifSAE, ClassifSAEConcepts, ClassifSAEConfig
 from sae_lens_classif.evals.causality import conditional_causality, global_causality
 from sae_lens_classif.evals.completeness import completeness
-from sae_lens_classif.evals.segments import segment_heads, segments
+from sae_lens_classif.evals.segments import leading_concepts, segments
 from sae_lens_classif.hooks.backends.hooked_transformer import HookedTransformerClassifier
 from sae_lens_classif.hooks.interventions import InterventionLogits, replace_states, run_interventions
 from tests.reference.tiny_neox import load_tiny_neox
@@ -59,8 +59,8 @@ def logits(reference: Callable[[str], Any], model: HookedTransformerClassifier, 
     method = ClassifSAEConcepts(sae)
     concepts = method.encode(tensors["hidden"])
     by_class = tuple(tuple(own) for own in settings["segments_by_class"])
-    groups = torch.zeros(len(segment_heads(by_class)), concepts.shape[1], dtype=torch.bool)
-    for row, (_, _, own) in enumerate(segment_heads(by_class)):
+    groups = torch.zeros(len(leading_concepts(by_class)), concepts.shape[1], dtype=torch.bool)
+    for row, (_, _, own) in enumerate(leading_concepts(by_class)):
         groups[row, list(own)] = True
     return run_interventions(model, method.decode, tensors["hidden"], concepts.detach(), groups=groups, batch_size=64)
 
