@@ -68,8 +68,8 @@ class _Parser(argparse.ArgumentParser):
 
     def valid_options(self) -> list[str]:
         """Names of what can follow two dashes."""
-        own = [option.removeprefix("--") for option in self._option_string_actions if option.startswith("--")]
-        return [*SETTINGS, *own] if self.takes_settings else own
+        options = [option.removeprefix("--") for option in self._option_string_actions if option.startswith("--")]
+        return [*SETTINGS, *options] if self.takes_settings else options
 
 
 def _settings_help() -> str:

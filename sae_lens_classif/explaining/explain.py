@@ -122,16 +122,16 @@ def _active_concepts(
     predicted: int,
     descriptions: Sequence[Mapping[str, Any]],
 ) -> tuple[ActiveConcept, ...]:
-    described = {int(own["index"]): own for own in descriptions}
+    described = {int(description["index"]): description for description in descriptions}
     through = logits.bottleneck[0].softmax(dim=0)
     found = []
     for index, without in zip(logits.pair_concept.tolist(), logits.pair.softmax(dim=1), strict=True):
-        own = described.get(index, {})
+        description = described.get(index, {})
         found.append(
             ActiveConcept(
                 index=index,
-                class_name=own.get("class_name"),
-                key_words=tuple(own.get("key_words", ())),
+                class_name=description.get("class_name"),
+                key_words=tuple(description.get("key_words", ())),
                 activation=float(activations[index]),
                 effect=float(through[predicted] - without[predicted]),
                 probabilities_without=tuple(without.tolist()),

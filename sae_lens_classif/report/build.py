@@ -120,17 +120,17 @@ def _class_scores(store: ActivationStore) -> tuple[ClassScores, ...]:
     predicted, labels = store.read("predicted"), store.read("label")
     return tuple(
         ClassScores(
-            n_texts=int(own["n_texts"]),
-            recall=own["recall"] if own["n_texts"] else None,
-            precision=own["precision"] if number in predicted else None,
+            n_texts=int(scores["n_texts"]),
+            recall=scores["recall"] if scores["n_texts"] else None,
+            precision=scores["precision"] if number in predicted else None,
             taken_for=_taken_for(number, predicted[labels == number].tolist()),
         )
-        for number, own in enumerate(class_scores(predicted, labels, len(store.class_names)))
+        for number, scores in enumerate(class_scores(predicted, labels, len(store.class_names)))
     )
 
 
 def _taken_for(number: int, given: Sequence[int]) -> tuple[int, float] | None:
-    others = Counter(own for own in given if own != number)
+    others = Counter(other for other in given if other != number)
     return next(((other, count / len(given)) for other, count in others.most_common(1)), None)
 
 
@@ -140,21 +140,21 @@ def _concepts(
     measures = read_measures(run.evaluations(METHOD), entry["settings_sha256"])
     return tuple(
         ShownConcept(
-            index=own["index"],
-            class_number=class_names.index(own["class_name"]),
-            weights=_weights(own, measures),
-            activation_rate=own["activation_rate"],
-            n_texts=int(effects.n_texts[own["index"]]),
-            tvd=own["tvd"],
-            flips=_flips(own, measures),
-            concept_sim=own["concept_sim"],
-            effects=tuple(effects.by_class[own["index"]].tolist()),
-            rate_on_wrong=float(effects.rate_on_wrong[own["index"]]),
-            rate_on_right=float(effects.rate_on_right[own["index"]]),
-            top_texts=tuple(own["top_texts"]),
-            wrong_texts=tuple(row for row in effects.wrong_texts[own["index"]].tolist() if row >= 0),
+            index=concept["index"],
+            class_number=class_names.index(concept["class_name"]),
+            weights=_weights(concept, measures),
+            activation_rate=concept["activation_rate"],
+            n_texts=int(effects.n_texts[concept["index"]]),
+            tvd=concept["tvd"],
+            flips=_flips(concept, measures),
+            concept_sim=concept["concept_sim"],
+            effects=tuple(effects.by_class[concept["index"]].tolist()),
+            rate_on_wrong=float(effects.rate_on_wrong[concept["index"]]),
+            rate_on_right=float(effects.rate_on_right[concept["index"]]),
+            top_texts=tuple(concept["top_texts"]),
+            wrong_texts=tuple(row for row in effects.wrong_texts[concept["index"]].tolist() if row >= 0),
         )
-        for own in entry["concepts"]
+        for concept in entry["concepts"]
     )
 
 
@@ -162,7 +162,7 @@ def _mistakes(store: ActivationStore, misled: Sequence[MisledText]) -> Mistakes:
     return Mistakes(
         n_wrong=int((store.read("predicted") != store.read("label")).sum()),
         n_misled=len(misled),
-        n_righted=sum(own.is_righted for own in misled),
+        n_righted=sum(text.is_righted for text in misled),
         shown=tuple(misled[:_N_MISTAKES]),
     )
 
@@ -185,8 +185,8 @@ def _texts(
     texts, cfg = split.data.texts, run.cfg.evaluate
     predicted, labels = split.store.read("predicted"), split.store.read("label")
     # The most telling first: the mistakes at the top of their list in turn with the top texts of all concepts.
-    top = [row for rank in range(cfg.top_texts) for own in concepts for row in own.top_texts[rank : rank + 1]]
-    rows = list(dict.fromkeys(_in_turn([own.row for own in mistakes.shown], top)))
+    top = [row for rank in range(cfg.top_texts) for concept in concepts for row in concept.top_texts[rank : rank + 1]]
+    rows = list(dict.fromkeys(_in_turn([text.row for text in mistakes.shown], top)))
     others = (row for concept in concepts for row in concept.wrong_texts)
     shown = {row: ShownText(texts[row], int(predicted[row]), int(labels[row])) for row in [*rows, *others]}
     # A text of white space alone has no word that could be left out.

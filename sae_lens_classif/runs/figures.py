@@ -84,16 +84,16 @@ def map_of_concepts(method: ConceptMethod, store: ActivationStore, **choices: An
     """
     hidden = store.read("hidden").float()
     concepts, labels = method.encode(hidden), store.read("label")
-    own = segments(concepts, labels, store.n_classes)
+    found = segments(concepts, labels, store.n_classes)
     directions = method.directions()
     return concept_map(
         hidden.numpy(),
         labels.numpy(),
         store.class_names,
         directions.numpy() if directions is not None else None,
-        own.class_shares.numpy(),
-        own.mean_activation.numpy(),
-        torch.tensor([own.class_of(index) is not None for index in range(concepts.shape[1])]).numpy(),
+        found.class_shares.numpy(),
+        found.mean_activation.numpy(),
+        torch.tensor([found.class_of(index) is not None for index in range(concepts.shape[1])]).numpy(),
         **choices,
     )
 
@@ -116,7 +116,8 @@ def draw_curves_of_methods(
     complete = _details(methods, "completeness", "activation_rate")
     if complete:
         save_figure(activation_rates(complete, gamma), folder / "activation_rates")
-    similar = {title: own["interpretability"].metrics for title, own in methods.items() if "interpretability" in own}
+    name = "interpretability"
+    similar = {title: measures[name].metrics for title, measures in methods.items() if name in measures}
     if similar:
         curves = {title: _sentence_sim(metrics) for title, metrics in similar.items()}
         floor = next(iter(similar.values()))["dataset_mean_cosine"]
@@ -128,7 +129,7 @@ def draw_curves_of_methods(
 
 
 def _details(methods: Mapping[str, Mapping[str, Measures]], evaluation: str, name: str) -> dict[str, Any]:
-    return {title: own[evaluation].details[name] for title, own in methods.items() if evaluation in own}
+    return {title: measures[evaluation].details[name] for title, measures in methods.items() if evaluation in measures}
 
 
 def _sentence_sim(metrics: Mapping[str, Any]) -> Curve:

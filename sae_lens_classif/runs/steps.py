@@ -78,8 +78,8 @@ def open_run_classifier(run: RunFolder) -> TextClassifier:
     if cfg.model is not None:
         class_names = load_text_data(run.cfg.data, "test").class_names
         # A folder that `finetune` made knows its own prompt; one that was not asked for is not held against it.
-        own = (Path(cfg.model) / CLASSIFIER_FILE).is_file() and run.cfg.prompt == PromptConfig()
-        prompt = None if own else run.cfg.prompt
+        knows_its_prompt = (Path(cfg.model) / CLASSIFIER_FILE).is_file() and run.cfg.prompt == PromptConfig()
+        prompt = None if knows_its_prompt else run.cfg.prompt
         return load_classifier(cfg.model, class_names, prompt, cfg.hook, cfg.dtype, cfg.device, backend=cfg.backend)
     if not (run.classifier / CLASSIFIER_FILE).is_file():
         raise UserError(
@@ -255,7 +255,7 @@ def evaluation_settings(run: RunFolder, weights: str, store: ActivationStore) ->
 
 def _about(run: RunFolder, split: TestSplit) -> dict[str, Any]:
     store = split.store
-    classifier, own = run.cfg.classifier.model, run.cfg.classifier.model is None
+    classifier, is_made_here = run.cfg.classifier.model, run.cfg.classifier.model is None
     return {
         "run": run.folder.resolve().name,
         "model": store.model_name,
@@ -267,7 +267,7 @@ def _about(run: RunFolder, split: TestSplit) -> dict[str, Any]:
         # What strangers know them by, found out while the local folders are where the settings say.
         "hub_names": {
             "model": hub_name(classifier),
-            "base_model": hub_name(run.cfg.finetune.base_model) if own else None,
+            "base_model": hub_name(run.cfg.finetune.base_model) if is_made_here else None,
             "data": hub_name(run.cfg.data.source),
         },
     }

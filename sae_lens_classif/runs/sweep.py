@@ -97,11 +97,11 @@ def cell_config(cfg: RunConfig, cell: Cell) -> RunConfig:
     """
     settings = to_plain(cfg)
     for name, value in cell.items():
-        section, _, own = name.partition(".")
-        check_settings({section: {own: value}} if own else {name: {}}, f"the grid of the sweep ({name})")
-        if not own or section in ("sweep", "compare", "baselines"):
+        section, _, setting = name.partition(".")
+        check_settings({section: {setting: value}} if setting else {name: {}}, f"the grid of the sweep ({name})")
+        if not setting or section in ("sweep", "compare", "baselines"):
             raise UserError(f"the grid holds {name!r}, which a sweep cannot vary; name one setting, such as sae.gamma")
-        settings[section][own] = value
+        settings[section][setting] = value
     settings["sweep"] = {}
     return config_of((f"the cell {_words(cell)}", settings))
 
@@ -137,7 +137,7 @@ def _row(group: Sequence[tuple[Cell, RunFolder]]) -> Row:
         "seeds": [result.seed for result in results],
         "folders": [run.folder.name for _, run in group],
         "settings_sha256": settings,
-        **{own.name: asdict(estimate(results, own.name)) for own in compared_measures(has_interval=True)},
+        **{measure.name: asdict(estimate(results, measure.name)) for measure in compared_measures(has_interval=True)},
     }
 
 
@@ -170,7 +170,7 @@ def _draw(run: RunFolder, rows: Sequence[Row]) -> None:
     parameter = names[0] if names else SEED
     values = list(dict.fromkeys(str(row["cell"].get(parameter, "all")) for row in rows))
     metrics: dict[str, dict[str, Curve]] = {}
-    for measure in (own.name for own in label_free_columns()):
+    for measure in (entry.name for entry in label_free_columns()):
         lines: dict[str, dict[str, Any]] = {}
         for row in rows:
             others = _words({name: row["cell"][name] for name in names if name != parameter})

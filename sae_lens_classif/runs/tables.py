@@ -73,8 +73,8 @@ def best_methods(methods: Sequence[ComparedMethod]) -> dict[str, str]:
     complete = [method for method in rivals if not recovery.passed(method.estimates[recovery.name].mean or 0)]
     best = {}
     for measure in columns():
-        estimates = {method.name: method.estimates.get(measure.name, _UNKNOWN) for method in complete or rivals}
-        known = {name: measure.better * own.mean for name, own in estimates.items() if own.mean is not None}
+        means = {method.name: method.estimates.get(measure.name, _UNKNOWN).mean for method in complete or rivals}
+        known = {name: measure.better * mean for name, mean in means.items() if mean is not None}
         if len(known) > 1:
             best[measure.name] = max(known, key=known.__getitem__)
     return best

@@ -114,12 +114,12 @@ def other_data(cfg: DataConfig, other: str) -> DataConfig:
     taken_over = ("test", "text_column", "label_column", "max_characters", "max_test_texts")
     settings = {name: getattr(cfg, name) for name in taken_over}
     is_file = Path(other).suffix in (".yaml", ".yml") and not Path(other).is_dir()
-    own = read_yaml(other) if is_file else {"source": other}
-    if not isinstance(own, dict):
-        raise UserError(f"{other} holds {type(own).__name__}, not settings of data by name, such as source")
-    if "source" not in own:
+    given = read_yaml(other) if is_file else {"source": other}
+    if not isinstance(given, dict):
+        raise UserError(f"{other} holds {type(given).__name__}, not settings of data by name, such as source")
+    if "source" not in given:
         raise UserError(f"{other} has no source; name the folder of the texts or their name on the Hub")
-    settings |= own
+    settings |= given
     return config_of((other, {"data": settings})).data
 
 
