@@ -51,9 +51,10 @@ def source(point: EntryPoint) -> str:
     Args:
         point: Names it.
     """
-    found_by = [point.module] if point.module.startswith(f"{_PACKAGE}.") else point.module.split(".")
-    package, *below = found_by  # of another package, its first name alone: what is below that would import it
-    found = find_spec(package)
+    is_built_in = point.module.startswith(f"{_PACKAGE}.")
+    # Of another package its first name alone is looked for: to look below would import it.
+    top, *below = [point.module] if is_built_in else point.module.split(".")
+    found = find_spec(top)
     if found is None or found.origin is None:
         return ""
     module = Path(found.origin).parent.joinpath(*below)

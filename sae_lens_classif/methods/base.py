@@ -294,8 +294,9 @@ class MethodSpec:
 
     def _in_baselines(self) -> list[str]:
         """Its settings that stand in the section ``baselines``."""
-        is_there = self.settings is not None and issubclass(BaselineConfig, self.settings)
-        return [entry.name for entry in fields(self.settings)] if self.settings and is_there else []
+        if self.settings is None or not issubclass(BaselineConfig, self.settings):
+            return []
+        return [entry.name for entry in fields(self.settings)]
 
 
 REGISTRY: dict[str, MethodSpec] = {}
