@@ -223,9 +223,17 @@ def classify(z: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch
     return F.linear(z[..., : weight.shape[1]], weight, bias)
 
 
+@dataclass(kw_only=True)
+class _TaskConfig(TopKTrainingSAEConfig):
+    """What the settings of a ``ClassifTrainingSAE`` are applied to; a base, since it comes first in files."""
+
+    n_classes: int
+    total_training_steps: int
+
+
 # SAELens' list of normalisations is another.
 @dataclass(kw_only=True)
-class ClassifTrainingSAEConfig(SAESettings, TopKTrainingSAEConfig):  # type: ignore[misc]
+class ClassifTrainingSAEConfig(SAESettings, _TaskConfig):  # type: ignore[misc]
     """Configuration of a ``ClassifTrainingSAE``: the settings of the SAE and its loss, and what they are applied to.
 
     Args:
@@ -238,8 +246,6 @@ class ClassifTrainingSAEConfig(SAESettings, TopKTrainingSAEConfig):  # type: ign
             loss is asked for together with a normalisation it cannot work with.
     """
 
-    n_classes: int
-    total_training_steps: int
     apply_b_dec_to_input: bool = False
     rescale_acts_by_decoder_norm: bool = False
     decoder_init_norm: float | None = None
