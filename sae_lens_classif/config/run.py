@@ -95,7 +95,7 @@ def check_latents(d_sae: int, k: int, n_concepts: int, section: str = "") -> Non
     """
     for name, value in (("k", k), ("n_concepts", n_concepts)):
         is_valid = 1 <= value <= d_sae
-        require(is_valid, f"{section}{name} is {value}; it must be at least 1 and at most {section}d_sae = {d_sae}")
+        require(is_valid, f"{section}{name} is {value}; it must be 1..{d_sae}, as {section}d_sae = {d_sae}")
 
 
 @dataclass
