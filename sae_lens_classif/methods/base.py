@@ -278,12 +278,12 @@ class MethodSpec:
         }
         if task.settings is not None:
             depends["compare"] = {"settings": {self.name: settings_that_matter(task.settings)}}
-        if task.train.data_share < 1:
-            depends["validation_share"] = task.train.validation_share  # which texts are among them
         if self.trains_sae:
             depends["sae"] = asdict(task.sae)
             depends["train"] = settings_that_matter(task.train)
             del depends["train"]["seed"]  # the task's counts
+        elif task.train.data_share < 1:
+            depends["validation_share"] = task.train.validation_share  # which texts are among them
         return {
             "store": task.store.fingerprint(),
             "method": self.name,

@@ -10,7 +10,7 @@ from pathlib import Path
 from sae_lens_classif.config.methods import ProbeSettings
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import sha256_of_file
-from sae_lens_classif.methods.base import ConceptMethod, MethodSpec, is_built_in, registered_method
+from sae_lens_classif.methods.base import ConceptMethod, MethodSpec, built_in_methods, is_built_in, registered_method
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.methods.sae_probe import SAEProbeConcepts, check_fits, load_sae
@@ -81,6 +81,7 @@ def _class_of_the_user(name: str) -> MethodSpec:
     module_name, _, class_name = name.partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
+    built_in_methods()  # so that they have the first right to their names
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever the user's module does

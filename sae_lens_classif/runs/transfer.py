@@ -28,7 +28,7 @@ from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.wording import markdown_row, number
 
-_FIRST = ("concept_sim", FLOOR)
+_FIRST = ("concept_sim", FLOOR, "mean_activation_rate", "max_activation_rate")
 
 
 class Transfer(Exact):

@@ -906,15 +906,17 @@ def test_a_fit_depends_on_the_baselines_that_its_method_declares_and_sees_no_oth
     assert vars(seen[0]) == {**vars(BaselineConfig()), **noted}
 
 
-def test_what_an_earlier_version_noted_of_a_fit_is_still_what_is_asked_for(task: FitTask) -> None:
+@pytest.mark.parametrize("data_share", [1.0, 0.5])
+def test_what_an_earlier_version_noted_of_a_fit_is_still_what_is_asked_for(task: FitTask, data_share: float) -> None:
+    train = replace(TRAIN, data_share=data_share)
     noted = {
         "source": "",
         "baselines": {"probe_max_texts": 10_000, "probe_max_iter": 100},
-        "data_share": 1.0,
+        "data_share": data_share,
         "sae": asdict(SMALL),
-        "train": {name: value for name, value in asdict(TRAIN).items() if name in _NOTED_OF_TRAINING},
+        "train": {name: value for name, value in asdict(train).items() if name in _NOTED_OF_TRAINING},
     }
-    made_from = BUILT_IN["topk_sae"].made_from(task)
+    made_from = BUILT_IN["topk_sae"].made_from(replace(task, train=train))
     assert made_from.pop("store") == task.store.fingerprint()
     assert made_from == {"method": "topk_sae", "n_concepts": N, "seed": 0, "settings": noted}
 
@@ -952,6 +954,27 @@ def test_the_names_and_titles_that_help_lists_are_those_of_the_methods() -> None
 def test_a_name_that_is_no_method_is_refused_with_what_would_be(name: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         find_method(name)
+
+
+def test_a_class_of_the_user_that_takes_a_built_in_name_is_the_one_refused(tmp_path: Path) -> None:
+    (tmp_path / "takes_a_name.py").write_text(
+        "from sae_lens_classif import ConceptMethod\n\n\nclass Mine(ConceptMethod, name='ica'): ...\n"
+    )
+    # A process of its own: here the built-in methods are imported already.
+    script = """
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.methods.find import find_method
+
+try:
+    find_method("takes_a_name:Mine")
+except UserError as error:
+    print(error)
+print(find_method("ica").kind.__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    refused, kept = done.stdout.splitlines()
+    assert "Mine: the name 'ica' is taken by sae_lens_classif.methods.ica.ICAConcepts" in refused
+    assert kept == "ICAConcepts"
 
 
 @pytest.mark.parametrize("name", [":Mine", ".mine:Mine", "sae_lens_classif..ica:ICAConcepts"])

@@ -184,6 +184,7 @@ def test_the_numbers_of_both_data_sets_are_those_computed_by_hand(
             assert moved.result[side][measure] == pytest.approx(expected[measure], rel=1e-5, abs=1e-6), measure
     assert moved.result["here"] != moved.result["there"]
     assert moved.result["n_texts"] == [90, 60]
+    assert tuple(name for name in moved.result["here"] if not name.endswith("_ci95")) == _MEASURES
 
 
 def test_the_run_s_own_side_is_what_its_summary_says_with_the_same_intervals(trained: Trained, moved: Moved) -> None:
