@@ -82,7 +82,7 @@ def find_backend(name: str) -> Backend:
 
 def backend_for(architecture: str) -> Backend | None:
     """The first backend that opens an architecture, if there is one."""
-    backends = map(find_backend, backend_names())
+    backends = (cast(Backend, load(point)) for point in _backends().values())
     return next((backend for backend in backends if architecture in backend.ARCHITECTURES), None)
 
 

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_origin
 
 from typing_extensions import override
 
@@ -18,9 +18,9 @@ from sae_lens_classif.config.yaml import SECTIONS, SETTINGS, config_of, read_yam
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.hooks.backends import backend_names
 from sae_lens_classif.methods.listing import titles
+from sae_lens_classif.runs.folder import METHOD, RunFolder
 
 PRESETS = Path(__file__).parents[1] / "presets"
-_METHOD = "classifsae"
 _STEPS = {
     "finetune": "Bring a language model to the task: RUN/classifier.",
     "cache": "Store the hidden state of every text: RUN/activations.",
@@ -96,7 +96,7 @@ def _build_parser() -> _Parser:
     add = {step: command.add_argument for step, command in commands.choices.items()}
     add["evaluate"]("--data", metavar="OTHER", help="Another data set, on which to measure the run's concepts.")
     for step in ("evaluate", "explain"):
-        add[step]("--method", metavar="NAME", default=_METHOD, help="Whose concepts: a method that `compare` fitted.")
+        add[step]("--method", metavar="NAME", default=METHOD, help="Whose concepts: a method that `compare` fitted.")
     add["sweep"]("--grid", metavar="SETTING=V,V", action="append", help="A setting and its values; can be repeated.")
     add["explain"]("text", metavar="TEXT", help="The text, in quotes.")
     add["explain"]("--html", metavar="FILE", type=Path, help="Write the explanation as a page, too.")
@@ -157,7 +157,8 @@ def _asked_for(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
     for word in settings:
         name = word.removeprefix("--").partition("=")[0]
         # A section's own name reads it from a file; with a space in it, a word is a value.
-        is_inside = any(name.startswith(f"{setting}.") for setting in valid if setting.endswith((".settings", ".grid")))
+        setting = ".".join(name.split(".")[:2])
+        is_inside = setting in valid and get_origin(SETTINGS.get(setting)) is dict
         if not word.startswith("--") or name in (*valid, *SECTIONS) or is_inside or " " in name:
             continue
         if name == "run":
@@ -194,8 +195,8 @@ def _request(asked: argparse.Namespace, options: Sequence[str]) -> _Request:
     if getattr(asked, "grid", None):
         layers.append(("--grid", {"sweep": {"grid": parse_grid(asked.grid)}}))
     cfg = config_of(*layers, options=options)
-    other, method = getattr(asked, "data", None), getattr(asked, "method", _METHOD)
-    if other is None and method != _METHOD:
+    other, method = getattr(asked, "data", None), getattr(asked, "method", METHOD)
+    if other is None and method != METHOD:
         raise UserError("--method goes with --data; the methods that `compare` fitted are measured by it already")
     return _Request(asked.step, folder, asked.overwrite, cfg, other, method)
 
@@ -263,7 +264,6 @@ def _execute(arguments: Sequence[str]) -> None:
     request = _request(asked, settings)
     _prepare()
     from sae_lens_classif.cli.commands import COMMANDS, transfer
-    from sae_lens_classif.runs.folder import RunFolder
 
     run = RunFolder(request.folder, request.cfg, request.overwrite)
     run.claim()

@@ -94,7 +94,7 @@ def _check_names(specs: Sequence[MethodSpec]) -> None:
 def _check_settings(specs: Sequence[MethodSpec], settings: Mapping[str, Mapping[str, Any]]) -> None:
     for spec in specs:
         spec.own_settings(settings)
-    for name in settings.keys() - {spec.name for spec in specs}:
+    for name in sorted(settings.keys() - {spec.name for spec in specs}):
         logger.warning("compare.settings are also given for %r, which is not among the compared methods", name)
 
 

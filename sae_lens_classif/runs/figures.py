@@ -116,8 +116,11 @@ def draw_curves_of_methods(
     complete = _details(methods, "completeness", "activation_rate")
     if complete:
         save_figure(activation_rates(complete, gamma), folder / "activation_rates")
-    name = "interpretability"
-    similar = {title: measures[name].metrics for title, measures in methods.items() if name in measures}
+    similar = {
+        title: measures["interpretability"].metrics
+        for title, measures in methods.items()
+        if "interpretability" in measures
+    }
     if similar:
         curves = {title: _sentence_sim(metrics) for title, metrics in similar.items()}
         floor = next(iter(similar.values()))["dataset_mean_cosine"]

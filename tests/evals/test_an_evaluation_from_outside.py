@@ -13,6 +13,7 @@ import pytest
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.plugins import load
+from tests.fakes.packages import install
 from tests.tiny_run import make_tiny
 
 _DOCS = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -36,12 +37,8 @@ open(schemas, "w").write(json.dumps(json_schemas()))
 @pytest.fixture
 def outside(tmp_path: Path) -> dict[str, str]:
     """An environment in which the package is installed, as far as Python can tell."""
-    folder = tmp_path / "installed"
-    info = folder / "strongest-1.0.dist-info"
-    info.mkdir(parents=True)
-    (folder / "strongest_module.py").write_text(_MODULE, encoding="utf-8")
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: strongest\nVersion: 1.0\n", encoding="utf-8")
-    (info / "entry_points.txt").write_text("[sae_lens_classif.evals]\nstrongest = strongest_module\n", encoding="utf-8")
+    modules, points = {"strongest_module.py": _MODULE}, {"strongest": "strongest_module"}
+    folder = install(tmp_path / "installed", "strongest", modules, "sae_lens_classif.evals", points)
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 

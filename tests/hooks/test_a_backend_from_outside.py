@@ -13,6 +13,7 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.backends import backend_names
 from sae_lens_classif.hooks.load import load_classifier
 from tests.conftest import CLASS_NAMES
+from tests.fakes.packages import install
 from tests.tiny_run import Tiny, cli, make_tiny
 
 # A bag of words: a word's vector points to its class; no token decides, no prompt is asked.
@@ -72,12 +73,8 @@ def open_model(request):
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that is installed, as far as Python can tell."""
-    folder = tmp_path / "installed"
-    info = folder / "dummy_backend-1.0.dist-info"
-    info.mkdir(parents=True)
-    (folder / "dummy_backend.py").write_text(MODULE, encoding="utf-8")
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: dummy-backend\nVersion: 1.0\n", encoding="utf-8")
-    (info / "entry_points.txt").write_text("[sae_lens_classif.backends]\ndummy = dummy_backend\n", encoding="utf-8")
+    modules, points = {"dummy_backend.py": MODULE}, {"dummy": "dummy_backend"}
+    folder = install(tmp_path / "installed", "dummy_backend", modules, "sae_lens_classif.backends", points)
     monkeypatch.syspath_prepend(str(folder))
     return folder
 

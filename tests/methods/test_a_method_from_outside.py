@@ -17,6 +17,7 @@ from sae_lens_classif import UserError, load_method
 from sae_lens_classif.cli.parser import main
 from sae_lens_classif.methods import base
 from sae_lens_classif.methods.find import find_method
+from tests.fakes.packages import install
 
 _ROOT = Path(__file__).parents[2]
 _PACKAGE = "coordinates_from_outside"
@@ -64,16 +65,9 @@ class Coordinates(
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
     """A folder as a package manager fills it: a package of one module, and an entry point that names it."""
-    folder = tmp_path / "outside"
-    about = folder / f"{_PACKAGE}-1.0.dist-info"
-    about.mkdir(parents=True)
-    (folder / _PACKAGE).mkdir()
-    (folder / _PACKAGE / "__init__.py").touch()
-    (folder / _PACKAGE / "method.py").write_text(_MODULE, encoding="utf-8")
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {_PACKAGE}\nVersion: 1.0\n", encoding="utf-8")
-    entry_points = f"[sae_lens_classif.methods]\n{_NAME} = {_PACKAGE}.method\nabsent = no_such_module_here\n"
-    (about / "entry_points.txt").write_text(entry_points, encoding="utf-8")
-    return folder
+    modules = {f"{_PACKAGE}/__init__.py": "", f"{_PACKAGE}/method.py": _MODULE}
+    points = {_NAME: f"{_PACKAGE}.method", "absent": "no_such_module_here"}
+    return install(tmp_path / "outside", _PACKAGE, modules, "sae_lens_classif.methods", points)
 
 
 @pytest.fixture
