@@ -11,6 +11,7 @@ from pydantic import Field
 
 from sae_lens_classif.config.run import evaluation_names
 from sae_lens_classif.plugins import declared
+from sae_lens_classif.wording import number
 
 # Numbers of JSON files, rounding allowed for.
 Share = Annotated[float, Field(ge=0, le=1.000001)]
@@ -136,6 +137,19 @@ def headlines() -> tuple[Measure, ...]:
     return tuple(
         sorted((measure for measure in all_measures() if measure.headline), key=lambda measure: measure.headline)
     )
+
+
+def headline_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """The headline numbers of a run in words, then the floor of ConceptSim: title, value, 95 % interval.
+
+    Args:
+        metrics: Numbers by name, and their intervals; those that are missing are left out, None is a dash.
+    """
+    for measure in (*headlines(), find_measure(FLOOR)):
+        if measure.name in metrics:
+            limits = metrics.get(f"{measure.name}_ci95") or ()
+            interval = " … ".join(number(limit, measure.in_percent) for limit in limits)
+            yield measure.title, number(metrics[measure.name], measure.in_percent), interval
 
 
 def compared_measures(has_interval: bool | None = None) -> tuple[Measure, ...]:

@@ -27,7 +27,7 @@ def points(share: float) -> str:
 
 def markdown_row(cells: Sequence[str]) -> str:
     """A row of a Markdown table."""
-    return "| " + " | ".join(text.replace("|", r"\|") for text in cells) + " |"
+    return "| " + " | ".join(text.strip().replace("|", r"\|") for text in cells) + " |"
 
 
 def markdown_text(text: str) -> str:

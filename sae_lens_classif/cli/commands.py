@@ -19,7 +19,7 @@ from sae_lens_classif.cli.display import (
 from sae_lens_classif.data.texts import load_text_data
 from sae_lens_classif.explaining.explain import explain
 from sae_lens_classif.explaining.explanation import to_page
-from sae_lens_classif.files import sizes, write_text
+from sae_lens_classif.files import write_text
 from sae_lens_classif.publishing.publish import publish as publish_run
 from sae_lens_classif.report.page import write_report
 from sae_lens_classif.runs import steps as pipeline
@@ -76,14 +76,14 @@ def transfer(run: RunFolder, other: str, method: str = METHOD) -> None:
 
 def _publish(run: Path, repo: str, *, dry_run: bool, **choices: Any) -> None:
     address = publish_run(run, repo, dry_run=dry_run, **choices)
-    show_publication(Console(), sizes(RunFolder.open(run).hub), address, repo, dry_run)
+    show_publication(Console(), RunFolder.open(run).hub, address, repo, dry_run)
 
 
 def _explain(run: Path, text: str, html: Path | None, method: str) -> None:
     of = RunFolder.open(run)
-    name, fitted = load_fitted(of, method)
+    fitted = load_fitted(of, method)
     # They are called as the evaluation calls them, if there is one.
-    described = read_summary(of)["methods"].get(name, {}).get("concepts", ())
+    described = read_summary(of)["methods"].get(fitted.name, {}).get("concepts", ())
     explanation = explain(fitted.method, pipeline.open_run_classifier(of), text, described, of.cfg.evaluate.context)
     show_explanation(Console(), explanation)
     if html is not None:
@@ -91,8 +91,8 @@ def _explain(run: Path, text: str, html: Path | None, method: str) -> None:
         Console().print(f"As a page: {escape(str(html))}", soft_wrap=True, highlight=False)
 
 
-def _report(run: Path, out: Path | None, explained: int) -> None:
-    _show_report(write_report(run, out, explained))
+def _report(run: Path, out: Path | None, explained: int, method: str) -> None:
+    _show_report(write_report(run, out, explained, method))
 
 
 def _show_report(page: Path) -> None:

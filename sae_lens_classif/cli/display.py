@@ -12,7 +12,7 @@ from rich.table import Table
 from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.measures import FLOOR, columns, find_measure, headlines
 from sae_lens_classif.explaining.explanation import ActiveConcept, Explanation
-from sae_lens_classif.publishing.model_card import SAE_ID
+from sae_lens_classif.files import sizes
 from sae_lens_classif.runs.sweep import varied
 from sae_lens_classif.runs.tables import Cell, best_methods, cell_of, marks
 from sae_lens_classif.runs.transfer import Transfer, change, transfer_measures
@@ -150,14 +150,12 @@ def _active_concept(concept: ActiveConcept, explanation: Explanation) -> Group:
     return Group(f"\n[bold cyan]{name}[/]: {effect}", *(Padding(line, (0, 0, 0, 4)) for line in lines))
 
 
-def show_publication(
-    console: Console, files: Sequence[tuple[str, int]], address: str, repo_id: str, dry_run: bool
-) -> None:
+def show_publication(console: Console, folder: Path, address: str, repo_id: str, dry_run: bool) -> None:
     """Print what was published, or would be, and how it is loaded.
 
     Args:
         console: Where to print.
-        files: Every file with its size in bytes.
+        folder: Holds what was published.
         address: Of the repository, or the folder of a dry run.
         repo_id: ``owner/name``.
         dry_run: Whether nothing was uploaded.
@@ -165,15 +163,14 @@ def show_publication(
     table = Table(title=escape(repo_id), title_justify="left")
     table.add_column("File")
     table.add_column("kB", justify="right")
-    for name, size in files:
+    for name, size in sizes(folder):
         table.add_row(escape(name), f"{size / 1000:,.0f}")
     console.print(table)
     if dry_run:
         console.print(f"Nothing was uploaded. Look at {escape(address)}/README.md", soft_wrap=True, highlight=False)
         return
-    console.print(f"Published: {escape(address)}", soft_wrap=True, highlight=False)
-    console.print("To load it:  import sae_lens_classif; from sae_lens import SAE", highlight=False)
-    console.print(f'             SAE.from_pretrained("{escape(repo_id)}", "{SAE_ID}")', soft_wrap=True, highlight=False)
+    loading = (folder / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    console.print(f"Published: {escape(address)}\nTo load it:\n\n{escape(loading)}", soft_wrap=True, highlight=False)
 
 
 def show_folder(console: Console, folder: Path) -> None:

@@ -33,7 +33,7 @@ _STEPS = {
     "sweep": "Train and evaluate over a grid of settings: RUN/sweep/sweep.{json,md,png,svg}.",
     "explain": "Why one text gets its class: the concepts active on it, what each does, which words drive it.",
     "report": "One page about a run, for a browser: its concepts, how far to trust them, its mistakes.",
-    "publish": "Put the ClassifSAE of a run on the Hugging Face Hub, with its evaluations, figures and a model card.",
+    "publish": "Put the concepts of a run on the Hugging Face Hub, with evaluations, figures and a model card.",
     "demo": "Everything on BBC news with a small model of its own, in a few minutes.",
 }
 
@@ -95,12 +95,14 @@ def _build_parser() -> _Parser:
         command.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
     add = {step: command.add_argument for step, command in commands.choices.items()}
     add["evaluate"]("--data", metavar="OTHER", help="Another data set, on which to measure the run's concepts.")
-    for step in ("evaluate", "explain"):
+    for step in ("evaluate", "explain", "report", "publish"):
         add[step]("--method", metavar="NAME", default=METHOD, help="Whose concepts: a method that `compare` fitted.")
     add["sweep"]("--grid", metavar="SETTING=V,V", action="append", help="A setting and its values; can be repeated.")
     add["explain"]("text", metavar="TEXT", help="The text, in quotes.")
     add["explain"]("--html", metavar="FILE", type=Path, help="Write the explanation as a page, too.")
-    add["report"]("--out", metavar="FILE", type=Path, help="Where to write it. Default: RUN/report.html.")
+    add["report"](
+        "--out", metavar="FILE", type=Path, help="Where to write it. Default: RUN/report.html, RUN/report.NAME.html."
+    )
     add["report"](
         "--explained", metavar="N", type=int, default=100, help="Texts whose class is explained word by word."
     )

@@ -1,4 +1,4 @@
-"""Publish a run's ClassifSAE on the Hugging Face Hub, or write what would be published into a folder."""
+"""Publish the concepts of a run on the Hugging Face Hub, or write what would be published into a folder."""
 
 import shutil
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from sae_lens_classif.files import folder_is_writable, new_folder, read_json, wr
 from sae_lens_classif.methods.base import built_in_methods
 from sae_lens_classif.publishing.model_card import LOCAL_MODEL, SAE_ID, TEXTS_FILE, TOPK_ID, CardFacts, model_card
 from sae_lens_classif.publishing.upload import upload
+from sae_lens_classif.runs.fitted_methods import RunMethod, load_fitted, measured
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.results import read_comparison, read_measures, read_summary
 from sae_lens_classif.runs.tables import write_comparison
@@ -29,12 +30,13 @@ def publish(
     run: str | Path,
     repo_id: str,
     *,
+    method: str = METHOD,
     license: str | None = None,
     private: bool = False,
     with_texts: bool = False,
     dry_run: bool = False,
 ) -> str:
-    """Publish the ClassifSAE of a run, its evaluations, figures and a model card.
+    """Publish the concepts of a run, mostly its ClassifSAE, with evaluations, figures and a model card.
 
     The login is that of ``hf auth login`` or ``HF_TOKEN``. What was published stays in ``RUN/hub``. Publishing again
     replaces what is there; the Hub keeps what was there before in the repository's history, texts included.
@@ -42,6 +44,7 @@ def publish(
     Args:
         run: The run folder, trained and evaluated.
         repo_id: ``owner/name`` on the Hub; made if it does not exist.
+        method: Whose concepts: the run's ClassifSAE, or a method that ``compare`` fitted, with the first of its seeds.
         license: The Hub's identifier of the licence of what is published, such as ``apache-2.0``.
         private: Whether only its owners see the repository. Default: as the owner's account has it.
         with_texts: Whether the texts that activate each concept most are published too.
@@ -60,50 +63,53 @@ def publish(
     if files.hub.is_file():
         raise UserError(f"{files.hub} is a file; what is published is written there: move it away")
     with new_folder(files.hub) as temporary:
-        write_repository(temporary, files, repo_id, license=license, with_texts=with_texts)
+        write_repository(temporary, files, repo_id, method=method, license=license, with_texts=with_texts)
     if dry_run:
         return str(files.hub)
     return upload(files.hub, repo_id, private=private)
 
 
-def write_repository(folder: Path, run: RunFolder, repo_id: str, *, license: str | None, with_texts: bool) -> None:
-    """Write what is published: both architectures, evaluations, figures, the model card.
+def write_repository(
+    folder: Path, run: RunFolder, repo_id: str, *, method: str, license: str | None, with_texts: bool
+) -> None:
+    """Write what is published: the concepts, evaluations, figures, the model card.
 
     Args:
         folder: Empty.
         run: The run folder.
         repo_id: ``owner/name`` on the Hub.
+        method: Whose concepts.
         license: Identifier of the licence.
         with_texts: Whether the texts that activate each concept most are written too.
 
     Raises:
         UserError: If the run is not trained and evaluated, or its texts are others by now.
     """
-    if not all((run.sae / name).is_file() for name in ("cfg.json", "runner_cfg.json")):
-        raise UserError(f"{run.sae} holds no trained SAE; run the steps `train` and `evaluate` first")
-    summary = read_summary(run)
-    entry: Mapping[str, Any] | None = summary["methods"].get(METHOD)
-    if entry is None:
-        raise UserError(f"{run.folder} holds no evaluation of {METHOD}; run the step `evaluate` first")
-    model = summary.get("hub_names", {}).get("model") or LOCAL_MODEL
-    _write_saes(folder, run, model)
-    _write_evaluations(folder / "evals" / METHOD, run, entry, repo_id, model)
+    of, summary = load_fitted(run, method), read_summary(run)
+    entry = measured(run, of, summary)
+    model, store = summary["hub_names"]["model"] or LOCAL_MODEL, ActivationStore(run.activations("test"))
+    _write_concepts(folder, run, of, model)
+    _write_evaluations(folder / "evals" / of.name, of, entry, repo_id, model)
     if with_texts:
-        _write_top_texts(folder / "evals" / TEXTS_FILE, run, entry)
-    is_compared = _write_comparison(folder / "evals", run, entry, summary["n_test_texts"])
-    _copy_figures(folder / "figures", run, entry, is_compared)
+        _write_top_texts(folder / "evals" / TEXTS_FILE, run, store, entry)
+    is_compared = _write_comparison(folder / "evals", run, of, entry, len(store))
+    _copy_figures(folder / "figures", run, of.name, entry, is_compared)
     facts = CardFacts(
         repo_id=repo_id,
+        method=of.name,
+        title=of.title,
+        d_in=store.d_in,
+        n_concepts=of.n_concepts(store),
+        sae_cfg=read_json(folder / SAE_ID / "cfg.json") if of.name == METHOD else None,
         cfg=run.cfg,
         summary=summary,
         entry=entry,
-        sae_cfg=read_json(folder / SAE_ID / "cfg.json"),
         license=license,
-        comparison=(folder / "evals" / "comparison.md").read_text(encoding="utf-8") if is_compared else None,
+        comparison=(folder / "evals" / "comparison.md").read_text(encoding="utf-8").strip() if is_compared else None,
         figures={
-            title: f"figures/{METHOD}/{name}.png"
+            title: f"figures/{of.name}/{name}.png"
             for name, title in _ON_CARD.items()
-            if (folder / "figures" / METHOD / f"{name}.png").is_file()
+            if (folder / "figures" / of.name / f"{name}.png").is_file()
         },
         with_texts=with_texts,
     )
@@ -123,43 +129,47 @@ def _check(repo_id: str, license: str | None) -> None:
         )
 
 
-def _write_saes(folder: Path, run: RunFolder, model: str) -> None:
-    """Both architectures, without this machine's paths."""
-    sae = ClassifSAE.load_from_disk(run.sae)
-    sae.cfg.metadata["model_name"] = model
+def _write_concepts(folder: Path, run: RunFolder, of: RunMethod, model: str) -> None:
+    """Write what the method learned, a ClassifSAE in both architectures, without this machine's paths."""
+    sae = of.method.autoencoder()
+    if sae is not None:
+        sae.cfg.metadata["model_name"] = model
+    if of.name != METHOD or not isinstance(sae, ClassifSAE):
+        of.method.save(folder / of.name)
+        return
     export_topk(sae, folder / TOPK_ID)
     sae.save_model(folder / SAE_ID)
     write_json(folder / SAE_ID / "cfg.json", dict(sorted(sae.cfg.to_dict().items())))  # SAELens' order varies
     shutil.copyfile(run.sae / "runner_cfg.json", folder / SAE_ID / "runner_cfg.json")
 
 
-def _write_evaluations(folder: Path, run: RunFolder, entry: Mapping[str, Any], repo_id: str, model: str) -> None:
+def _write_evaluations(folder: Path, of: RunMethod, entry: Mapping[str, Any], repo_id: str, model: str) -> None:
     """Write the evaluations that were made with the settings of the summary, and the concepts.
 
     Args:
         folder: Where to.
-        run: The run folder.
-        entry: The ClassifSAE's entry of the summary.
+        of: The method.
+        entry: Its entry of the summary.
         repo_id: Stands for the run's name.
         model: What the language model is called.
     """
-    for name in sorted(read_measures(run.evaluations(METHOD), entry["settings_sha256"])):
-        result = read_json(run.evaluations(METHOD) / f"{name}.json")
+    for name in sorted(read_measures(of.evaluations, entry["settings_sha256"])):
+        result = read_json(of.evaluations / f"{name}.json")
         result["sae_lens_release_id"] = repo_id
-        result["sae_cfg_dict"]["metadata"]["model_name"] = model
+        if result["sae_cfg_dict"]:
+            result["sae_cfg_dict"]["metadata"]["model_name"] = model
         result["eval_config"]["sentence_encoder"] = Path(result["eval_config"]["sentence_encoder"]).name
         write_json(folder / f"{name}.json", result)
     write_json(folder / "concepts.json", entry["concepts"])
 
 
-def _write_top_texts(file: Path, run: RunFolder, entry: Mapping[str, Any]) -> None:
+def _write_top_texts(file: Path, run: RunFolder, store: ActivationStore, entry: Mapping[str, Any]) -> None:
     """Write the texts that activate each concept most.
 
     Raises:
         UserError: If the texts are not those that were evaluated.
     """
     data = load_text_data(run.cfg.data, "test")
-    store = ActivationStore(run.activations("test"))
     if data.fingerprint() != store.fingerprints.data:
         raise UserError(
             f"the test texts of {run.cfg.data.source} are not those that were evaluated any more; publish without "
@@ -169,8 +179,8 @@ def _write_top_texts(file: Path, run: RunFolder, entry: Mapping[str, Any]) -> No
     write_json(file, {str(concept["index"]): [data.texts[row] for row in concept["top_texts"]] for concept in concepts})
 
 
-def _write_comparison(folder: Path, run: RunFolder, entry: Mapping[str, Any], n_test_texts: int) -> bool:
-    """Write the run's comparison of the built-in methods, if it is of this SAE.
+def _write_comparison(folder: Path, run: RunFolder, of: RunMethod, entry: Mapping[str, Any], n_test_texts: int) -> bool:
+    """Write the run's comparison of the built-in methods, if it is of these concepts.
 
     Guests and methods of the user's own are left out: their names may be local paths.
 
@@ -178,25 +188,27 @@ def _write_comparison(folder: Path, run: RunFolder, entry: Mapping[str, Any], n_
         Whether there is one.
     """
     built_in = built_in_methods()
-    methods = [method for method in read_comparison(run, entry) if method.name in built_in]
+    compared = read_comparison(run, of.name, of.seed, entry["settings_sha256"])
+    methods = [method for method in compared if method.name in built_in]
     if len(methods) < 2:
         return False
     write_comparison(folder, methods, n_test_texts)
     return True
 
 
-def _copy_figures(folder: Path, run: RunFolder, entry: Mapping[str, Any], with_comparison: bool) -> None:
-    """Copy the pictures that show the published SAE.
+def _copy_figures(folder: Path, run: RunFolder, method: str, entry: Mapping[str, Any], with_comparison: bool) -> None:
+    """Copy the pictures that show the published concepts.
 
     Args:
         folder: Where to.
         run: The run folder.
-        entry: The ClassifSAE's entry of the summary.
+        method: Name of their method.
+        entry: Its entry of the summary.
         with_comparison: Whether those of the comparison belong to it.
     """
-    made_from = run.figures / METHOD / "made_from.json"
+    made_from = run.figures / method / "made_from.json"
     is_of_this = made_from.is_file() and read_json(made_from)["settings_sha256"] == entry["settings_sha256"]
-    drawn = sorted((run.figures / METHOD).glob("*.png")) if is_of_this else []
+    drawn = sorted((run.figures / method).glob("*.png")) if is_of_this else []
     compared = sorted(run.figures.glob("*.png")) if with_comparison else []
     for picture in [*drawn, *compared]:
         target = folder / picture.relative_to(run.figures)

@@ -1,7 +1,8 @@
-"""Bring a folder with SAEs to the Hugging Face Hub, through SAELens' uploader and ``huggingface_hub``."""
+"""Bring a folder with concepts to the Hugging Face Hub, through SAELens' uploader and ``huggingface_hub``."""
 
 import contextlib
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from sae_lens.training.upload_saes_to_huggingface import upload_saes_to_huggingf
 
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hub import hub_is_reachable
+from sae_lens_classif.methods.base import METHOD_FILE
 
-_OURS = "classifsae/cfg.json"
+_OURS = ("classifsae/cfg.json", f"*/{METHOD_FILE}")  # one of these is in what this package uploads
 _EMPTY = {".gitattributes", "README.md"}  # what the Hub's own page for a new repository puts there
 
 
@@ -42,35 +44,49 @@ def upload(folder: Path, repo_id: str, *, private: bool = False) -> str:
         )
     api = HfApi()
     with _explain_refusal(repo_id):
-        _check_repository(api, repo_id, private)
+        there = _files_of(api, repo_id, private)
         address = api.create_repo(repo_id, private=private or None, exist_ok=True)
         saes: dict[str, SAE[Any] | Path | str] = {
             file.parent.name: file.parent for file in sorted(folder.glob("*/cfg.json"))
         }
-        upload_saes_to_huggingface(saes, repo_id, show_progress=False, add_default_readme=False)
+        if saes:
+            upload_saes_to_huggingface(saes, repo_id, show_progress=False, add_default_readme=False)
+        # What an earlier one had and this has not.
+        ours = {Path(name).parts[0] for name in there if _is_ours(name)}
+        of_another_method = (ours | {"topk"} if "classifsae" in ours else ours) - saes.keys()
         api.upload_folder(
             repo_id=repo_id,
             folder_path=folder,
             ignore_patterns=[f"{name}/*" for name in saes],
-            delete_patterns=["evals/*", "figures/*"],  # what an earlier one had and this has not
+            delete_patterns=["evals/*", "figures/*", *(f"{name}/*" for name in sorted(of_another_method))],
             commit_message="Evaluations, figures and model card",
         )
     return str(address)
 
 
-def _check_repository(api: HfApi, repo_id: str, private: bool) -> None:
+def _files_of(api: HfApi, repo_id: str, private: bool) -> set[str]:
+    """What a repository holds; nothing where there is none.
+
+    Raises:
+        UserError: If it holds something else than concepts, or is public and should not be.
+    """
     try:
         info = api.model_info(repo_id)
     except RepositoryNotFoundError:
-        return
+        return set()
     names = {sibling.rfilename for sibling in info.siblings or ()}
-    if names - _EMPTY and _OURS not in names:
+    if names - _EMPTY and not any(map(_is_ours, names)):
         raise UserError(
-            f"{repo_id} is there already and holds something else (no {_OURS}); its README.md would be replaced: "
-            "give another name"
+            f"{repo_id} is there already and holds something else (no {' or '.join(_OURS)}); its README.md would be "
+            "replaced: give another name"
         )
     if private and not info.private:
         raise UserError(f"{repo_id} is public already; make it private on the Hub first, or give another name")
+    return names
+
+
+def _is_ours(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in _OURS)
 
 
 @contextlib.contextmanager

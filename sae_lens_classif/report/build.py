@@ -18,13 +18,14 @@ from sae_lens_classif.evals.evaluate import check_belong_together
 from sae_lens_classif.evals.results import Measures
 from sae_lens_classif.explaining.explain import explain
 from sae_lens_classif.figures.style import svg_of
-from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
+from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.report.view import ClassScores, DefaultClass, Mistakes, Report, ShownConcept, ShownText
 from sae_lens_classif.runs.about import last_part, model_in_words, shown_settings
 from sae_lens_classif.runs.figures import map_of_concepts
+from sae_lens_classif.runs.fitted_methods import RunMethod, load_fitted, measured, step_of
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.results import read_comparison, read_effects, read_measures, read_summary
-from sae_lens_classif.runs.steps import TestSplit, evaluation_settings, load_trained
+from sae_lens_classif.runs.steps import TestSplit, evaluation_settings
 from sae_lens_classif.store.store import ActivationStore
 
 _N_MISTAKES = 60
@@ -32,52 +33,52 @@ _MAP_TEXTS = 2000
 _PACKAGES = ("sae-lens-classif", "sae-lens", "transformer-lens", "transformers", "torch", "numpy", "scikit-learn")
 
 
-def gather_report(run: RunFolder, explained: int) -> Report:
+def gather_report(run: RunFolder, explained: int, method: str = METHOD) -> Report:
     """Gather what the report of a run shows.
 
     Args:
         run: A run that was trained and evaluated.
         explained: For how many texts is worked out which concepts and words their class is due to.
+        method: Whose concepts: the run's ClassifSAE, or a method that ``compare`` fitted, with the first of its seeds.
 
     Raises:
         UserError: If the run is not evaluated as it stands now.
     """
-    method, weights = load_trained(run)
-    split = TestSplit(run)
-    summary = read_summary(run)
-    entry = summary["methods"].get(METHOD)
-    if entry is None:
-        raise UserError(f"{run.folder} holds no evaluation of {METHOD}; run the step `evaluate` first")
-    if entry["settings_sha256"] != evaluation_settings(run, weights, split.store):
+    of, split, summary = load_fitted(run, method), TestSplit(run), read_summary(run)
+    entry = measured(run, of, summary)
+    settings = entry["settings_sha256"]
+    if settings != evaluation_settings(run, of.weights, split.store):
         raise UserError(
             f"{run.summary} is of another SAE, of other texts or of other settings than {run.folder} holds now; run "
-            "the step `evaluate` again"
+            f"the step `{step_of(of)}` again"
         )
-    check_belong_together(method.classif_sae, split.classifier, split.store, split.data)
+    check_belong_together(of.method.autoencoder(), split.classifier, split.store, split.data)
     # Where everything is NaN nothing was measured, and there is nothing to show of the concepts.
     is_measured = "original_accuracy" in entry or bool(entry["concepts"])
-    effects = _effects(run, method, split, entry) if is_measured else None
-    concepts = _concepts(run, entry, split.store.class_names, effects) if effects else ()
+    effects = _effects(run, of, split, settings) if is_measured else None
+    concepts = _concepts(of, entry, split.store.class_names, effects) if effects else ()
     mistakes = _mistakes(split.store, effects.misled if effects else ())
     return Report(
         run=run.folder.resolve().name,
+        method=of.name,
+        title=of.title,
         model=model_in_words(run.cfg, lambda what: _name_of(run, summary, what)),
         data=_name_of(run, summary, "data"),
         summary=summary,
         entry=entry,
         class_names=split.store.class_names,
         class_scores=_class_scores(split.store),
-        seed=run.cfg.train.seed,
+        seed=of.seed,
         is_measured=is_measured,
-        n_concepts=method.classif_sae.cfg.n_concepts,
+        n_concepts=of.n_concepts(split.store),
         concepts=concepts,
-        texts=_texts(run, method, split, entry, concepts, mistakes, explained),
+        texts=_texts(run, of.method, split, entry, concepts, mistakes, explained),
         default_class=_default_class(effects.default) if effects and effects.default is not None else None,
         mistakes=mistakes,
-        concept_map=_concept_map(method, split.store) if is_measured else None,
-        comparison=read_comparison(run, entry),
+        concept_map=_concept_map(of.method, split.store) if is_measured else None,
+        comparison=read_comparison(run, of.name, of.seed, settings),
         settings=shown_settings(run.cfg),
-        fingerprints=_fingerprints(split, weights, entry),
+        fingerprints=_fingerprints(split, of, settings),
     )
 
 
@@ -88,29 +89,29 @@ def _name_of(run: RunFolder, summary: Mapping[str, Any], what: str) -> str:
         "base_model": run.cfg.finetune.base_model,
         "data": run.cfg.data.source,
     }[what]
-    return summary.get("hub_names", {}).get(what) or last_part(str(local))
+    return summary["hub_names"][what] or last_part(str(local))
 
 
-def _fingerprints(split: TestSplit, weights: str, entry: Mapping[str, Any]) -> dict[str, str]:
+def _fingerprints(split: TestSplit, of: RunMethod, settings: str) -> dict[str, str]:
     of_store = split.store.fingerprints
     versions = {f"{name} that wrote this page": version(name) for name in _PACKAGES}
     return {
-        "weights of the SAE, SHA-256": weights,
+        f"weights of {'the SAE' if of.name == METHOD else of.title}, SHA-256": of.weights,
         "language model, SHA-256": of_store.model,
         "test texts, SHA-256": of_store.data,
         "prompt, SHA-256": of_store.prompt,
-        "settings of the evaluation, SHA-256": entry["settings_sha256"],
+        "settings of the evaluation, SHA-256": settings,
         **versions,
         "Python that wrote this page": platform.python_version(),
     }
 
 
-def _effects(run: RunFolder, method: ClassifSAEConcepts, split: TestSplit, entry: Mapping[str, Any]) -> ConceptEffects:
+def _effects(run: RunFolder, of: RunMethod, split: TestSplit, settings: str) -> ConceptEffects:
     """What each concept does to the decisions, as `evaluate` kept it; where it took none away, worked out now."""
-    kept = read_effects(run.evaluations(METHOD), entry["settings_sha256"])
+    kept = read_effects(of.evaluations, settings)
     if kept is not None:
         return kept
-    texts = TestPass(method, split.classifier, split.store, split.data, run.cfg.evaluate)
+    texts = TestPass(of.method, split.classifier, split.store, split.data, run.cfg.evaluate)
     texts.run_model(with_ablations=True)
     return effects_of(texts)
 
@@ -135,9 +136,9 @@ def _taken_for(number: int, given: Sequence[int]) -> tuple[int, float] | None:
 
 
 def _concepts(
-    run: RunFolder, entry: Mapping[str, Any], class_names: Sequence[str], effects: ConceptEffects
+    of: RunMethod, entry: Mapping[str, Any], class_names: Sequence[str], effects: ConceptEffects
 ) -> tuple[ShownConcept, ...]:
-    measures = read_measures(run.evaluations(METHOD), entry["settings_sha256"])
+    measures = read_measures(of.evaluations, entry["settings_sha256"])
     return tuple(
         ShownConcept(
             index=concept["index"],
@@ -167,14 +168,14 @@ def _mistakes(store: ActivationStore, misled: Sequence[MisledText]) -> Mistakes:
     )
 
 
-def _concept_map(method: ClassifSAEConcepts, store: ActivationStore) -> str:
+def _concept_map(method: ConceptMethod, store: ActivationStore) -> str:
     """The map of texts and concepts as SVG, each concept a link to its card."""
     return svg_of(map_of_concepts(method, store, max_texts=_MAP_TEXTS, link="#concept-{}"))
 
 
 def _texts(
     run: RunFolder,
-    method: ClassifSAEConcepts,
+    method: ConceptMethod,
     split: TestSplit,
     entry: Mapping[str, Any],
     concepts: Sequence[ShownConcept],

@@ -231,22 +231,23 @@ def _belong_together(report: Report) -> Finding:
 
 def _better_than_chance(report: Report) -> Finding:
     question = "Is it more than chance?"
-    controls = [method for method in report.comparison if method.name in CONTROLS]
+    controls = [row for row in report.comparison if row.name in CONTROLS and row.name != report.method]
     if not controls:
-        known = titles()
-        compared = [method.name for method in report.comparison if method.name in known]
-        methods = dict.fromkeys([METHOD, *compared, *CONTROLS])
+        compared = [row.name for row in report.comparison if row.name in titles()]
+        methods = dict.fromkeys([METHOD, _in_a_command(report.method), *compared, *CONTROLS])
         command = _compare(f"--compare.methods {','.join(methods)} --compare.seeds {report.seed}")
-        return Finding(question, "unknown", "Not checked", "No control was measured beside this SAE.", command)
-    recovered = {method.title: method.estimates["recovery_accuracy"].mean for method in controls}
+        missing = f"No control was measured beside {'this SAE' if report.method == METHOD else report.title}."
+        return Finding(question, "unknown", "Not checked", missing, command)
+    recovered = {control.title: control.estimates["recovery_accuracy"].mean for control in controls}
     shares = ", ".join(f"{number(share, True)} ({title})" for title, share in recovered.items())
     evidence = (
-        f"ClassifSAE recovers {number(report.entry.get('recovery_accuracy'), True)} of the decisions. Controls, whose "
-        f"concepts can mean nothing: {shares}."
+        f"{report.title} recovers {number(report.entry.get('recovery_accuracy'), True)} of the decisions. Controls, "
+        f"whose concepts can mean nothing: {shares}."
     )
     if None in recovered.values():
         return Finding(question, "unknown", "Not fully checked: a control could not be measured", evidence)
-    alike = [method.title for method in controls if not _is_beaten(method)]
+    shown = _of_this(report)
+    alike = [control.title for control in controls if not _is_beaten(control, shown)]
     if alike:
         return Finding(question, "no", f"Not clearly: see {' and '.join(alike)}", evidence)
     evidence += (
@@ -255,21 +256,38 @@ def _better_than_chance(report: Report) -> Finding:
     return Finding(question, "yes", "Yes: the controls recover clearly fewer decisions", evidence)
 
 
+def _of_this(report: Report) -> ComparedMethod | None:
+    """The row of the method that the report is about."""
+    return next((row for row in report.comparison if row.name == report.method), None)
+
+
+def _in_a_command(method: str) -> str:
+    """A guest or a class of the user's own is called otherwise there."""
+    return method if method in titles() else "METHOD"
+
+
 def _compare(options: str) -> str:
     return f"sae-lens-classif compare --run RUN {options}"
 
 
-def _is_beaten(control: ComparedMethod) -> bool:
+def _is_beaten(control: ComparedMethod, shown: ComparedMethod | None) -> bool:
+    """Whether a control recovers clearly fewer decisions: by the paired difference that is known from ClassifSAE alone,
+    by intervals that do not overlap from another method.
+    """
     difference = control.differences.get("recovery_accuracy")
-    return difference is not None and difference.is_real and difference.mean < 0
+    if shown is None or shown.name == METHOD:
+        return difference is not None and difference.is_real and difference.mean < 0
+    ours, theirs = (row.estimates["recovery_accuracy"].ci95 for row in (shown, control))
+    return ours is not None and theirs is not None and theirs[1] < ours[0]
 
 
 def _found_again(report: Report) -> Finding:
     question = "Do other trainings give the same numbers?"
-    trained = next((method for method in report.comparison if method.name == METHOD), None)
+    trained = _of_this(report)
     if trained is None or len(trained.seeds) < 2:
         seeds = ",".join(str(report.seed + more) for more in range(3))
-        command = _compare(f"--compare.seeds {seeds}")
+        methods = "" if report.method == METHOD else f"--compare.methods {METHOD},{_in_a_command(report.method)} "
+        command = _compare(f"{methods}--compare.seeds {seeds}")
         return Finding(question, "unknown", "Not checked", "No other training was measured beside this one.", command)
     spread = [
         f"{heading} {number(min(known), True)} to {number(max(known), True)}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.evals.measures import headline_rows
 from sae_lens_classif.figures.style import class_colour, darken, lighten
 from sae_lens_classif.files import folder_is_writable, write_text
 from sae_lens_classif.report.build import gather_report
@@ -16,28 +17,31 @@ from sae_lens_classif.report.sections import (
     ListedTexts,
     concept_groups,
     glance,
-    headline_rows,
     methods_table,
     suspect_concepts,
 )
 from sae_lens_classif.report.view import Report
-from sae_lens_classif.runs.folder import RunFolder
+from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.templates import template
 
 _DARK = "#24282f"  # the background of a card on the dark page, as in report_style.html
 _CONTRAST = 5.0  # with white; with a card on the light page a little less
 
 
-def write_report(run: str | Path | RunFolder, path: str | Path | None = None, explained: int = 100) -> Path:
+def write_report(
+    run: str | Path | RunFolder, path: str | Path | None = None, explained: int = 100, method: str = METHOD
+) -> Path:
     """Write one self-contained page about a run: its classifier, its concepts, how far to trust them, its mistakes.
 
     The page holds some of the test texts. It asks no other machine for anything.
 
     Args:
         run: The run folder, trained and evaluated.
-        path: Where to. Default: ``RUN/report.html``.
+        path: Where to. Default: ``RUN/report.html``, of another method than the run's ClassifSAE
+            ``RUN/report.<method>.html``.
         explained: For so many texts the page says which concepts and words their class is due to; each takes a pass of
             the model over the text without each of its words.
+        method: Whose concepts: the run's ClassifSAE, or a method that ``compare`` fitted, with the first of its seeds.
 
     Returns:
         Path of the page.
@@ -46,13 +50,14 @@ def write_report(run: str | Path | RunFolder, path: str | Path | None = None, ex
         UserError: If the run is not trained and evaluated as it stands now, or ``path`` cannot be written.
     """
     files = run if isinstance(run, RunFolder) else RunFolder.open(run)
-    target = files.report if path is None else Path(path)
-    if target.is_dir():
-        raise UserError(f"{target} is a folder; give the path of a file, such as {target / 'report.html'}")
-    folder_is_writable(target.parent)
+    if path is not None and Path(path).is_dir():
+        raise UserError(f"{path} is a folder; give the path of a file, such as {Path(path) / 'report.html'}")
+    folder_is_writable(files.folder if path is None else Path(path).parent)
     if explained < 0:
         raise UserError(f"explained is {explained}; it must be at least 0")
-    write_text(target, report_page(gather_report(files, explained)))
+    report = gather_report(files, explained, method)
+    target = files.report(report.method) if path is None else Path(path)
+    write_text(target, report_page(report))
     return target
 
 
@@ -75,9 +80,9 @@ def report_page(report: Report) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         glance=glance(report),
         folds_classes=len(report.class_names) > 2 * N_FIRST_CLASSES,
-        prompt=report.summary.get("prompt"),
+        prompt=report.summary["prompt"],
         findings=findings(report),
-        headline_rows=headline_rows(report),
+        headline_rows=headline_rows({**report.summary, **report.entry}),
         is_alone=report.entry["context"] == "alone",
         is_by_influence=report.entry.get("conditional_tvd") is not None,
         keeps_end=texts.keeps_end,

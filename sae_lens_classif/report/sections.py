@@ -1,19 +1,18 @@
 """What each section of the page shows, ready for the template."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
 
 from markupsafe import Markup
 
 from sae_lens_classif.evals.concept_effects import MisledText
-from sae_lens_classif.evals.measures import FLOOR, columns, find_measure, headlines
+from sae_lens_classif.evals.measures import columns
 from sae_lens_classif.explaining.explanation import Bar, Explanation, Words, explanation_body, shaded_words
 from sae_lens_classif.report.findings import Reliance, clear_default, reliances, telling_mistake, unraised_classes
 from sae_lens_classif.report.view import DefaultClass, Report, ShownConcept
 from sae_lens_classif.runs.tables import Cell, best_methods, cell_of, fit_time, intervals, marks
-from sae_lens_classif.wording import number
 
 _N_BARS = 5
 _N_CLOUD_WORDS = 24
@@ -67,7 +66,7 @@ class ListedTexts:
         Args:
             report: Whose texts.
         """
-        self.keeps_end = report.summary.get("prompt", {}).get("cut", "beginning") == "beginning"
+        self.keeps_end = report.summary["prompt"]["cut"] == "beginning"
         self._report = report
         self._explained: set[int] = set()
 
@@ -173,20 +172,6 @@ def _example(report: Report, mistake: MisledText) -> ListedText:
     is_explained = report.texts[mistake.row].explanation is not None
     plain, concept = ListedTexts(report).plain(mistake.row), report.by_index[mistake.concept]
     return replace(plain, is_explained_elsewhere=is_explained, misled=mistake, misled_by=concept)
-
-
-def headline_rows(report: Report) -> Iterator[tuple[str, str, str]]:
-    """The table of all numbers: what was measured, its value, its interval.
-
-    Args:
-        report: What the page shows.
-    """
-    for measure in (*headlines(), find_measure(FLOOR)):
-        value = report.entry.get(measure.name, report.summary.get(measure.name))
-        if value is not None:
-            limits = report.entry.get(f"{measure.name}_ci95") or ()
-            interval = " … ".join(number(limit, measure.in_percent) for limit in limits)
-            yield measure.title, number(value, measure.in_percent), interval
 
 
 @dataclass(frozen=True)

@@ -133,13 +133,15 @@ class Report:
 
     Attributes:
         run: Name of the run.
+        method: Name of the method whose concepts are shown.
+        title: How tables call it.
         model: The classifier in a few words.
         data: The texts in a few words.
         summary: Content of ``summary.json``.
-        entry: The ClassifSAE's measures in it.
+        entry: The method's measures in it.
         class_names: Names of the C classes.
         class_scores: One a class.
-        seed: Seed of the SAE's training.
+        seed: Seed of the method's fit.
         is_measured: Whether the concepts gave numbers at all, and not NaN.
         n_concepts: Number of concepts, those included that are never active.
         concepts: Those that are active somewhere, the most influential first.
@@ -154,6 +156,8 @@ class Report:
     """
 
     run: str
+    method: str
+    title: str
     model: str
     data: str
     summary: Mapping[str, Any]

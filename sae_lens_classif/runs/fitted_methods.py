@@ -2,16 +2,22 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
 
 from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import new_folder, read_json, sha256_of_file, write_json
 from sae_lens_classif.methods.base import METHOD_FILE, ConceptMethod, FitTask, MethodSpec, load_method
 from sae_lens_classif.methods.find import find_method
+from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.steps import load_trained, train_step
+from sae_lens_classif.store.store import ActivationStore
 
 _FIT_FILE = "fit.json"
 
@@ -72,24 +78,56 @@ def fit_or_load(run: RunFolder, spec: MethodSpec, task: FitTask) -> Fitted:
     return Fitted(load_method(folder), sha256_of_file(folder / METHOD_FILE), seconds)
 
 
-def load_fitted(run: RunFolder, name: str = METHOD) -> tuple[str, Fitted]:
+@dataclass(frozen=True)
+class RunMethod:
+    """A concept method of a run whose numbers stand in ``summary.json``.
+
+    Attributes:
+        name: Its name in the run folder.
+        title: How tables call it.
+        seed: The seed it was fitted with.
+        method: The fitted method.
+        weights: SHA-256 of what it learned.
+        evaluations: Folder of its evaluations.
+    """
+
+    name: str
+    title: str
+    seed: int
+    method: ConceptMethod
+    weights: str
+    evaluations: Path
+
+    def n_concepts(self, store: ActivationStore) -> int:
+        """How many concepts it has, those that are never active included.
+
+        Args:
+            store: Hidden states of some texts.
+        """
+        with torch.no_grad():
+            return self.method.encode(store.read("hidden", 0, 1).float()).shape[1]
+
+
+def load_fitted(run: RunFolder, name: str = METHOD) -> RunMethod:
     """The run's ClassifSAE, or another method that ``compare`` fitted, with the first of its seeds.
 
     Args:
         run: The run folder.
         name: As ``compare`` takes it, or as the tables have it.
 
-    Returns:
-        The method's name in the run folder, and the method.
-
     Raises:
         UserError: If it is not fitted yet, naming those that are.
     """
+    known = titles()
     if name == METHOD:
-        return name, Fitted(*load_trained(run), seconds=None)
+        return RunMethod(name, known[name], run.cfg.train.seed, *load_trained(run), run.evaluations(name))
     seed = run.cfg.compare.seeds[0]
     fitted = sorted(note.parents[1].name for note in run.folder.glob(f"methods/*/seed-{seed}/{_FIT_FILE}"))
-    found = find_method(name).name if ":" in name else name
+    if ":" in name:
+        spec = find_method(name)
+        found, title = spec.name, spec.title
+    else:
+        found, title = name, known.get(name, name)
     if found not in fitted:
         others = [METHOD, *(other for other in fitted if other != METHOD)]
         raise UserError(
@@ -97,7 +135,25 @@ def load_fitted(run: RunFolder, name: str = METHOD) -> tuple[str, Fitted]:
             "fits more"
         )
     folder = run.method(found, seed)
-    return found, Fitted(load_method(folder), sha256_of_file(folder / METHOD_FILE), seconds=None)
+    weights = sha256_of_file(folder / METHOD_FILE)
+    return RunMethod(found, title, seed, load_method(folder), weights, run.evaluations(found, seed))
+
+
+def measured(run: RunFolder, method: RunMethod, summary: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What ``summary.json`` holds of a method.
+
+    Raises:
+        UserError: If nothing was measured.
+    """
+    entry: Mapping[str, Any] | None = summary["methods"].get(method.name)
+    if entry is None:
+        raise UserError(f"{run.folder} holds no evaluation of {method.name}; run the step `{step_of(method)}` first")
+    return entry
+
+
+def step_of(method: RunMethod) -> str:
+    """The step that measures a method."""
+    return "evaluate" if method.name == METHOD else "compare"
 
 
 def is_fitted(run: RunFolder, spec: MethodSpec, task: FitTask) -> bool:

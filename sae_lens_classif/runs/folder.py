@@ -46,7 +46,7 @@ _RESULTS = {
     "figures": _Made(inputs=_EVALUATIONS),
     "comparison.*": _Made(inputs=_EVALUATIONS),
     "transfer/*/transfer.*": _Made(inputs=_EVALUATIONS),
-    "report.html": _Made(inputs=_EVALUATIONS),
+    "report.*html": _Made(inputs=_EVALUATIONS),
 }
 
 
@@ -142,10 +142,9 @@ class RunFolder:
         """What is put on the Hugging Face Hub."""
         return self.folder / "hub"
 
-    @property
-    def report(self) -> Path:
-        """One page about the run."""
-        return self.folder / "report.html"
+    def report(self, method: str = METHOD) -> Path:
+        """One page about the concepts of a method."""
+        return self.folder / ("report.html" if method == METHOD else f"report.{method}.html")
 
     @property
     def summary(self) -> Path:

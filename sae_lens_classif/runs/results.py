@@ -24,7 +24,7 @@ from sae_lens_classif.evals.evaluate import Concept, Evaluation
 from sae_lens_classif.evals.measures import FLOOR, Count, Measure, all_measures, find_measure, headlines
 from sae_lens_classif.evals.results import Measures, finite, saebench_result
 from sae_lens_classif.files import read_json, write_json, write_tensors
-from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.folder import RunFolder
 
 logger = logging.getLogger(__name__)
 _SETTINGS = "settings_sha256"
@@ -296,15 +296,17 @@ def write_methods(file: Path, methods: Sequence[ComparedMethod], n_texts: int) -
     write_json(file, content)
 
 
-def read_comparison(run: RunFolder, entry: Mapping[str, Any]) -> tuple[ComparedMethod, ...]:
-    """Read the methods that ``compare`` measured beside the run's ClassifSAE.
+def read_comparison(run: RunFolder, method: str, seed: int, settings: str) -> tuple[ComparedMethod, ...]:
+    """Read the methods that ``compare`` measured beside one of them.
 
     Args:
         run: The run folder.
-        entry: The ClassifSAE's entry of the summary.
+        method: Name of that one.
+        seed: The seed it was fitted with.
+        settings: SHA-256 of everything that its measures depend on.
 
     Returns:
-        The rows, that of the ClassifSAE among them; none where nothing was compared, or with another SAE or other
+        The rows, that of the method among them; none where nothing was compared, or with another fit of it or other
         settings of the evaluation. Why a method failed is left out: it may name folders of this machine.
 
     Raises:
@@ -314,15 +316,15 @@ def read_comparison(run: RunFolder, entry: Mapping[str, Any]) -> tuple[ComparedM
     if not file.is_file():
         return ()
     methods = _check(Comparison, read_json(file), file, "compare").methods
-    classifsae, seed = methods.get(METHOD), run.cfg.train.seed
-    if classifsae is None or seed not in classifsae.seeds:
+    row = methods.get(method)
+    if row is None or seed not in row.seeds:
         return ()
-    if not classifsae.settings_sha256:
+    if not row.settings_sha256:
         logger.warning("%s does not say what it was made from, and is left out: run `compare` again", file)
         return ()
-    if classifsae.settings_sha256[classifsae.seeds.index(seed)] != entry[_SETTINGS]:
+    if row.settings_sha256[row.seeds.index(seed)] != settings:
         return ()
-    return tuple(replace(method, notes=tuple(map(_without_reason, method.notes))) for method in methods.values())
+    return tuple(replace(row, notes=tuple(map(_without_reason, row.notes))) for row in methods.values())
 
 
 def _without_reason(note: str) -> str:

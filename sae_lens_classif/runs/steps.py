@@ -235,7 +235,7 @@ def evaluate_method(
         sae_cfg=sae.cfg.to_dict() if sae is not None else {},
     )
     if in_summary:
-        run.report.unlink(missing_ok=True)
+        run.remove("report.*html")
         update_summary(run, name, evaluation, _about(run, split), settings, cfg.context)
     return evaluation.measures
 

@@ -71,7 +71,7 @@ def transfer_step(run: RunFolder, other: str, method: str = METHOD) -> Transfer:
         UserError: If the other data set cannot be read, the run has no such method, or its texts or model are no longer
             those that its hidden states were made from.
     """
-    called, fitted = load_fitted(run, method)
+    fitted = load_fitted(run, method)
     other_cfg = other_data(run.cfg.data, other)
     texts = load_text_data(other_cfg, "test")
     classifier = open_run_classifier(run)
@@ -95,7 +95,7 @@ def transfer_step(run: RunFolder, other: str, method: str = METHOD) -> Transfer:
         n_texts=(len(source.store), len(store)),
         settings_sha256=sha256_of_json([evaluation_settings(run, fitted.weights, of) for of in (source.store, store)]),
     )
-    file = "transfer" if called == METHOD else f"transfer.{called}"
+    file = "transfer" if fitted.name == METHOD else f"transfer.{fitted.name}"
     write_json(folder / f"{file}.json", transfer.model_dump(mode="json", by_alias=True))
     write_text(folder / f"{file}.md", to_markdown(transfer))
     return transfer

@@ -1,12 +1,12 @@
-"""Pages from templates. Everything from texts is escaped."""
+"""Pages from templates. What is put into HTML is escaped; in Markdown the filters `text` and `row` do it."""
 
 from functools import cache
 
 from sae_lens_classif.errors import require
-from sae_lens_classif.wording import bare_number, number, points
+from sae_lens_classif.wording import bare_number, markdown_row, markdown_text, number, points
 
 require("report", "jinja2", "markupsafe")
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template  # noqa: E402  (refused above in words)
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape  # noqa: E402  (refused above in words)
 
 
 @cache
@@ -18,7 +18,7 @@ def template(name: str) -> Template:
     """
     environment = Environment(
         loader=PackageLoader("sae_lens_classif"),
-        autoescape=True,
+        autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -29,5 +29,7 @@ def template(name: str) -> Template:
         bare_percent=lambda value: bare_number(value, True),
         decimal=lambda value: number(value, False),
         points=points,
+        text=markdown_text,
+        row=markdown_row,
     )
     return environment.get_template(name)

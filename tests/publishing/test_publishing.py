@@ -93,6 +93,32 @@ def test_a_published_sae_loads_by_its_name_with_the_same_latents_and_head(tiny: 
     assert type(topk) is TopKSAE and torch.equal(topk.encode(hidden), z)
 
 
+@pytest.mark.parametrize("name", ["ica", "topk_sae"])
+def test_another_method_is_published_and_the_card_s_snippet_gives_its_concepts(
+    demo_run: Path, hub: HubServer, tmp_path: Path, name: str
+) -> None:
+    publish(demo_run, REPO)
+    files_of(hub)["own/notes.md"] = b"of the owner"
+    ended = cli("publish", demo_run, REPO, "--method", name)
+    assert ended.code == 0, ended.stderr
+    assert files_of(hub) == {**contents(snapshot(demo_run / "hub")), "own/notes.md": b"of the owner"}
+    metadata, text = card_of(files_of(hub)["README.md"])
+    assert metadata["library_name"] == "sae-lens-classif" and name in metadata["tags"]
+    assert {f"{name}/method.json", f"evals/{name}/completeness.json", f"evals/{name}/concepts.json"} <= set(
+        files_of(hub)
+    )
+    assert not [file for file in files_of(hub) if file.startswith(("classifsae/", "topk/", "evals/classifsae/"))]
+    hidden = ActivationStore(demo_run / "activations" / "test").read("hidden").float()
+    found: dict[str, Any] = {"hidden_states": hidden}
+    exec(text.split("```python\n")[1].split("```")[0], found)
+    assert torch.equal(found["concepts"], slc.load_method(demo_run / "methods" / name / "seed-0").encode(hidden))
+    assert "load_method" in ended.stdout and f"float (texts, {hidden.shape[1]})" in text
+    everything = b"\n".join(files_of(hub).values())
+    assert [secret for secret in (tmp_path, demo_run, Path.home()) if str(secret).encode() in everything] == []
+    publish(demo_run, REPO)
+    assert not [file for file in files_of(hub) if file.startswith(f"{name}/")], "the ClassifSAE is back alone"
+
+
 def test_a_published_sae_is_a_guest_of_every_evaluation_with_its_own_concepts(tiny: Tiny, hub: HubServer) -> None:
     publish(tiny.run("run"), REPO)
     guests = f"classifsae,sae:{REPO}:classifsae,sae:{REPO}:topk"

@@ -20,6 +20,7 @@ from sae_lens_classif import (
     UserError,
     explain,
     load_classifier,
+    load_method,
     templates,
     write_report,
 )
@@ -55,6 +56,36 @@ def strange(few_strange: Path, tmp_path: Path) -> Path:
 
 
 # --- the numbers ---
+
+
+@pytest.mark.parametrize("name", ["ica", "topk_sae"])
+def test_another_method_is_shown_with_its_own_numbers_beside_the_run_s_report(demo_run: Path, name: str) -> None:
+    ended = cli("report", demo_run, "--method", name, "--explained", "3")
+    assert ended.code == 0, ended.stderr
+    page = (demo_run / f"report.{name}.html").read_text(encoding="utf-8")
+    run = RunFolder.open(demo_run)
+    entry = json.loads(run.summary.read_text(encoding="utf-8"))["methods"][name]
+    shown, trained = gather_report(run, 0, name), gather_report(run, 0)
+    assert [concept.index for concept in shown.concepts] == [concept["index"] for concept in entry["concepts"]]
+    method = load_method(run.method(name, 0))
+    activations = method.encode(ActivationStore(run.activations("test")).read("hidden").float())
+    for concept in shown.concepts[:3]:
+        assert list(concept.top_texts) == activations[:, concept.index].abs().argsort(descending=True)[:10].tolist()
+        assert concept.n_texts == int((activations[:, concept.index] != 0).sum())
+    assert shown.title in page and f"{100 * entry['recovery_accuracy']:.1f} %" in page
+    assert hashlib.sha256((run.method(name, 0) / "method.json").read_bytes()).hexdigest() in page
+    assert [row.name for row in shown.comparison] == ["classifsae", "topk_sae", "ica"]
+    assert shown.mistakes.n_wrong == trained.mistakes.n_wrong and shown.concepts != trained.concepts
+    cli("evaluate", "--run", demo_run, "--evaluate.n_bootstrap", "30")
+    assert not (demo_run / f"report.{name}.html").exists(), "of numbers that are gone"
+
+
+def test_a_method_that_was_not_fitted_or_not_measured_is_refused(demo_run: Path) -> None:
+    assert_refused_at_once(cli("report", demo_run, "--method", "icaa"), "'icaa'", "did you mean 'ica'?", "`compare`")
+    summary = json.loads((demo_run / "summary.json").read_text(encoding="utf-8"))
+    del summary["methods"]["ica"]
+    (demo_run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    assert_refused_at_once(cli("report", demo_run, "--method", "ica"), "no evaluation of ica", "`compare`")
 
 
 def test_concepts_are_those_of_the_summary_with_the_effects_that_leaving_them_out_has(
@@ -252,6 +283,24 @@ def test_a_control_that_is_not_clearly_worse_raises_doubts(
     compared = dataclasses.replace(report, comparison=(_method("classifsae", 0.9), control))
     assert _found(compared)["Is it"].verdict == verdict
     _assert_in_order(_found(compared)["Is it"].evidence, "70.0 %", "Random_Directions")
+
+
+def test_beside_another_method_a_control_is_beaten_where_their_intervals_do_not_overlap(report: Report) -> None:
+    def row(name: str, low: float, high: float) -> ComparedMethod:
+        method = _method(name, (low + high) / 2)
+        return dataclasses.replace(
+            method, estimates={**method.estimates, "recovery_accuracy": Estimate((low + high) / 2, (low, high), ())}
+        )
+
+    ica = dataclasses.replace(report, method="ica", title="ICA")
+    for high, verdict in ((0.79, "yes"), (0.81, "no")):
+        compared = dataclasses.replace(ica, comparison=(row("ica", 0.8, 0.9), row("random_directions", 0.6, high)))
+        assert _found(compared)["Is it"].verdict == verdict
+    control = dataclasses.replace(report, method="random_directions", comparison=(row("random_directions", 0.6, 0.7),))
+    assert _found(control)["Is it"].verdict == "unknown", "a control is not held against itself"
+    assert "classifsae,ica --compare.seeds" in _found(ica)["Do other"].command
+    mine = dataclasses.replace(report, method="sae_runs-mine", title="topk SAE runs-mine + probe", comparison=())
+    assert "sae_runs-mine" not in _found(mine)["Do other"].command + _found(mine)["Is it"].command
 
 
 def test_a_control_that_could_not_be_measured_proves_nothing(report: Report) -> None:
@@ -608,7 +657,7 @@ def test_texts_or_a_model_other_than_those_that_were_measured_are_refused(copy: 
 
 def test_a_comparison_with_other_settings_is_not_shown(run: RunFolder, report: Report, tmp_path: Path) -> None:
     assert [method.name for method in report.comparison] == ["classifsae", "topk_sae", "ica"]
-    assert read_comparison(run, {**report.entry, "settings_sha256": "of another SAE"}) == ()
+    assert read_comparison(run, "classifsae", 0, "of another SAE") == ()
 
 
 def _changed_comparison(run: RunFolder, folder: Path, change: Callable[[dict[str, Any]], object]) -> RunFolder:
@@ -622,14 +671,14 @@ def test_a_comparison_that_does_not_say_what_it_is_of_is_left_out_with_a_word(
     run: RunFolder, report: Report, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     old = _changed_comparison(run, tmp_path, lambda own: own.pop("settings_sha256"))  # as the first versions wrote it
-    assert read_comparison(old, report.entry) == ()
+    assert read_comparison(old, "classifsae", 0, report.entry["settings_sha256"]) == ()
     assert "comparison.json" in caplog.text and "`compare`" in caplog.text
 
 
 def test_a_comparison_of_another_version_is_refused_in_words(run: RunFolder, report: Report, tmp_path: Path) -> None:
     other = _changed_comparison(run, tmp_path, lambda own: own.pop("estimates"))
     with pytest.raises(UserError, match=r"comparison\.json is not .*classifsae\.estimates.*`compare` again"):
-        read_comparison(other, report.entry)
+        read_comparison(other, "classifsae", 0, report.entry["settings_sha256"])
 
 
 def test_a_summary_of_another_version_is_refused_in_words(copy: Path) -> None:
