@@ -5,6 +5,7 @@ import functools
 import io
 import logging
 import math
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -185,7 +186,8 @@ def svg_of(figure: Figure) -> str:
         fix_layout(figure)
         figure.savefig(written, format="svg", metadata={"Creator": None, "Date": None})
     svg = written.getvalue()
-    return svg[svg.index("<svg") :].replace(' target="_blank"', ' role="link"')
+    # Newer releases of matplotlib open links in a window of their own, older ones do not.
+    return re.sub(r'(<a [^>]*?)(?: target="_blank")?>', r'\1 role="link">', svg[svg.index("<svg") :])
 
 
 def fix_layout(figure: Figure) -> None:

@@ -39,6 +39,8 @@ def shown_settings(cfg: RunConfig) -> str:
         for name in names:
             settings[section][name] = _place(settings[section][name])
     settings["compare"]["methods"] = [_guest(name) for name in settings["compare"]["methods"]]
+    for of_method in settings["compare"]["settings"].values():
+        of_method.update({name: _place(value) for name, value in of_method.items() if isinstance(value, str)})
     return write_settings(settings)
 
 

@@ -289,7 +289,7 @@ def test_in_a_page_each_pie_is_a_link_of_its_own_page(tmp_path: Path) -> None:
     assert [link.split()[0] for link in sorted(links)] == [
         f'xlink:href="#concept-{number}"' for number in (0, 2, 3, 4, 5)
     ]
-    assert "_blank" not in svg
+    assert "_blank" not in svg and svg.count(' role="link">') == svg.count("<a ") > 0
     assert "<a " not in save_figure(_map(), tmp_path / "map")[1].read_text(encoding="utf-8")
 
 

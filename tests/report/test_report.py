@@ -579,11 +579,15 @@ def test_settings_are_shown_without_the_folders_of_the_machine() -> None:
         data=DataConfig(source="/home/somebody/texts"),
         classifier=ClassifierConfig(model="../models/mine"),
         prompt=PromptConfig(template="/classify {text}"),
-        compare=CompareConfig(methods=("classifsae", "sae:/secret/place/sae", "sae:owner/repo:layer")),
+        compare=CompareConfig(
+            methods=("classifsae", "sae:/secret/place/sae", "sae:owner/repo:layer"),
+            settings={"mine": {"lexicon": "/secret/place/words", "whiten": True}},
+        ),
     )
     shown = yaml.safe_load(shown_settings(cfg))
     assert (shown["data"]["source"], shown["classifier"]["model"]) == ("…/texts", "…/mine")
     assert shown["compare"]["methods"] == ["classifsae", "sae:…/sae", "sae:owner/repo:layer"]
+    assert shown["compare"]["settings"] == {"mine": {"lexicon": "…/words", "whiten": True}}
     assert shown["prompt"]["template"] == "/classify {text}" and "evals" not in shown["evaluate"]
     assert shown["data"]["train"] == "train" and shown["train"]["lr"] == 5e-5
 
