@@ -200,47 +200,23 @@ EVALUATION = EvaluationSpec(
     needs=frozenset({"ablations"}),
     measures=(
         Measure(
-            "conditional_tvd",
-            "Shift of the probabilities without a concept (TVD)",
-            "Total variation distance between the class probabilities.",
-            "share",
-            better=1,
-            column="TVD",
-            headline=6,
-            has_interval=True,
-            is_essential=True,
-            limits=(
-                Limit(
-                    "below",
-                    0.005,
-                    "TVD is below {limit}",
-                    "Removing a concept moves the class probabilities by {value:.2%} on average (below {limit}): the "
-                    "concepts hardly cause the decisions.",
-                    "Use fewer concepts (sae.n_concepts) or another layer (classifier.hook).",
-                ),
-            ),
+            "conditional_tvd", "Shift of the probabilities without a concept (TVD)",
+            "Total variation distance between the class probabilities.", "share",
+            better=1, column="TVD", headline=6, has_interval=True, is_essential=True, limits=(Limit(
+                "below", 0.005, "TVD is below {limit}",
+                "Removing a concept moves the class probabilities by {value:.2%} on average (below {limit}): the "
+                "concepts hardly cause the decisions.",
+                "Use fewer concepts (sae.n_concepts) or another layer (classifier.hook).",
+            ),),
         ),
         Measure(
-            "conditional_label_flip_rate",
-            "Decisions flipped without a concept",
-            "Texts whose class changes.",
-            "share",
-            better=1,
-            column="flips",
-            headline=7,
-            has_interval=True,
-            is_essential=True,
+            "conditional_label_flip_rate", "Decisions flipped without a concept", "Texts whose class changes.", "share",
+            better=1, column="flips", headline=7, has_interval=True, is_essential=True,
         ),
         Measure(
-            "conditional_accuracy_change",
-            "Change of accuracy without a concept",
-            "Accuracy without less accuracy with the concept.",
-            "change",
-            better=-1,
-            column="accuracy change",
-            headline=8,
-            has_interval=True,
-            uses_labels=True,
+            "conditional_accuracy_change", "Change of accuracy without a concept",
+            "Accuracy without less accuracy with the concept.", "change",
+            better=-1, column="accuracy change", headline=8, has_interval=True, uses_labels=True,
         ),
     ),
-)
+)  # fmt: skip
