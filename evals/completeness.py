@@ -45,8 +45,7 @@ def completeness(
         "bottleneck_accuracy": recovered_class == labels,
     }
     metrics: dict[str, Any] = {name: float(values.double().mean()) for name, values in correct.items()}
-    metrics["mean_activation_rate"] = float(rates.mean())
-    metrics["max_activation_rate"] = float(rates.max())
+    metrics |= {"mean_activation_rate": float(rates.mean()), "max_activation_rate": float(rates.max())}
     means = [mean_of(values) for values in (*correct.values(), fires.float().mean(dim=1))]
 
     def statistic(weights: torch.Tensor) -> torch.Tensor:
@@ -60,8 +59,7 @@ def completeness(
         "by_class_bottleneck": class_scores(recovered_class, labels, n_classes),
     }
     measures = Measures(metrics, details)
-    names = (*correct, "mean_activation_rate", "max_activation_rate")
-    measures.add_intervals(names, resample(statistic, len(labels), n_bootstrap, seed))
+    measures.add_intervals(tuple(metrics), resample(statistic, len(labels), n_bootstrap, seed))
     return measures
 
 
@@ -100,24 +98,22 @@ def reconstruction_quality(
         ``explained_variance`` (a share, at most 1), ``mse`` (mean over elements), ``l0`` (active latents a
         text) and ``dead_latents`` (share of latents that fire on no text).
     """
-    n_texts, squared, active = 0, 0.0, 0.0
-    total: torch.Tensor | float = 0.0
-    total_squared, fired = 0.0, torch.zeros(0, dtype=torch.bool)
-    width = 1
+    n_texts, n_numbers, squared, active, total_squared = 0, 0, 0.0, 0.0, 0.0
+    total, fired = torch.zeros(()), torch.zeros((), dtype=torch.bool)
     with torch.no_grad():
         for hidden in batches:
             latents, reconstruction = encode(hidden), reconstruct(hidden)
             fires = latents.abs() > FIRES
-            fired = fires.any(dim=0) | (fired if len(fired) else False)
-            n_texts, width = n_texts + len(hidden), hidden.shape[1]
+            fired = fires.any(dim=0) | fired
+            n_texts, n_numbers = n_texts + len(hidden), n_numbers + hidden.numel()
             squared += float((hidden - reconstruction).double().pow(2).sum())
             active += float(fires.sum())
             total = total + hidden.double().sum(dim=0)
             total_squared += float(hidden.double().pow(2).sum())
-    variance = total_squared - float(torch.as_tensor(total).pow(2).sum()) / n_texts
+    variance = total_squared - float(total.pow(2).sum()) / n_texts
     return {
         "explained_variance": 1.0 - squared / max(variance, 1e-12),
-        "mse": squared / (n_texts * width),
+        "mse": squared / n_numbers,
         "l0": active / n_texts,
         "dead_latents": float((~fired).double().mean()),
     }

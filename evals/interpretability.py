@@ -51,13 +51,8 @@ def activating_sets(concepts: torch.Tensor) -> torch.Tensor:
         bool (N, n).
     """
     breaks = [jenks_break(column) for column in concepts.T]
-    return torch.stack(
-        [
-            column.double() > limit if limit is not None else torch.zeros(len(column), dtype=torch.bool)
-            for column, limit in zip(concepts.T, breaks, strict=True)
-        ],
-        dim=1,
-    )
+    limits = [math.inf if limit is None else limit for limit in breaks]
+    return concepts.double() > torch.tensor(limits, dtype=torch.float64)
 
 
 def interpretability(

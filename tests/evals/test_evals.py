@@ -21,6 +21,7 @@ from sae_lens_classif.evals.measures import warnings_about
 from sae_lens_classif.evals.results import Measures, saebench_result
 from sae_lens_classif.evals.segments import leading_concepts, segments
 from sae_lens_classif.evals.topic_coherence import key_words
+from sae_lens_classif.hooks.interventions import InterventionLogits
 
 
 def _logits(*classes: int) -> torch.Tensor:
@@ -86,17 +87,18 @@ def test_reconstruction_quality_does_not_depend_on_the_batches() -> None:
 def test_effects_of_one_ablation() -> None:
     before = torch.log(torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]]))
     after = torch.log(torch.tensor([[0.2, 0.7, 0.1], [0.1, 0.5, 0.4]]))
-    found = effects(before, after, labels=torch.tensor([0, 1]))
-    torch.testing.assert_close(found.tvd, torch.tensor([0.5, 0.1]))
-    assert found.flip.tolist() == [1, 0]
-    assert found.accuracy_change.tolist() == [-1, 0]
+    tvd, flip, accuracy_change = effects(before, after, labels=torch.tensor([0, 1]))
+    torch.testing.assert_close(tvd, torch.tensor([0.5, 0.1]))
+    assert flip.tolist() == [1, 0]
+    assert accuracy_change.tolist() == [-1, 0]
 
 
 def test_conditional_effects_are_means_over_living_concepts_of_means_over_their_texts() -> None:
     bottleneck = _logits(0, 0, 1)
     pair_text, pair_concept = torch.tensor([0, 1, 2]), torch.tensor([0, 0, 2])
     pair = _logits(1, 0, 2)
-    measures = conditional_causality(bottleneck, pair_text, pair_concept, pair, torch.tensor([0, 0, 1]), 4)
+    logits = InterventionLogits(bottleneck, pair_text, pair_concept, pair, groups=torch.zeros(0, 3, 3))
+    measures = conditional_causality(logits, torch.tensor([0, 0, 1]), 4)
     # Concept 0: one of two texts flips; concept 2: its one text flips; 1 and 3 are dead.
     assert measures.metrics["conditional_label_flip_rate"] == pytest.approx(0.75)
     assert measures.metrics["conditional_accuracy_change"] == pytest.approx(-0.75)
@@ -105,7 +107,8 @@ def test_conditional_effects_are_means_over_living_concepts_of_means_over_their_
 
 def test_conditional_effects_without_any_active_concept_are_none_and_null_in_json() -> None:
     nothing = torch.zeros(0, dtype=torch.int64)
-    measures = conditional_causality(_logits(0, 1), nothing, nothing, torch.zeros(0, 3), torch.tensor([0, 1]), 2)
+    logits = InterventionLogits(_logits(0, 1), nothing, nothing, torch.zeros(0, 3), groups=torch.zeros(0, 2, 3))
+    measures = conditional_causality(logits, torch.tensor([0, 1]), 2)
     assert measures.metrics["conditional_tvd"] is None and measures.metrics["conditional_tvd_ci95"] is None
     result = saebench_result(
         "classif_causality", measures, eval_config={}, unstructured={}, sae_lens_id="a",
