@@ -24,6 +24,7 @@ from sae_lens_classif.evals.causality import conditional_causality
 from sae_lens_classif.evals.completeness import completeness
 from sae_lens_classif.evals.interpretability import interpretability
 from sae_lens_classif.hooks.batching import states_of_texts
+from sae_lens_classif.hooks.interventions import InterventionLogits
 
 _CLASSES, _EMBEDDING, _RESAMPLES = 4, 384, 20
 Work = Callable[[int, str], float]
@@ -53,10 +54,10 @@ def evaluate(n_texts: int, _: str, n_concepts: int = 20) -> float:
     embeddings = torch.randn(n_texts, _EMBEDDING) + 0.3 * torch.randn(_EMBEDDING)
     logits, labels = torch.randn(n_texts, _CLASSES), torch.randint(_CLASSES, (n_texts,))
     text, concept = concepts.nonzero(as_tuple=True)
-    pair = torch.randn(len(text), _CLASSES)
+    ablated = InterventionLogits(logits, text, concept, torch.randn(len(text), _CLASSES), torch.zeros(0))
     began = time.perf_counter()
     completeness(labels, logits, labels, concepts, n_bootstrap=_RESAMPLES)
-    conditional_causality(logits, text, concept, pair, labels, n_concepts, n_bootstrap=_RESAMPLES)
+    conditional_causality(ablated, labels, n_concepts, n_bootstrap=_RESAMPLES)
     interpretability(concepts, embeddings, n_bootstrap=_RESAMPLES)
     return time.perf_counter() - began
 

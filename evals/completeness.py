@@ -1,6 +1,7 @@
 """Completeness: can the model's decisions be had from the concepts alone?"""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,8 +45,7 @@ def completeness(
         "bottleneck_accuracy": recovered_class == labels,
     }
     metrics: dict[str, Any] = {name: float(values.double().mean()) for name, values in correct.items()}
-    metrics["mean_activation_rate"] = float(rates.mean())
-    metrics["max_activation_rate"] = float(rates.max())
+    metrics |= {"mean_activation_rate": float(rates.mean()), "max_activation_rate": float(rates.max())}
     means = [mean_of(values) for values in (*correct.values(), fires.float().mean(dim=1))]
 
     def statistic(weights: torch.Tensor) -> torch.Tensor:
@@ -59,8 +59,7 @@ def completeness(
         "by_class_bottleneck": class_scores(recovered_class, labels, n_classes),
     }
     measures = Measures(metrics, details)
-    names = (*correct, "mean_activation_rate", "max_activation_rate")
-    measures.add_intervals(names, resample(statistic, len(labels), n_bootstrap, seed))
+    measures.add_intervals(tuple(metrics), resample(statistic, len(labels), n_bootstrap, seed))
     return measures
 
 
@@ -99,24 +98,22 @@ def reconstruction_quality(
         ``explained_variance`` (a share, at most 1), ``mse`` (mean over elements), ``l0`` (active latents a
         text) and ``dead_latents`` (share of latents that fire on no text).
     """
-    n_texts, squared, active = 0, 0.0, 0.0
-    total: torch.Tensor | float = 0.0
-    total_squared, fired = 0.0, torch.zeros(0, dtype=torch.bool)
-    width = 1
+    n_texts, n_numbers, squared, active, total_squared = 0, 0, 0.0, 0.0, 0.0
+    total, fired = torch.zeros(()), torch.zeros((), dtype=torch.bool)
     with torch.no_grad():
         for hidden in batches:
             latents, reconstruction = encode(hidden), reconstruct(hidden)
             fires = latents.abs() > FIRES
-            fired = fires.any(dim=0) | (fired if len(fired) else False)
-            n_texts, width = n_texts + len(hidden), hidden.shape[1]
+            fired = fires.any(dim=0) | fired
+            n_texts, n_numbers = n_texts + len(hidden), n_numbers + hidden.numel()
             squared += float((hidden - reconstruction).double().pow(2).sum())
             active += float(fires.sum())
             total = total + hidden.double().sum(dim=0)
             total_squared += float(hidden.double().pow(2).sum())
-    variance = total_squared - float(torch.as_tensor(total).pow(2).sum()) / n_texts
+    variance = total_squared - float(total.pow(2).sum()) / n_texts
     return {
         "explained_variance": 1.0 - squared / max(variance, 1e-12),
-        "mse": squared / (n_texts * width),
+        "mse": squared / n_numbers,
         "l0": active / n_texts,
         "dead_latents": float((~fired).double().mean()),
     }
@@ -155,125 +152,65 @@ class CompletenessDetails(Exact):
     by_class_bottleneck: list[ClassScores]
 
 
+_share = partial(Measure, unit="share", has_interval=True, presence="always")
+_of_sae = partial(Measure, presence="optional")
+
 EVALUATION = EvaluationSpec(
     about="How much of the model's decisions the concepts alone recover.",
     measure=measure,
     details=CompletenessDetails,
     needs=frozenset({"bottleneck"}),
     measures=(
-        Measure(
-            "recovery_accuracy",
-            "Decisions recovered by the concepts (RAcc)",
+        _share(
+            "recovery_accuracy", "Decisions recovered by the concepts (RAcc)",
             "Texts whose class stays the same through the concepts alone (RAcc).",
-            "share",
-            better=1,
-            column="RAcc",
-            headline=3,
-            has_interval=True,
-            presence="always",
-            is_essential=True,
-            limits=(
-                Limit(
-                    "below",
-                    0.90,
-                    "RAcc is below {limit}",
-                    "The concepts recover only {value:.1%} of the model's decisions (below {limit}): they miss part of "
-                    "what it uses.",
-                    "Train longer (train.total_samples), or use more concepts (sae.n_concepts).",
-                ),
-            ),
+            better=1, column="RAcc", headline=3, is_essential=True, limits=(Limit(
+                "below", 0.90, "RAcc is below {limit}",
+                "The concepts recover only {value:.1%} of the model's decisions (below {limit}): they miss part of "
+                "what it uses.",
+                "Train longer (train.total_samples), or use more concepts (sae.n_concepts).",
+            ),),
         ),
-        Measure(
-            "original_accuracy",
-            "Accuracy of the model",
-            "Accuracy of the model against the gold labels.",
-            "share",
-            headline=1,
-            has_interval=True,
-            presence="always",
-            uses_labels=True,
+        _share(
+            "original_accuracy", "Accuracy of the model", "Accuracy of the model against the gold labels.",
+            headline=1, uses_labels=True,
         ),
-        Measure(
-            "bottleneck_accuracy",
-            "Accuracy through the concepts alone",
-            "The same through the concepts alone.",
-            "share",
-            better=1,
-            headline=2,
-            has_interval=True,
-            presence="always",
-            uses_labels=True,
+        _share(
+            "bottleneck_accuracy", "Accuracy through the concepts alone", "The same through the concepts alone.",
+            better=1, headline=2, uses_labels=True,
         ),
-        Measure(
-            "mean_activation_rate",
-            "Activation rate of a concept, mean",
+        _share(
+            "mean_activation_rate", "Activation rate of a concept, mean",
             "Share of the texts on which a concept fires, mean over concepts.",
-            "share",
-            better=-1,
-            column="mean rate",
-            headline=4,
-            has_interval=True,
-            presence="always",
-            is_essential=True,
+            better=-1, column="mean rate", headline=4, is_essential=True,
         ),
-        Measure(
-            "max_activation_rate",
-            "Activation rate of a concept, largest",
+        _share(
+            "max_activation_rate", "Activation rate of a concept, largest",
             "The same of the concept that fires most often.",
-            "share",
-            better=-1,
-            column="largest rate",
-            headline=5,
-            has_interval=True,
-            presence="always",
-            limits=(
-                Limit(
-                    "at",
-                    0,
-                    "no concept fires on any test text",
-                    "No concept fires on any test text: there is nothing to explain the decisions with.",
-                    "Check that the SAE was trained on states of this model, and train longer (train.total_samples).",
-                ),
-                Limit(
-                    "above",
-                    0.5,
-                    "a concept is active on more than half of the texts",
-                    "One concept is active on {value:.1%} of the texts (above {limit}): it says little about any of "
-                    "them.",
-                    "Raise sae.activation_rate_coefficient or lower sae.gamma.",
-                ),
-            ),
+            better=-1, column="largest rate", headline=5, limits=(Limit(
+                "at", 0, "no concept fires on any test text",
+                "No concept fires on any test text: there is nothing to explain the decisions with.",
+                "Check that the SAE was trained on states of this model, and train longer (train.total_samples).",
+            ), Limit(
+                "above", 0.5, "a concept is active on more than half of the texts",
+                "One concept is active on {value:.1%} of the texts (above {limit}): it says little about any of them.",
+                "Raise sae.activation_rate_coefficient or lower sae.gamma.",
+            )),
         ),
-        Measure(
-            "explained_variance",
-            "Explained variance of the hidden states",
+        _of_sae(
+            "explained_variance", "Explained variance of the hidden states",
             "Of an SAE's reconstruction from all latents.",
-            presence="optional",
         ),
-        Measure("mse", "Error of the reconstruction (MSE)", "Its mean squared error an element.", presence="optional"),
-        Measure("l0", "Active latents a text (L0)", "Latents that fire on a text, mean.", presence="optional"),
-        Measure(
-            "dead_latents",
-            "Latents that are never active",
-            "Latents that fire on no test text.",
-            "share",
-            presence="optional",
-            limits=(
-                Limit(
-                    "above",
-                    0.5,
-                    "more than half of the latents fire on no test text",
-                    "{value:.1%} of the latents fire on no test text (above half): the SAE is larger than it needs to "
-                    "be.",
-                    "Lower sae.d_sae, or train longer (train.total_samples).",
-                ),
-            ),
+        _of_sae("mse", "Error of the reconstruction (MSE)", "Its mean squared error an element."),
+        _of_sae("l0", "Active latents a text (L0)", "Latents that fire on a text, mean."),
+        _of_sae(
+            "dead_latents", "Latents that are never active", "Latents that fire on no test text.", "share",
+            limits=(Limit(
+                "above", 0.5, "more than half of the latents fire on no test text",
+                "{value:.1%} of the latents fire on no test text (above half): the SAE is larger than it needs to be.",
+                "Lower sae.d_sae, or train longer (train.total_samples).",
+            ),),
         ),
-        Measure(
-            "head_agreement",
-            about="Texts on which a ClassifSAE's head and the model agree.",
-            unit="share",
-            presence="optional",
-        ),
+        _of_sae("head_agreement", about="Texts on which a ClassifSAE's head and the model agree.", unit="share"),
     ),
-)
+)  # fmt: skip

@@ -51,13 +51,8 @@ def activating_sets(concepts: torch.Tensor) -> torch.Tensor:
         bool (N, n).
     """
     breaks = [jenks_break(column) for column in concepts.T]
-    return torch.stack(
-        [
-            column.double() > limit if limit is not None else torch.zeros(len(column), dtype=torch.bool)
-            for column, limit in zip(concepts.T, breaks, strict=True)
-        ],
-        dim=1,
-    )
+    limits = [math.inf if limit is None else limit for limit in breaks]
+    return concepts.double() > torch.tensor(limits, dtype=torch.float64)
 
 
 def interpretability(
@@ -270,55 +265,36 @@ EVALUATION = EvaluationSpec(
     needs=frozenset({"embeddings"}),
     measures=(
         Measure(
-            "concept_sim",
-            "Likeness of a concept's texts (ConceptSim)",
-            "Mean cosine of texts within a concept, weighted by pairs.",
-            "cosine",
-            better=1,
-            column="ConceptSim",
-            headline=9,
-            has_interval=True,
-            is_essential=True,
+            "concept_sim", "Likeness of a concept's texts (ConceptSim)",
+            "Mean cosine of texts within a concept, weighted by pairs.", "cosine",
+            better=1, column="ConceptSim", headline=9, has_interval=True, is_essential=True,
         ),
         Measure(
-            "concept_sim_unweighted",
-            "Likeness of a concept's texts, unweighted",
-            "The same, all concepts alike.",
+            "concept_sim_unweighted", "Likeness of a concept's texts, unweighted", "The same, all concepts alike.",
             "cosine",
         ),
         Measure(FLOOR, "  the same over all texts, the floor", "The same over all texts: the floor.", "cosine"),
         Measure(
-            "sentence_sim",
-            about="Mean cosine of texts that share 1, 2, 3, 4 of their 5 strongest concepts.",
-            unit="cosine",
-            has_interval=True,
-            n_values=len(SHARED),
+            "sentence_sim", about="Mean cosine of texts that share 1, 2, 3, 4 of their 5 strongest concepts.",
+            unit="cosine", has_interval=True, n_values=len(SHARED),
         ),
         Measure(
-            "mean_jaccard",
-            "Overlap of the concepts' texts (Jaccard)",
+            "mean_jaccard", "Overlap of the concepts' texts (Jaccard)",
             "Overlap of two concepts' activating texts, mean over pairs.",
         ),
         Measure(
-            "redundancy",
-            "Concepts a text belongs to (redundancy)",
+            "redundancy", "Concepts a text belongs to (redundancy)",
             "Activating sets that a covered text is in, mean.",
         ),
         Measure(
-            "coverage",
-            "Texts that belong to a concept (coverage)",
-            "Texts in at least one activating set.",
-            "share",
+            "coverage", "Texts that belong to a concept (coverage)", "Texts in at least one activating set.", "share",
             presence="always",
         ),
         Measure(
-            "c_v",
-            about="Topic coherence of the key words, mean over concepts.",
-            better=1,
-            column="C_V",
-            is_essential=True,
+            "c_v", about="Topic coherence of the key words, mean over concepts.",
+            better=1, column="C_V", is_essential=True,
         ),
         Measure("c_uci", better=1),
         Measure("c_npmi", better=1, column="C_NPMI"),
     ),
-)
+)  # fmt: skip

@@ -1,14 +1,11 @@
-"""What an evaluation gives, and its JSON in SAEBench's shape."""
+"""What an evaluation gives."""
 
 import math
-import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from sae_lens import __version__ as sae_lens_version
 
 from sae_lens_classif.evals.bootstrap import interval
 
@@ -38,44 +35,6 @@ class Measures:
 def merged_metrics(measures: Mapping[str, Measures]) -> dict[str, Any]:
     """The headline numbers of several evaluations in one."""
     return {name: value for found in measures.values() for name, value in found.metrics.items()}
-
-
-def saebench_result(
-    eval_type_id: str,
-    measures: Measures,
-    *,
-    eval_config: dict[str, Any],
-    unstructured: dict[str, Any],
-    sae_lens_id: str,
-    sae_lens_release_id: str,
-    sae_cfg_dict: dict[str, Any],
-) -> dict[str, Any]:
-    """Bring a result into the shape of SAEBench's JSON files.
-
-    Args:
-        eval_type_id: ``classif_completeness``, ``classif_causality`` or ``classif_interpretability``.
-        measures: The result.
-        eval_config: Settings of the evaluation.
-        unstructured: Anything else worth keeping: warnings, fingerprints, concepts.
-        sae_lens_id: Name of the method.
-        sae_lens_release_id: Name of the run or release.
-        sae_cfg_dict: Configuration of the SAE.
-    """
-    result = {
-        "eval_type_id": eval_type_id,
-        "eval_config": eval_config,
-        "eval_id": str(uuid.uuid4()),
-        "datetime_epoch_millis": int(time.time() * 1000),
-        "eval_result_metrics": measures.metrics,
-        "eval_result_details": [measures.details],
-        "eval_result_unstructured": unstructured,
-        "sae_lens_id": sae_lens_id,
-        "sae_lens_release_id": sae_lens_release_id,
-        "sae_lens_version": sae_lens_version,
-        "sae_cfg_dict": sae_cfg_dict,
-    }
-    cleaned: dict[str, Any] = finite(result)
-    return cleaned
 
 
 def finite(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,6 +26,43 @@ _CLASS_RADIUS = 7.0
 _UNNAMED_RADIUS = 4.0
 _MANY_CLASSES = 8
 _STEPS = 400
+
+
+class _Panel:
+    """A panel on which is drawn in points from its lower left corner.
+
+    Attributes:
+        axes: The panel itself.
+        points: From points to the figure's own units.
+        low: float64 (2,), lower left corner.
+        high: float64 (2,), upper right corner.
+    """
+
+    def __init__(self, axes: Axes) -> None:
+        self.axes = axes
+        corner = ScaledTranslation(0, 0, cast(Affine2DBase, axes.transAxes))  # its type is only said to be wider
+        self.points: Transform = Affine2D().scale(1 / 72) + cast(Figure, axes.figure).dpi_scale_trans + corner
+        self._back = self.points.inverted()
+        self.low, self.high = self._back.transform(axes.transAxes.transform([(0, 0), (1, 1)]))
+
+    def in_points(self, places: Places) -> Places:
+        """Data coordinates, (m, 2), as points."""
+        return np.asarray((self.axes.transData + self._back).transform(places.reshape(-1, 2)))
+
+    def size_of(self, label: Text) -> Places:
+        """Width and height of a text and the room around it."""
+        box = label.get_window_extent().transformed(self._back)
+        return np.array([box.width + 4, box.height + 4])
+
+    def wedge(self, centre: Places, radius: float, start: float = 0, end: float = 360, **look: Any) -> Wedge:
+        """Draw a piece of a disc, or all of it."""
+        wedge = Wedge(tuple(centre), radius, start, end, transform=self.points, **look)
+        self.axes.add_patch(wedge)
+        return wedge
+
+    def line(self, *places: Places, **look: Any) -> None:
+        """Draw a line through places, or a mark on a single one."""
+        self.axes.add_line(Line2D(*zip(*places, strict=True), transform=self.points, **look))
 
 
 def draw_pies(
@@ -53,19 +90,19 @@ def draw_pies(
     Returns:
         float64 (n, 4): left, bottom, right and top of the pies, in points from the panel's lower left corner.
     """
-    frame = _points(axes)
-    low, high = _corners(axes)
-    home, fixed = _in_points(axes, places), _in_points(axes, classes)
-    radii = _radii(sizes, float((high - low).prod()))
+    panel = _Panel(axes)
+    home, fixed = panel.in_points(places), panel.in_points(classes)
+    radii = _radii(sizes, float((panel.high - panel.low).prod()))
     room = np.where(radii < _ROOM_FOR_NUMBER, radii + _ROOM_FOR_NUMBER, radii + 1)
-    centres = spread(home, room, fixed, np.full(len(fixed), _CLASS_RADIUS), low, high)
+    centres = spread(home, room, fixed, np.full(len(fixed), _CLASS_RADIUS), panel.low, panel.high)
     # The largest first, so that no pie hides a smaller one.
     for pie in np.argsort(-radii, kind="stable"):
-        _draw_tie(axes, home[pie], centres[pie], radii[pie], beyond[pie], frame)
-        _draw_slices(axes, centres[pie], radii[pie], shares[pie], frame)
-        _draw_number(axes, numbers[pie], centres[pie], radii[pie], frame)
-        if link is not None:
-            _draw_link(axes, centres[pie], radii[pie], frame, link.format(numbers[pie]))
+        _draw_tie(panel, home[pie], centres[pie], radii[pie], beyond[pie])
+        _draw_slices(panel, centres[pie], radii[pie], shares[pie])
+        _draw_number(panel, numbers[pie], centres[pie], radii[pie])
+        if link is not None:  # an unseen disc on top, which an SVG makes a link
+            disc = panel.wedge(centres[pie], radii[pie], zorder=8, fill=False, edgecolor="none")
+            disc.set_url(link.format(numbers[pie]))
     return np.concatenate([centres - room[:, None], centres + room[:, None]], axis=1)
 
 
@@ -78,92 +115,67 @@ def draw_classes(axes: Axes, places: Places, names: Sequence[str | None], taken:
         names: C names; None for a mark without one.
         taken: float64 (m, 4), boxes that names should not cover, in points from the panel's lower left corner.
     """
-    low, high = _corners(axes)
-    spots = _in_points(axes, places)
+    panel = _Panel(axes)
+    spots = panel.in_points(places)
     there = np.flatnonzero(np.isfinite(places).all(axis=1)).tolist()
     boxes = [*taken, *(np.concatenate([spots[one] - _CLASS_RADIUS, spots[one] + _CLASS_RADIUS]) for one in there)]
-    font_size = 10 if len(names) <= _MANY_CLASSES else 8
     for number in sorted(there, key=lambda one: names[one] is not None):  # those with a name on top
-        colour, name = class_colour(number, len(names)), names[number]
+        colour, name, spot = class_colour(number, len(names)), names[number], spots[number]
         radius = _UNNAMED_RADIUS if name is None else _CLASS_RADIUS
-        _draw_class(axes, spots[number], colour, class_marker(number), radius)
+        panel.line(
+            spot, zorder=6, linestyle="", marker=class_marker(number), markersize=2 * radius - 1,
+            markerfacecolor=colour, markeredgecolor="black", markeredgewidth=radius / 5,
+        )  # fmt: skip
         if name is not None:
-            label = _name(axes, name, darken(colour), font_size)
-            box = free_box(spots[number], _size(axes, label), _CLASS_RADIUS + 1, np.array(boxes), low, high)
+            label = _name(panel, name, darken(colour), 10 if len(names) <= _MANY_CLASSES else 8)
+            box = free_box(spot, panel.size_of(label), _CLASS_RADIUS + 1, np.array(boxes), panel.low, panel.high)
             label.set_position(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
-            _tie_name(axes, spots[number], box, darken(colour))
+            nearest = np.clip(spot, box[:2], box[2:])
+            if np.linalg.norm(nearest - spot) > 2 * _CLASS_RADIUS:
+                panel.line(spot, nearest, zorder=5, color=darken(colour), linewidth=1)
             boxes.append(box)
 
 
-def _draw_class(axes: Axes, spot: Places, colour: str, marker: str, radius: float) -> None:
-    mark = Line2D(
-        [spot[0]], [spot[1]], transform=_points(axes), zorder=6, linestyle="", marker=marker,
-        markersize=2 * radius - 1, markerfacecolor=colour, markeredgecolor="black", markeredgewidth=radius / 5,
-    )  # fmt: skip
-    axes.add_line(mark)
-
-
-def _name(axes: Axes, name: str, colour: str, font_size: float) -> Text:
+def _name(panel: _Panel, name: str, colour: str, font_size: float) -> Text:
     background = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.85, "edgecolor": colour}
-    return axes.text(
-        0, 0, printable(name, 24), transform=_points(axes), zorder=7, ha="center", va="center", fontsize=font_size,
+    return panel.axes.text(
+        0, 0, printable(name, 24), transform=panel.points, zorder=7, ha="center", va="center", fontsize=font_size,
         color=colour, bbox=background,
     )  # fmt: skip
 
 
-def _tie_name(axes: Axes, spot: Places, box: Places, colour: str) -> None:
-    nearest = np.clip(spot, box[:2], box[2:])
-    if np.linalg.norm(nearest - spot) > 2 * _CLASS_RADIUS:
-        line = Line2D(*zip(spot, nearest, strict=True), transform=_points(axes), zorder=5, color=colour, linewidth=1)
-        axes.add_line(line)
-
-
-def _draw_tie(axes: Axes, home: Places, centre: Places, radius: float, way: Places, frame: Transform) -> None:
+def _draw_tie(panel: _Panel, home: Places, centre: Places, radius: float, way: Places) -> None:
     if way.any():
         out = way / np.linalg.norm(way)
         start, end = tuple(centre + out * radius), tuple(centre + out * (radius + 9))
-        axes.annotate(
-            "", end, start, xycoords=frame, textcoords=frame, zorder=5, annotation_clip=False,
+        panel.axes.annotate(
+            "", end, start, xycoords=panel.points, textcoords=panel.points, zorder=5, annotation_clip=False,
             arrowprops={"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "color": "black", "linewidth": 1},
         )  # fmt: skip
     elif np.linalg.norm(home - centre) > max(radius, 3):
-        line = Line2D(*zip(home, centre, strict=True), transform=frame, zorder=3, color="black", linewidth=0.7)
-        dot = Line2D([home[0]], [home[1]], transform=frame, zorder=3, color="black", marker="o", markersize=2.5)
-        axes.add_line(line)
-        axes.add_line(dot)
+        panel.line(home, centre, zorder=3, color="black", linewidth=0.7)
+        panel.line(home, zorder=3, color="black", marker="o", markersize=2.5)
 
 
-def _draw_slices(axes: Axes, centre: Places, radius: float, shares: Places, frame: Transform) -> None:
+def _draw_slices(panel: _Panel, centre: Places, radius: float, shares: Places) -> None:
     total = shares.sum()
     ends = np.concatenate([[0.0], np.cumsum(shares) / total * 360]) if total > 0 else np.zeros(len(shares) + 1)
-    disc = Wedge(tuple(centre), radius, 0, 360, transform=frame, zorder=4, facecolor="#BBBBBB", edgecolor="none")
-    axes.add_patch(disc)
+    panel.wedge(centre, radius, zorder=4, facecolor="#BBBBBB", edgecolor="none")
     for number in np.flatnonzero(np.diff(ends) > 0).tolist():
         # From twelve o'clock, clockwise.
         start, end = 90 - ends[number + 1], 90 - ends[number]
-        part = Wedge(
-            tuple(centre), radius, start, end, transform=frame, zorder=4, facecolor=class_colour(number, len(shares)),
-            edgecolor="white", linewidth=0.4 if end - start < 359 else 0,
-        )  # fmt: skip
-        axes.add_patch(part)
-    rim = Wedge(tuple(centre), radius, 0, 360, transform=frame, zorder=4, fill=False, edgecolor="black", linewidth=0.8)
-    axes.add_patch(rim)
+        colour, width = class_colour(number, len(shares)), 0.4 if end - start < 359 else 0
+        panel.wedge(centre, radius, start, end, zorder=4, facecolor=colour, edgecolor="white", linewidth=width)
+    panel.wedge(centre, radius, zorder=4, fill=False, edgecolor="black", linewidth=0.8)
 
 
-def _draw_number(axes: Axes, number: int, centre: Places, radius: float, frame: Transform) -> None:
+def _draw_number(panel: _Panel, number: int, centre: Places, radius: float) -> None:
     inside = radius >= _ROOM_FOR_NUMBER
-    axes.text(
-        centre[0], centre[1] + (0 if inside else radius + 4), str(number), transform=frame, zorder=5,
+    panel.axes.text(
+        centre[0], centre[1] + (0 if inside else radius + 4), str(number), transform=panel.points, zorder=5,
         ha="center", va="center", fontsize=8 if inside else 7,
         path_effects=[withStroke(linewidth=2.2, foreground="white")],
     )  # fmt: skip
-
-
-def _draw_link(axes: Axes, centre: Places, radius: float, frame: Transform, link: str | None) -> None:
-    """An unseen disc on top, which an SVG makes a link."""
-    disc = Wedge(tuple(centre), radius, 0, 360, transform=frame, zorder=8, fill=False, edgecolor="none")
-    disc.set_url(link)
-    axes.add_patch(disc)
 
 
 def _radii(sizes: Places, area: float) -> Places:
@@ -173,27 +185,6 @@ def _radii(sizes: Places, area: float) -> Places:
     relative = sizes / largest
     radius = min(_LARGEST, math.sqrt(_SHARE_OF_MAP * area / (math.pi * relative.sum())))
     return np.asarray(np.maximum(radius * np.sqrt(relative), _SMALLEST))
-
-
-def _points(axes: Axes) -> Transform:
-    """Points from the panel's lower left corner."""
-    corner = ScaledTranslation(0, 0, cast(Affine2DBase, axes.transAxes))  # its type is only said to be wider
-    return Affine2D().scale(1 / 72) + cast(Figure, axes.figure).dpi_scale_trans + corner
-
-
-def _in_points(axes: Axes, places: Places) -> Places:
-    return np.asarray((axes.transData + _points(axes).inverted()).transform(places.reshape(-1, 2)))
-
-
-def _corners(axes: Axes) -> tuple[Places, Places]:
-    back = _points(axes).inverted()
-    low, high = (np.asarray(back.transform(axes.transAxes.transform(corner))) for corner in ((0, 0), (1, 1)))
-    return low, high
-
-
-def _size(axes: Axes, label: Text) -> Places:
-    box = label.get_window_extent().transformed(_points(axes).inverted())
-    return np.array([box.width + 4, box.height + 4])
 
 
 def spread(

@@ -34,30 +34,13 @@ _HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "||||", "oooo", "+++
 # matplotlib brings the first: Latin, Greek, Cyrillic, Hebrew, Arabic. The others are used where they are installed.
 FONTS = (
     "DejaVu Sans",
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",
-    "Noto Sans CJK KR",
-    "Noto Sans SC",
-    "Source Han Sans SC",
-    "WenQuanYi Zen Hei",
-    "Hiragino Sans",
-    "Hiragino Sans GB",
-    "Apple SD Gothic Neo",
-    "Microsoft YaHei",
-    "Yu Gothic",
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans SC", "Source Han Sans SC",
+    "WenQuanYi Zen Hei", "Hiragino Sans", "Hiragino Sans GB", "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic",
     "Malgun Gothic",
-    "Noto Sans Devanagari",
-    "Noto Sans Bengali",
-    "Noto Sans Tamil",
-    "Noto Sans Telugu",
-    "Noto Sans Thai",
-    "Nirmala UI",
-    "Leelawadee UI",
-    "Noto Sans Symbols 2",
-    "Noto Emoji",
-    "Segoe UI Symbol",
-    "Arial Unicode MS",
-)
+    "Noto Sans Devanagari", "Noto Sans Bengali", "Noto Sans Tamil", "Noto Sans Telugu", "Noto Sans Thai",
+    "Nirmala UI", "Leelawadee UI",
+    "Noto Sans Symbols 2", "Noto Emoji", "Segoe UI Symbol", "Arial Unicode MS",
+)  # fmt: skip
 _BOX = "□"
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _RC = {
@@ -98,12 +81,8 @@ class SeriesStyle:
 def series_style(number: int) -> SeriesStyle:
     """Style of the series with this number; the first 440 are all different."""
     colour = darken(PALETTE[number % len(PALETTE)], contrast_with_white=3)
-    return SeriesStyle(
-        colour,
-        _MARKERS[number % len(_MARKERS)],
-        _LINES[number % len(_LINES)],
-        _HATCHES[number % len(_HATCHES)],
-    )
+    line, hatch = _LINES[number % len(_LINES)], _HATCHES[number % len(_HATCHES)]
+    return SeriesStyle(colour, class_marker(number), line, hatch)
 
 
 def class_colour(number: int, n_classes: int) -> str:

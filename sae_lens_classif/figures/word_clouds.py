@@ -56,8 +56,9 @@ def word_clouds(concepts: Sequence[ConceptWords], class_names: Sequence[str] = (
         class_names: The classes in their order, so that they have the colours of the other figures; without it
             colours are given in the order in which the concepts name their classes.
     """
-    named = (concept.class_name for concept in concepts if concept.class_name is not None)
-    colours = _colours(list(dict.fromkeys([*class_names, *named])))
+    of_concepts = (concept.class_name for concept in concepts if concept.class_name is not None)
+    names = list(dict.fromkeys([*class_names, *of_concepts]))
+    colours = {name: darken(class_colour(number, len(names))) for number, name in enumerate(names)}
     columns = max(1, min(_MAX_COLUMNS, math.ceil(math.sqrt(len(concepts)))))
     rows = max(1, math.ceil(len(concepts) / columns))
     width, height = max(columns * _CELL[0], 5.2), rows * _CELL[1] + _HEAD
@@ -74,10 +75,6 @@ def word_clouds(concepts: Sequence[ConceptWords], class_names: Sequence[str] = (
     if not concepts:
         say_nothing_to_show(figure.add_axes((0, 0, 1, 1)), "no concepts")
     return figure
-
-
-def _colours(names: Sequence[str]) -> dict[str, str]:
-    return {name: darken(class_colour(number, len(names))) for number, name in enumerate(names)}
 
 
 def _draw_cell(axes: Axes, concept: ConceptWords, colour: str) -> None:

@@ -5,12 +5,15 @@
 """
 
 import logging
+import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, TypeAdapter, ValidationError, create_model
+from sae_lens import __version__ as sae_lens_version
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
@@ -22,7 +25,7 @@ from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.concept_effects import ConceptEffects
 from sae_lens_classif.evals.evaluate import Concept, Evaluation
 from sae_lens_classif.evals.measures import FLOOR, Count, Measure, all_measures, find_measure, headlines
-from sae_lens_classif.evals.results import Measures, finite, saebench_result
+from sae_lens_classif.evals.results import Measures, finite
 from sae_lens_classif.files import read_json, write_json, write_tensors
 from sae_lens_classif.runs.folder import RunFolder
 
@@ -190,30 +193,43 @@ def write_evaluation(
     Raises:
         UserError: If an evaluation gave something else than it declares.
     """
+    common = {
+        "eval_config": asdict(cfg),
+        "eval_result_unstructured": {_SETTINGS: settings, "warnings": list(evaluation.warnings)},
+        "sae_lens_id": method,
+        "sae_lens_release_id": release,
+        "sae_lens_version": sae_lens_version,
+        "sae_cfg_dict": sae_cfg,
+    }
     for name in cfg.evals:
-        if name not in evaluation.measures:
-            continue
-        result = saebench_result(
-            f"classif_{name}",
-            evaluation.measures[name],
-            eval_config=asdict(cfg),
-            unstructured={_SETTINGS: settings, "warnings": list(evaluation.warnings)},
-            sae_lens_id=method,
-            sae_lens_release_id=release,
-            sae_cfg_dict=sae_cfg,
-        )
-        try:
-            evaluation_model(name).model_validate(result)
-        except ValidationError as error:
-            raise UserError(
-                f"the evaluation {name!r} gave something else than it declares ({_first(error)}); mend its measures or "
-                "details"
-            ) from error
-        file = folder / f"{name}.json"
-        write_tensors(file.with_suffix(".safetensors"), evaluation.measures[name].resamples)
-        write_json(file, result)  # last: what reads it finds the other
+        if name in evaluation.measures:
+            measures = evaluation.measures[name]
+            result = _result(name, measures, common)
+            write_tensors(folder / f"{name}.safetensors", measures.resamples)
+            write_json(folder / f"{name}.json", result)  # last: what reads it finds the other
     if evaluation.effects is not None:
         write_tensors(folder / _EFFECTS, evaluation.effects.to_tensors(), {_SETTINGS: settings})
+
+
+def _result(name: str, measures: Measures, common: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of an evaluation's file, checked, with what is common to all evaluations of a method."""
+    content = {
+        **common,
+        "eval_type_id": f"classif_{name}",
+        "eval_id": str(uuid.uuid4()),
+        "datetime_epoch_millis": int(time.time() * 1000),
+        "eval_result_metrics": measures.metrics,
+        "eval_result_details": [measures.details],
+    }
+    result = {key: finite(content[key]) for key in EvaluationResult.model_fields}
+    try:
+        evaluation_model(name).model_validate(result)
+    except ValidationError as error:
+        raise UserError(
+            f"the evaluation {name!r} gave something else than it declares ({_first(error)}); mend its measures or "
+            "details"
+        ) from error
+    return result
 
 
 def read_effects(folder: Path, settings: str) -> ConceptEffects | None:

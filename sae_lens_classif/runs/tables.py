@@ -80,10 +80,6 @@ def best_methods(methods: Sequence[ComparedMethod]) -> dict[str, str]:
     return best
 
 
-def _headings() -> list[str]:
-    return ["Method", *(measure.heading for measure in columns()), "fit, s"]
-
-
 def fit_time(method: ComparedMethod) -> str:
     """Seconds of a fit."""
     return "–" if method.fit_seconds is None else f"{method.fit_seconds:.0f}"
@@ -91,25 +87,21 @@ def fit_time(method: ComparedMethod) -> str:
 
 def to_markdown(methods: Sequence[ComparedMethod], n_texts: int) -> str:
     """The table as GitHub renders it, then how to read it and the notes."""
-
-    def write(cell: Cell) -> str:
-        shown = f"**{cell.value}**" if cell.is_best else cell.value
-        return shown + (r"\*" if cell.is_real else "") + (f" ({cell.low_high})" if cell.low_high else "")
-
-    rows = _rows(methods, write, str)
-    lines = [markdown_row(_headings()), "|---" + "|---:" * (len(_headings()) - 1) + "|", *map(markdown_row, rows)]
+    head, *rows = _rows(methods, str, bold="**{}**", star=r"\*", brackets=" ({})")
+    about = f"{intervals(methods, n_texts)} {marks(methods)}".replace("*", r"\*")
     notes = [f"- {note}" for note in _notes(methods)]
-    return (
-        "\n".join(
-            [
-                *lines,
-                "",
-                f"{intervals(methods, n_texts)} {marks(methods)}".replace("*", r"\*"),
-                *(["", "Notes:", "", *notes] if notes else []),
-            ]
-        )
-        + "\n"
-    )
+    lines = [markdown_row(head), "|---" + "|---:" * (len(head) - 1) + "|", *map(markdown_row, rows), "", about]
+    return "\n".join([*lines, *(["", "Notes:", "", *notes] if notes else []), ""])
+
+
+def to_latex(methods: Sequence[ComparedMethod], n_texts: int) -> str:
+    """The table for a paper (needs the package booktabs), notes as comments below it."""
+    rows = _rows(methods, _latex, bold=r"\textbf{{{}}}", star=r"$^{*}$", brackets=r" {{\scriptsize({})}}")
+    begin = rf"\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}"
+    head, *lines = [" & ".join(row) + r" \\" for row in rows]
+    table = [begin, r"\toprule", head, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"]
+    below = [f"% {line}" for line in (f"{intervals(methods, n_texts)} {marks(methods)}", *_notes(methods))]
+    return "\n".join([*table, *below, ""])
 
 
 def _notes(methods: Sequence[ComparedMethod]) -> list[str]:
@@ -117,49 +109,26 @@ def _notes(methods: Sequence[ComparedMethod]) -> list[str]:
     return [" ".join(f"{method.title}: {note}".split()) for method in methods for note in method.notes]
 
 
-def to_latex(methods: Sequence[ComparedMethod], n_texts: int) -> str:
-    """The table for a paper (needs the package booktabs), notes as comments below it."""
-
-    def write(cell: Cell) -> str:
-        shown = rf"\textbf{{{cell.value}}}" if cell.is_best else cell.value
-        mark = r"$^{*}$" if cell.is_real else ""
-        return f"{shown}{mark}" + (rf" {{\scriptsize({_latex(cell.low_high)})}}" if cell.low_high else "")
-
-    rows = [" & ".join(row) + r" \\" for row in _rows(methods, write, _latex)]
-    head = " & ".join(map(_latex, _headings())) + r" \\"
-    notes = [f"% {note}" for note in _notes(methods)]
-    return "\n".join(
-        [
-            rf"\begin{{tabular}}{{l{'r' * (len(_headings()) - 1)}}}",
-            r"\toprule",
-            head,
-            r"\midrule",
-            *rows,
-            r"\bottomrule",
-            r"\end{tabular}",
-            f"% {intervals(methods, n_texts)} {marks(methods)}",
-            *notes,
-            "",
-        ]
-    )
-
-
 def _latex(text: str) -> str:
     return text.translate(_LATEX)
 
 
 def _rows(
-    methods: Sequence[ComparedMethod], write: Callable[[Cell], str], title: Callable[[str], str]
+    methods: Sequence[ComparedMethod], escape: Callable[[str], str], *, bold: str, star: str, brackets: str
 ) -> list[list[str]]:
+    """The headings, then a row a method; ``{}`` is where ``bold`` and ``brackets`` hold what they are put around."""
     best = best_methods(methods)
-    return [
-        [
-            title(method.title),
-            *(write(cell_of(method, measure, best)) for measure in columns()),
-            fit_time(method),
-        ]
-        for method in methods
-    ]
+
+    def write(cell: Cell) -> str:
+        value = bold.format(cell.value) if cell.is_best else cell.value
+        low_high = brackets.format(escape(cell.low_high)) if cell.low_high else ""
+        return value + (star if cell.is_real else "") + low_high
+
+    rows = [[escape(heading) for heading in ("Method", *(measure.heading for measure in columns()), "fit, s")]]
+    for method in methods:
+        cells = [write(cell_of(method, measure, best)) for measure in columns()]
+        rows.append([escape(method.title), *cells, fit_time(method)])
+    return rows
 
 
 def intervals(methods: Sequence[ComparedMethod], n_texts: int, where: str = "In brackets") -> str:

@@ -409,7 +409,7 @@ def _write(folder: Path, values: Array, settings: str = "abc") -> Path:
     measures.add_intervals((TVD,), torch.from_numpy(values)[:, None])
     folder, cfg = folder / "evals" / "mine", EvaluateConfig(evals=("causality",))
     evaluation = Evaluation({"causality": measures}, (), ("careful",))
-    write_evaluation(folder, evaluation, cfg, settings=settings, method="mine", release="run", sae_cfg={})
+    write_evaluation(folder, evaluation, cfg, settings=settings, method="mine", release="run", sae_cfg={"k": 10})
     return folder
 
 
@@ -427,6 +427,19 @@ def test_an_evaluation_is_read_as_it_was_written_with_its_resampled_values(tmp_p
     assert read_measures(folder, "other") == {}
     assert set(read_measures(folder)) == {"causality"}
     assert sorted(path.name for path in folder.iterdir()) == ["causality.json", "causality.safetensors"]
+
+
+def test_a_result_has_the_shape_of_saebench(tmp_path: Path) -> None:
+    result = json.loads((_write(tmp_path, np.zeros(50)) / "causality.json").read_text(encoding="utf-8"))
+    assert list(result) == [
+        "eval_type_id", "eval_config", "eval_id", "datetime_epoch_millis", "eval_result_metrics",
+        "eval_result_details", "eval_result_unstructured", "sae_lens_id", "sae_lens_release_id",
+        "sae_lens_version", "sae_cfg_dict",
+    ]  # fmt: skip
+    assert (result["eval_type_id"], result["eval_config"]["seed"]) == ("classif_causality", 0)
+    assert (result["sae_lens_id"], result["sae_lens_release_id"], result["sae_cfg_dict"]) == ("mine", "run", {"k": 10})
+    assert result["eval_result_unstructured"] == {"settings_sha256": "abc", "warnings": ["careful"]}
+    assert result["eval_result_metrics"]["conditional_accuracy_change_ci95"] == [0.5, None]
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut"])

@@ -18,9 +18,10 @@ from sae_lens_classif.evals.interpretability import (
     set_measures,
 )
 from sae_lens_classif.evals.measures import warnings_about
-from sae_lens_classif.evals.results import Measures, saebench_result
+from sae_lens_classif.evals.results import finite
 from sae_lens_classif.evals.segments import leading_concepts, segments
 from sae_lens_classif.evals.topic_coherence import key_words
+from sae_lens_classif.hooks.interventions import InterventionLogits
 
 
 def _logits(*classes: int) -> torch.Tensor:
@@ -86,17 +87,18 @@ def test_reconstruction_quality_does_not_depend_on_the_batches() -> None:
 def test_effects_of_one_ablation() -> None:
     before = torch.log(torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]]))
     after = torch.log(torch.tensor([[0.2, 0.7, 0.1], [0.1, 0.5, 0.4]]))
-    found = effects(before, after, labels=torch.tensor([0, 1]))
-    torch.testing.assert_close(found.tvd, torch.tensor([0.5, 0.1]))
-    assert found.flip.tolist() == [1, 0]
-    assert found.accuracy_change.tolist() == [-1, 0]
+    tvd, flip, accuracy_change = effects(before, after, labels=torch.tensor([0, 1]))
+    torch.testing.assert_close(tvd, torch.tensor([0.5, 0.1]))
+    assert flip.tolist() == [1, 0]
+    assert accuracy_change.tolist() == [-1, 0]
 
 
 def test_conditional_effects_are_means_over_living_concepts_of_means_over_their_texts() -> None:
     bottleneck = _logits(0, 0, 1)
     pair_text, pair_concept = torch.tensor([0, 1, 2]), torch.tensor([0, 0, 2])
     pair = _logits(1, 0, 2)
-    measures = conditional_causality(bottleneck, pair_text, pair_concept, pair, torch.tensor([0, 0, 1]), 4)
+    logits = InterventionLogits(bottleneck, pair_text, pair_concept, pair, groups=torch.zeros(0, 3, 3))
+    measures = conditional_causality(logits, torch.tensor([0, 0, 1]), 4)
     # Concept 0: one of two texts flips; concept 2: its one text flips; 1 and 3 are dead.
     assert measures.metrics["conditional_label_flip_rate"] == pytest.approx(0.75)
     assert measures.metrics["conditional_accuracy_change"] == pytest.approx(-0.75)
@@ -105,13 +107,10 @@ def test_conditional_effects_are_means_over_living_concepts_of_means_over_their_
 
 def test_conditional_effects_without_any_active_concept_are_none_and_null_in_json() -> None:
     nothing = torch.zeros(0, dtype=torch.int64)
-    measures = conditional_causality(_logits(0, 1), nothing, nothing, torch.zeros(0, 3), torch.tensor([0, 1]), 2)
+    logits = InterventionLogits(_logits(0, 1), nothing, nothing, torch.zeros(0, 3), groups=torch.zeros(0, 2, 3))
+    measures = conditional_causality(logits, torch.tensor([0, 1]), 2)
     assert measures.metrics["conditional_tvd"] is None and measures.metrics["conditional_tvd_ci95"] is None
-    result = saebench_result(
-        "classif_causality", measures, eval_config={}, unstructured={}, sae_lens_id="a",
-        sae_lens_release_id="b", sae_cfg_dict={},
-    )  # fmt: skip
-    assert json.loads(json.dumps(result, allow_nan=False))["eval_result_metrics"]["conditional_tvd"] is None
+    assert json.loads(json.dumps(finite(measures.metrics), allow_nan=False))["conditional_tvd"] is None
 
 
 def test_a_concept_belongs_to_the_class_of_its_largest_mean() -> None:
@@ -259,21 +258,3 @@ def test_warnings_say_what_to_do() -> None:
     assert warnings_about(good) == []
     assert warnings_about({"recovery_accuracy": None}) == []
     assert "No concept fires" in warnings_about({"max_activation_rate": 0.0})[0]
-
-
-def test_a_result_has_the_shape_of_saebench() -> None:
-    result = saebench_result(
-        "classif_completeness",
-        Measures({"a": 1.0}, {"b": [float("inf")]}),
-        eval_config={"seed": 0},
-        unstructured={},
-        sae_lens_id="classifsae",
-        sae_lens_release_id="run",
-        sae_cfg_dict={"k": 10},
-    )
-    assert list(result) == [
-        "eval_type_id", "eval_config", "eval_id", "datetime_epoch_millis", "eval_result_metrics",
-        "eval_result_details", "eval_result_unstructured", "sae_lens_id", "sae_lens_release_id",
-        "sae_lens_version", "sae_cfg_dict",
-    ]  # fmt: skip
-    assert result["eval_result_details"] == [{"b": [None]}]

@@ -113,14 +113,7 @@ def test_rates_of_completeness_equal_the_reference(reference: Callable[[str], An
 
 def test_conditional_effects_equal_the_reference(reference: Callable[[str], Any], logits: InterventionLogits) -> None:
     settings, tensors = reference("completeness")
-    measures = conditional_causality(
-        logits.bottleneck,
-        logits.pair_text,
-        logits.pair_concept,
-        logits.pair,
-        tensors["y_true"],
-        settings["n_class_features"],
-    )
+    measures = conditional_causality(logits, tensors["y_true"], settings["n_class_features"])
     for expected, ours in zip(settings["conditional"], measures.details["concepts"], strict=True):
         assert ours["n_texts"] == expected["n"]
         if expected["n"]:
@@ -139,7 +132,7 @@ def test_segments_and_global_ablations_equal_the_reference(
     concepts = tensors["z"][:, : settings["n_class_features"]]
     found = segments(concepts, tensors["y_true"], len(settings["label_token_ids"]))
     assert [list(own) for own in found.by_class] == settings["segments_by_class"]
-    entries = global_causality(logits.bottleneck, logits.groups, tensors["y_true"], found)
+    entries = global_causality(logits, tensors["y_true"], found)
     for expected, ours in zip(settings["global_ablation"], entries, strict=True):
         assert (ours["percent"], ours["class"]) == (expected["size"], expected["class_"])
         assert ours["concepts"] == expected["features"]
