@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from sae_lens_classif import ActivationStore
-from sae_lens_classif.store.store import Fingerprints
-from sae_lens_classif.store.writer import StorePlan, StoreWriter
+from sae_lens_classif.store.store import Fingerprints, StorePlan
+from sae_lens_classif.store.writer import StoreWriter
 
 _N_CLASSES, _SHARD = 4, 10_000
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from sae_lens import SAETrainer, TopKTrainingSAE, TopKTrainingSAEConfig
-from sae_lens.config import LoggingConfig, SAETrainerConfig
 from timing import medians_in_turn, start
 
-from sae_lens_classif import ClassifSAETrainer, ClassifTrainingSAE, ClassifTrainingSAEConfig
+from sae_lens_classif import ClassifSAETrainer, ClassifTrainingSAE, ClassifTrainingSAEConfig, SAESettings, TrainConfig
+from sae_lens_classif.training.train import trainer_config
 
-_BATCH, _K, _CLASSES, _STEPS = 500, 10, 4, 20_000
+_TRAIN, _CLASSES = TrainConfig(), 4
+_BATCH, _CFG = _TRAIN.batch_size, trainer_config(_TRAIN, None, "cpu")
 
 
 def _batches(d_in: int, labelled: bool) -> Iterator[torch.Tensor]:
@@ -29,18 +30,6 @@ def _batches(d_in: int, labelled: bool) -> Iterator[torch.Tensor]:
         yield from states
 
 
-def _trainer_config() -> SAETrainerConfig:
-    return SAETrainerConfig(
-        total_training_samples=_STEPS * _BATCH,
-        train_batch_size_samples=_BATCH,
-        lr=5e-5,
-        lr_end=5e-7,
-        lr_scheduler_name="cosineannealing",
-        dead_feature_window=100,
-        logger=LoggingConfig(log_to_wandb=False),
-    )
-
-
 def _step_of(trainer: SAETrainer[Any, Any]) -> Callable[[], None]:
     def step() -> None:
         trainer.step(next(trainer.data_provider))
@@ -50,19 +39,17 @@ def _step_of(trainer: SAETrainer[Any, Any]) -> Callable[[], None]:
 
 
 def _ours(d_in: int, d_sae: int) -> Callable[[], None]:
-    cfg = ClassifTrainingSAEConfig(
-        d_in=d_in, d_sae=d_sae, k=_K, n_classes=_CLASSES, total_training_steps=_STEPS, dead_latent_loss="ghost"
-    )
-    return _step_of(ClassifSAETrainer(_trainer_config(), ClassifTrainingSAE(cfg), _batches(d_in, True)))
+    cfg = ClassifTrainingSAEConfig(d_in=d_in, d_sae=d_sae, n_classes=_CLASSES, total_training_steps=_TRAIN.total_steps)
+    return _step_of(ClassifSAETrainer(_CFG, ClassifTrainingSAE(cfg), _batches(d_in, True)))
 
 
 def _row(d_in: int, d_sae: int) -> str:
-    saelens = TopKTrainingSAE(TopKTrainingSAEConfig(d_in=d_in, d_sae=d_sae, k=_K))
+    saelens = TopKTrainingSAE(TopKTrainingSAEConfig(d_in=d_in, d_sae=d_sae, k=SAESettings.k))
     x, W = torch.randn(_BATCH, d_in), torch.randn(d_in, d_sae)
     seconds = medians_in_turn(
         {
             "ours": _ours(d_in, d_sae),
-            "SAELens": _step_of(SAETrainer(_trainer_config(), saelens, _batches(d_in, False))),
+            "SAELens": _step_of(SAETrainer(_CFG, saelens, _batches(d_in, False))),
             "product": lambda: x @ W,
         },
         repeats=90,  # before any latent is dead: SAELens' term for those is another than ours

@@ -18,29 +18,33 @@ if TYPE_CHECKING:
 _PARTIAL = ".partial"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file under a temporary name, then rename it."""
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Write a file under a temporary name; it gets its own name when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + _PARTIAL)
     with explain_full_disk(path):
-        temporary.write_text(text, encoding="utf-8")
+        yield temporary
     temporary.replace(path)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with new_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write_json(path: Path, content: Any) -> None:
-    """Write strict JSON (no NaN), indented, under a temporary name, then rename it."""
+    """Write strict JSON (no NaN), indented, whole or not at all."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_tensors(path: Path, tensors: "dict[str, torch.Tensor]", notes: dict[str, str] | None = None) -> None:
-    """Write a safetensors file, with notes in its header, under a temporary name, then rename it."""
+    """Write a safetensors file, with notes in its header, whole or not at all."""
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + _PARTIAL)
-    with explain_full_disk(path):
+    with new_file(path) as temporary:
         save_file(tensors, temporary, notes)
-    temporary.replace(path)
 
 
 def read_json(path: Path) -> Any:
@@ -128,10 +132,8 @@ def folder_is_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise UserError(f"{folder} is a file; give the path of a folder") from error
-    except PermissionError as error:
-        raise UserError(f"{folder} cannot be created: permission denied; give another folder") from error
     except OSError as error:
-        raise UserError(f"{folder} cannot be created: {error.strerror}; give another folder") from error
+        raise UserError(f"{folder} cannot be created: {str(error.strerror).lower()}; give another folder") from error
     if not os.access(folder, os.W_OK):
         raise UserError(f"{folder} is not writable; give another folder")
 

@@ -71,10 +71,6 @@ class SafetensorsMap:
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = slice(start, start + _ROWS_AT_ONCE)
             out[part] = words[rows[part]]
-            self._release()
+            if hasattr(mmap, "MADV_DONTNEED"):  # gives the pages that were read back to the system
+                self._map.madvise(mmap.MADV_DONTNEED)
         return torch.from_numpy(out).view(dtype)
-
-    def _release(self) -> None:
-        """Give the pages that were read back to the system."""
-        if hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)

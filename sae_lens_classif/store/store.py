@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -32,22 +32,43 @@ class Fingerprints:
     prompt: str
 
 
-class ActivationStore:
+@dataclass(eq=False)
+class StorePlan:
+    """What a store is: all that is known of it before its first state, and the beginning of its manifest.
+
+    Attributes:
+        fingerprints: What the states are made from.
+        model_name: How the model is called.
+        hook_name: Residual stream the states are taken from.
+        class_names: Names of the C classes.
+        n_texts: Number of texts.
+        d_in: Width of a hidden state.
+        context_size: Longest prompt, in tokens.
+        prepend_bos: Whether each prompt begins with a BOS token.
+        dtype: Precision of the states on disk.
+        shard_size: Texts a file.
+    """
+
+    fingerprints: Fingerprints
+    model_name: str
+    hook_name: str
+    class_names: tuple[str, ...]
+    n_texts: int
+    d_in: int
+    context_size: int
+    prepend_bos: bool
+    dtype: str
+    shard_size: int
+
+
+class ActivationStore(StorePlan):
     """Read-only view of the hidden states of one split, memory-mapped.
 
     Nothing is loaded before it is asked for, and pages that were read are given back, so ten million
     states need no more memory than a hundred thousand.
 
     Attributes:
-        folder: Where the store lies.
-        fingerprints: What its states were made from.
-        d_in: Width of a hidden state.
-        hook_name: Residual stream the states were taken from.
-        class_names: Names of the C classes.
-        model_name: How the model is called.
-        context_size: Longest prompt, in tokens.
-        prepend_bos: Whether each prompt begins with a BOS token.
-        dtype: Precision of the states on disk.
+        folder: Where the store lies; what it is, say the attributes of ``StorePlan``.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -66,22 +87,15 @@ class ActivationStore:
             raise UserError(
                 f"{self.folder} has format {manifest.get('format')!r}, this version reads {FORMAT}; run `cache` again"
             )
+        super().__init__(**{entry.name: manifest[entry.name] for entry in fields(StorePlan)})
         self.fingerprints = Fingerprints(**manifest["fingerprints"])
-        self.d_in: int = manifest["d_in"]
-        self.hook_name: str = manifest["hook_name"]
-        self.model_name: str = manifest["model_name"]
-        self.context_size: int = manifest["context_size"]
-        self.prepend_bos: bool = manifest["prepend_bos"]
-        self.dtype: str = manifest["dtype"]
-        self.class_names: tuple[str, ...] = tuple(manifest["class_names"])
-        self._shard_size: int = manifest["shard_size"]
-        self._n_texts: int = manifest["n_texts"]
+        self.class_names = tuple(manifest["class_names"])
         self._checksums: dict[str, str] = manifest["sha256"]
         self._predicted: torch.Tensor | None = None
         self._shards = [SafetensorsMap(self.folder / name) for name in self._checksums]
 
     def __len__(self) -> int:
-        return self._n_texts
+        return self.n_texts
 
     @property
     def n_classes(self) -> int:
@@ -119,11 +133,11 @@ class ActivationStore:
         """
         if name == "predicted" and self._predicted is not None:
             return self._predicted[torch.from_numpy(rows)]
-        shard_of = rows // self._shard_size
+        shard_of = rows // self.shard_size
         out: torch.Tensor | None = None
         for shard in np.unique(shard_of):
             here = np.flatnonzero(shard_of == shard)
-            values = self._shards[shard].rows(name, rows[here] - shard * self._shard_size)
+            values = self._shards[shard].rows(name, rows[here] - shard * self.shard_size)
             if out is None:
                 out = torch.empty((len(rows), *values.shape[1:]), dtype=values.dtype)
             out[torch.from_numpy(here)] = values

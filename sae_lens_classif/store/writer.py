@@ -1,48 +1,18 @@
 """Write a store shard by shard; a killed run goes on where it stopped, a finished store is whole."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import explain_full_disk, replace_folder, sha256_of_file, write_json
-from sae_lens_classif.store.store import FORMAT, MANIFEST, Fingerprints
+from sae_lens_classif.files import replace_folder, sha256_of_file, write_json, write_tensors
+from sae_lens_classif.store.store import FORMAT, MANIFEST, StorePlan
 
 _UNFINISHED = ".unfinished"
-
-
-@dataclass(frozen=True)
-class StorePlan:
-    """Everything about a store that is known before its first state.
-
-    Attributes:
-        fingerprints: What the states are made from.
-        model_name: How the model is called.
-        hook_name: Residual stream the states are taken from.
-        class_names: Names of the C classes.
-        n_texts: Number of texts.
-        d_in: Width of a hidden state.
-        context_size: Longest prompt, in tokens.
-        prepend_bos: Whether each prompt begins with a BOS token.
-        dtype: Precision on disk.
-        shard_size: Texts a file.
-    """
-
-    fingerprints: Fingerprints
-    model_name: str
-    hook_name: str
-    class_names: tuple[str, ...]
-    n_texts: int
-    d_in: int
-    context_size: int
-    prepend_bos: bool
-    dtype: str
-    shard_size: int
 
 
 class StoreWriter:
@@ -61,9 +31,9 @@ class StoreWriter:
         self.plan = plan
         self._unfinished = folder.with_name(folder.name + _UNFINISHED)
         self._unfinished.mkdir(parents=True, exist_ok=True)
-        manifest = self._unfinished / MANIFEST
-        Artifact(self._unfinished, manifest, self._manifest()).is_current()
-        write_json(manifest, self._manifest())
+        self._note = self._unfinished / MANIFEST
+        Artifact(self._unfinished, self._note, self._manifest()).is_current()
+        write_json(self._note, self._manifest())
 
     def _manifest(self) -> dict[str, Any]:
         return {"format": FORMAT, **asdict(self.plan), "class_names": list(self.plan.class_names)}
@@ -113,29 +83,16 @@ class StoreWriter:
             "label": label.to(torch.int64),
             "text_index": torch.arange(texts.start, texts.stop),
         }
-        path = self._shard(number)
-        temporary = path.with_suffix(".partial")
-        with explain_full_disk(path):
-            save_file(tensors, temporary)
-        temporary.replace(path)
+        write_tensors(self._shard(number), tensors)
 
     def finish(self) -> None:
         """Write the manifest and give the store its name."""
-        shards = [self._shard(number) for number in range(-(-self.plan.n_texts // self.plan.shard_size))]
-        write_json(
-            self._unfinished / MANIFEST,
-            {
-                **self._manifest(),
-                "columns": {
-                    "hidden": {"dtype": self.plan.dtype, "shape": [self.plan.n_texts, self.plan.d_in]},
-                    **{
-                        name: {"dtype": "int64", "shape": [self.plan.n_texts]}
-                        for name in ("predicted", "label", "text_index")
-                    },
-                },
-                "sha256": {path.name: sha256_of_file(path) for path in shards},
-            },
-        )
-        for leftover in set(self._unfinished.iterdir()) - {*shards, self._unfinished / MANIFEST}:
+        n_texts = self.plan.n_texts
+        shards = [self._shard(number) for number in range(-(-n_texts // self.plan.shard_size))]
+        columns = {"hidden": {"dtype": self.plan.dtype, "shape": [n_texts, self.plan.d_in]}}
+        columns |= {name: {"dtype": "int64", "shape": [n_texts]} for name in ("predicted", "label", "text_index")}
+        checksums = {path.name: sha256_of_file(path) for path in shards}
+        write_json(self._note, {**self._manifest(), "columns": columns, "sha256": checksums})
+        for leftover in set(self._unfinished.iterdir()) - {*shards, self._note}:
             leftover.unlink()  # of a killed run; safetensors writes under a temporary name of its own
         replace_folder(self._unfinished, self.folder)

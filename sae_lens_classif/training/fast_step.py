@@ -67,6 +67,8 @@ def fast_step(trainer: _Trainer, hidden: torch.Tensor, predicted: torch.Tensor) 
         raise diverged(trainer.n_training_steps)
     _count_firing(trainer, output.active.firing_counts())
     output.loss.backward()
+    if trainer.sae.cfg.unit_norm_decoder:
+        trainer.sae.remove_gradient_parallel_to_decoder_directions()
     _clip_gradients(trainer.sae)
     trainer.optimizer.step()
     trainer.optimizer.zero_grad()

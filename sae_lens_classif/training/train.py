@@ -3,6 +3,7 @@
 import contextlib
 import math
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import write_json
 from sae_lens_classif.saes.classif_sae import ClassifTrainingSAE, ClassifTrainingSAEConfig, ClassifTrainStepInput
 from sae_lens_classif.store.store import ActivationStore, RowSplit
-from sae_lens_classif.training.trainer import ClassifSAETrainer, Validate
+from sae_lens_classif.training.trainer import ClassifSAETrainer
 
 LOG_FILE = "training_log.jsonl"
 _CHECKPOINTS = "checkpoints"
@@ -53,20 +54,21 @@ def train_classifsae(
         )
     sae = new_training_sae(store, settings, train)
     folder = Path(folder) if folder is not None else None
-    if folder is not None:
-        _claim(folder, store, settings, train)
     trainer = ClassifSAETrainer(
-        _trainer_config(train, folder, sae.cfg.device),
+        trainer_config(train, folder, sae.cfg.device),
         sae,
         store.batches(train.batch_size, split),
         log_file=folder / LOG_FILE if folder else None,
         log_every=train.log_every,
-        validate=_validation(store, split, train) if split.n_held_out else None,
+        validate=partial(validation_measures, store=store, split=split, batch_size=train.batch_size)
+        if split.n_held_out
+        else None,
         validate_every=math.ceil(train.total_steps / train.n_validations),
         checkpoint_every=math.ceil(train.total_steps / (train.n_checkpoints + 1)) if folder else 0,
     )
     if folder is not None:
-        _resume(trainer, folder, store, split, train)
+        _claim(folder, made_from(store, settings, train))
+        _resume(trainer, folder, store, split)
     with _wandb(train, settings):
         trainer.fit()
     if train.keep == "best":
@@ -107,7 +109,8 @@ def new_training_sae(store: ActivationStore, settings: SAESettings, train: Train
     return sae.to(str(pick_device(train.device)))  # drawn on the CPU: the same weights on every device
 
 
-def _trainer_config(train: TrainConfig, folder: Path | None, device: str) -> SAETrainerConfig:
+def trainer_config(train: TrainConfig, folder: Path | None, device: str) -> SAETrainerConfig:
+    """SAELens' own settings of a training; checkpoints go into a folder, if one is given."""
     return SAETrainerConfig(
         total_training_samples=train.total_steps * train.batch_size,
         train_batch_size_samples=train.batch_size,
@@ -121,30 +124,20 @@ def _trainer_config(train: TrainConfig, folder: Path | None, device: str) -> SAE
     )
 
 
-def _claim(folder: Path, store: ActivationStore, settings: SAESettings, train: TrainConfig) -> None:
+def _claim(folder: Path, asked: dict[str, Any]) -> None:
     """Note what is trained here, or refuse a folder in which something else was begun."""
-    begun = Artifact(folder, folder / _SETTINGS, made_from(store, settings, train))
-    begun.is_current("it is an unfinished training; delete it, or use another run folder")
-    write_json(begun.note, begun.made_from)
+    note = folder / _SETTINGS
+    Artifact(folder, note, asked).is_current("it is an unfinished training; delete it, or use another run folder")
+    write_json(note, asked)
 
 
-def _resume(
-    trainer: ClassifSAETrainer, folder: Path, store: ActivationStore, split: RowSplit, train: TrainConfig
-) -> None:
-    checkpoints = sorted((folder / _CHECKPOINTS).glob("[0-9]*"), key=lambda path: (len(path.name), path.name))
-    whole = [path for path in checkpoints if path.name.isdigit()]
+def _resume(trainer: ClassifSAETrainer, folder: Path, store: ActivationStore, split: RowSplit) -> None:
+    whole = [path for path in (folder / _CHECKPOINTS).glob("*") if path.name.isdigit()]
     if not whole:
         (folder / LOG_FILE).unlink(missing_ok=True)
         return
-    trainer.resume(whole[-1])
-    trainer.data_provider = store.batches(train.batch_size, split, start=trainer.n_training_samples)
-
-
-def _validation(store: ActivationStore, split: RowSplit, train: TrainConfig) -> Validate:
-    def validate(sae: ClassifTrainingSAE) -> dict[str, float]:
-        return validation_measures(sae, store, split, train.batch_size)
-
-    return validate
+    trainer.resume(max(whole, key=lambda path: int(path.name)))
+    trainer.data_provider = store.batches(trainer.cfg.train_batch_size_samples, split, trainer.n_training_samples)
 
 
 @torch.no_grad()

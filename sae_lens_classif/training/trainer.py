@@ -12,7 +12,6 @@ from sae_lens import SAETrainer
 from sae_lens.config import SAETrainerConfig
 from sae_lens.saes.sae import TrainStepOutput
 from safetensors.torch import load_file, save_file
-from torch.utils.hooks import RemovableHandle
 from tqdm.asyncio import tqdm_asyncio
 from typing_extensions import override
 
@@ -24,6 +23,12 @@ from sae_lens_classif.training.fast_step import diverged, fast_step, use_fused_a
 Validate = Callable[[ClassifTrainingSAE], dict[str, float]]
 _BEST_WEIGHTS = "best.safetensors"
 _BEST_SCORE = "best.json"
+_SHOWN = {  # beside the progress bar
+    "EV": "metrics/explained_variance",
+    "L0": "metrics/l0",
+    "dead": "sparsity/dead_features",
+    "head": "metrics/classifier_accuracy",
+}
 
 
 class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]):
@@ -68,11 +73,6 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         self._last_metrics: dict[str, Any] = {}
         self.best_score: float | None = None
         self._best_weights: dict[str, torch.Tensor] = {}
-        self._gradient_hook: RemovableHandle | None = None
-        if sae.cfg.unit_norm_decoder:
-            self._gradient_hook = sae.W_dec.register_post_accumulate_grad_hook(
-                lambda _: sae.remove_gradient_parallel_to_decoder_directions()
-            )
 
     @override
     def step(self, batch: torch.Tensor) -> ClassifTrainStepOutput:
@@ -85,8 +85,7 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
             UserError: If the width is wrong, a label is not 0..C-1 or a state is not finite.
         """
         self._between_steps()
-        batch = batch.to(self.sae.device)
-        activations, predicted = self._split(batch)
+        activations, predicted = self._split(batch.to(self.sae.device))
         self.n_training_samples += len(batch)
         output = fast_step(self, activations, predicted)
         self._log(output)
@@ -115,8 +114,6 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         self._run_validation()
         if not all(weight.isfinite().all() for weight in sae.parameters()):
             raise diverged(self.n_training_steps)
-        if self._gradient_hook is not None:
-            self._gradient_hook.remove()
         return sae
 
     def load_best_weights(self) -> None:
@@ -156,10 +153,7 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
 
     @override
     def save_checkpoint(
-        self,
-        checkpoint_name: str,
-        base_path: Path | str | None = None,
-        wandb_aliases: list[str] | None = None,
+        self, checkpoint_name: str, base_path: Path | str | None = None, wandb_aliases: list[str] | None = None
     ) -> None:
         """Save everything a resumed run needs; the checkpoint is whole or absent."""
         base = base_path if base_path is not None else self.cfg.checkpoint_path
@@ -210,21 +204,12 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         if self.log_file is None or not self.log_file.is_file():
             return
         lines = self.log_file.read_text(encoding="utf-8").splitlines(keepends=True)
-        done = [line for line in lines if line.endswith("\n") and self._is_before_this_step(json.loads(line))]
-        write_text(self.log_file, "".join(done))
-
-    def _is_before_this_step(self, entry: dict[str, Any]) -> bool:
-        return int(entry["step"]) < self.n_training_steps
+        whole = [line for line in lines if line.endswith("\n")]
+        write_text(self.log_file, "".join(line for line in whole if json.loads(line)["step"] < self.n_training_steps))
 
     @override
     def _update_pbar(self, step_output: TrainStepOutput, pbar: "tqdm_asyncio[Any]", update_interval: int = 100) -> None:
         super()._update_pbar(step_output, pbar, update_interval)
         if self.n_training_steps % update_interval == 0 and self._last_metrics:
-            shown = {
-                "EV": "metrics/explained_variance",
-                "L0": "metrics/l0",
-                "dead": "sparsity/dead_features",
-                "head": "metrics/classifier_accuracy",
-            }
-            known = {key: self._last_metrics.get(name) for key, name in shown.items()}
-            pbar.set_postfix({key: f"{value:.3g}" for key, value in known.items() if value is not None})
+            known = self._last_metrics
+            pbar.set_postfix({key: f"{known[name]:.3g}" for key, name in _SHOWN.items() if name in known})

@@ -21,8 +21,8 @@ from sae_lens_classif.hooks.batching import states_of_texts
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.load import load_classifier
 from sae_lens_classif.store.caching import cache_states
-from sae_lens_classif.store.store import ActivationStore, Fingerprints
-from sae_lens_classif.store.writer import StorePlan, StoreWriter
+from sae_lens_classif.store.store import ActivationStore, Fingerprints, StorePlan
+from sae_lens_classif.store.writer import StoreWriter
 
 _N, _D_IN, _SHARD = 150, 8, 64
 _PROC_STATUS = Path("/proc/self/status")
@@ -386,13 +386,13 @@ def test_a_disk_that_is_full_during_a_shard_leaves_no_store_and_the_next_run_fin
 ) -> None:
     undisturbed = _write(tmp_path / "undisturbed").folder
 
-    def save_or_fail(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    def save_or_fail(tensors: dict[str, torch.Tensor], path: Path, notes: dict[str, str] | None) -> None:
         if f"{at_shard:05d}" in path.name:
             path.write_bytes(b"half")
             raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-        save_file(tensors, path)
+        save_file(tensors, path, notes)
 
-    monkeypatch.setattr("sae_lens_classif.store.writer.save_file", save_or_fail)
+    monkeypatch.setattr("safetensors.torch.save_file", save_or_fail)
     with pytest.raises(UserError, match=rf"disk is full .*{_SHARDS[at_shard]}"):
         _write(tmp_path / "store")
     assert _no_store_is_there(tmp_path / "store")
@@ -424,7 +424,7 @@ def test_a_killed_cache_goes_on_where_it_stopped_and_ends_with_the_same_files(
     assert sorted(finished) == list(_SHARDS[:2])
     # What a process killed while it writes leaves: safetensors' own temporary file, then ours.
     (unfinished / ".tmpSaSOfF").write_bytes(b"half")
-    (unfinished / "shard_00002.partial").write_bytes(b"half")
+    (unfinished / "shard_00002.safetensors.partial").write_bytes(b"half")
     (unfinished / "manifest.json.partial").write_bytes(b"half")
     monkeypatch.undo()
 

@@ -79,9 +79,12 @@ def test_decoder_rows_have_unit_norm_and_their_gradient_no_component_along_them(
     sae = _classif_sae()
     seen = []
     trainer = ClassifSAETrainer(_trainer_config(), sae, _labelled())
-    sae.W_dec.register_post_accumulate_grad_hook(
-        lambda weight: seen.append((weight.grad * weight).sum(dim=-1).abs().max().item())
-    )
+
+    def look(*_: object) -> None:
+        assert sae.W_dec.grad is not None
+        seen.append((sae.W_dec.grad * sae.W_dec).sum(dim=-1).abs().max().item())
+
+    trainer.optimizer.register_step_pre_hook(look)
     trainer.fit()
     assert len(seen) == _STEPS and max(seen) < 1e-6
     torch.testing.assert_close(sae.W_dec.norm(dim=-1), torch.ones(60))

@@ -106,12 +106,12 @@ def case(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> _Ca
     import sae_lens_classif.training.train as training
 
     case: _Case = request.param
-    original = training._trainer_config
+    original = training.trainer_config
 
     def trainer_config(*args: Any) -> SAETrainerConfig:
         return replace(original(*args), feature_sampling_window=case.window)
 
-    monkeypatch.setattr("sae_lens_classif.training.train._trainer_config", trainer_config)
+    monkeypatch.setattr("sae_lens_classif.training.train.trainer_config", trainer_config)
     return case
 
 
@@ -268,8 +268,8 @@ def test_the_best_weights_are_those_of_the_lowest_validation_loss_wherever_that_
     """Which validation has the lowest loss is laid down here: a training that diverges does so otherwise elsewhere."""
     measured: list[float] = []
 
-    def lowest_in_the_third_place(*arguments: Any) -> dict[str, float]:
-        measures = validation_measures(*arguments)
+    def lowest_in_the_third_place(sae: ClassifTrainingSAE, **arguments: Any) -> dict[str, float]:
+        measures = validation_measures(sae, **arguments)
         measured.append(measures["loss"])
         return {**measures, "loss": float(abs(len(measured) - 3))}
 
