@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from sae_lens_classif.artifacts import settings_that_matter
-from sae_lens_classif.config.run import BaselineConfig, SAESettings, TrainConfig
+from sae_lens_classif.config.methods import BaselineConfig
+from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.config.yaml import settings_from
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import new_folder, read_json, sha256_of_file, sha256_of_json, write_json

@@ -35,7 +35,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
-from sae_lens_classif.config.run import BaselineConfig, SAESettings, TrainConfig
+from sae_lens_classif.config.methods import BaselineConfig
+from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods import base, classif_sae, sae_probe
