@@ -29,5 +29,6 @@ def template(name: str) -> Template:
         bare_percent=lambda value: bare_number(value, True),
         decimal=lambda value: number(value, False),
         points=points,
+        bar_width=lambda share: f"{50 * abs(share):.1f}%",
     )
     return environment.get_template(name)
