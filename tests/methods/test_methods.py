@@ -978,6 +978,15 @@ print(find_method("ica").kind.__name__)
     assert kept == "ICAConcepts"
 
 
+@pytest.mark.usefixtures("own_classes")
+def test_a_class_of_no_file_is_refused_since_a_change_of_it_would_go_unnoticed() -> None:
+    class Typed(_Own, name="typed"):
+        __module__ = "of_a_notebook"
+
+    with pytest.raises(UserError, match="Typed is defined in no file"):
+        find_method("typed")
+
+
 @pytest.mark.parametrize("name", [":Mine", ".mine:Mine", "sae_lens_classif..ica:ICAConcepts"])
 def test_a_module_name_that_cannot_be_is_the_user_s_mistake(name: str) -> None:
     with pytest.raises(UserError, match="cannot be imported"):
