@@ -133,7 +133,10 @@ class SAEProbeConcepts(ConceptMethod, name="sae_probe", title="", settings=Probe
         latents = torch.cat([_encode(sae, part) for part in task.hidden[rows].split(_CHUNK)])
         chosen, notes = probe_latents(latents, task.predicted[rows], task.n_concepts, task.baselines, task.seed)
         method = cls(sae, chosen)
-        method.notes = (*_hook_notes(sae, task), *notes)
+        hook, of_task = sae.cfg.metadata.hook_name, task.store.hook_name
+        if hook not in (None, of_task):
+            notes = (f"the SAE was trained at {hook}, the hidden states are from {of_task}", *notes)
+        method.notes = notes
         return method
 
     @override
@@ -183,13 +186,6 @@ def check_fits(sae: SAE[Any], d_in: int, n_concepts: int) -> None:
         raise UserError(
             f"the SAE has {sae.cfg.d_sae} latents, fewer than the {n_concepts} concepts asked for (sae.n_concepts)"
         )
-
-
-def _hook_notes(sae: SAE[Any], task: FitTask) -> tuple[str, ...]:
-    hook = sae.cfg.metadata.hook_name
-    if hook in (None, task.store.hook_name):
-        return ()
-    return (f"the SAE was trained at {hook}, the hidden states are from {task.store.hook_name}",)
 
 
 SAEProbeConcepts.variant(name="topk_sae", title="TopK SAE + probe")(SAEProbeConcepts.fit)
