@@ -14,7 +14,7 @@ from timing import medians_in_turn, start
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from sae_lens_classif.config.run import CacheConfig, PromptConfig
+from sae_lens_classif.config.classifier import CacheConfig, PromptConfig
 from sae_lens_classif.hooks.backends.hooked_transformer import HookedTransformerClassifier
 from sae_lens_classif.hooks.batching import batches_by_length, pad_right
 from sae_lens_classif.hooks.inputs import PromptTokenizer

@@ -10,7 +10,7 @@ import torch
 from timing import medians_in_turn, start
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from sae_lens_classif.config.run import PromptConfig
+from sae_lens_classif.config.classifier import PromptConfig
 from sae_lens_classif.evals.interpretability import TOP_CONCEPTS, activating_sets, interpretability
 from sae_lens_classif.hooks.backends.hooked_transformer import HookedTransformerClassifier, to_hooked_transformer
 from sae_lens_classif.hooks.inputs import PromptTokenizer

@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 from transformers import PreTrainedTokenizerBase
 
-from sae_lens_classif.config.run import PromptConfig
+from sae_lens_classif.config.classifier import PromptConfig
 from sae_lens_classif.errors import UserError
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sae_lens_classif.config.run import PromptConfig
+from sae_lens_classif.config.classifier import PromptConfig
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import new_folder, read_json, write_json
 from sae_lens_classif.hooks.backends import DEFAULT, ModelRequest, backend_for, backend_names, find_backend

@@ -1,12 +1,12 @@
 """The public names and where each lives: the one list, which ``__init__.py`` and type checkers read."""
 
-from .config.run import BaselineConfig as BaselineConfig
-from .config.run import CacheConfig as CacheConfig
-from .config.run import CompareConfig as CompareConfig
-from .config.run import DataConfig as DataConfig
+from .config.classifier import CacheConfig as CacheConfig
+from .config.classifier import DataConfig as DataConfig
+from .config.classifier import FinetuneConfig as FinetuneConfig
+from .config.classifier import PromptConfig as PromptConfig
+from .config.methods import BaselineConfig as BaselineConfig
+from .config.methods import CompareConfig as CompareConfig
 from .config.run import EvaluateConfig as EvaluateConfig
-from .config.run import FinetuneConfig as FinetuneConfig
-from .config.run import PromptConfig as PromptConfig
 from .config.run import RunConfig as RunConfig
 from .config.run import SAESettings as SAESettings
 from .config.run import TrainConfig as TrainConfig

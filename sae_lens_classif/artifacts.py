@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _INCIDENTAL = "incidental"
 _LONGEST_VALUE = 60
+_FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
 class Difference(NamedTuple):
@@ -28,7 +29,7 @@ class Difference(NamedTuple):
     asked: Any
 
     def __str__(self) -> str:
-        if _is_fingerprint(self.noted) and _is_fingerprint(self.asked):
+        if all(isinstance(value, str) and _FINGERPRINT.fullmatch(value) for value in (self.noted, self.asked)):
             return f"another {self.name} (its fingerprint was {self.noted[:16]}, now it is {self.asked[:16]})"
         noted, asked = (_short(value) for value in (self.noted, self.asked))
         return f"{self.name} = {noted}, now {self.name} = {asked} is asked for"
@@ -99,7 +100,7 @@ class Artifact:
         noted = content
         for key in self.place:
             noted = noted.get(key) if isinstance(noted, dict) else None
-        different = tuple(self._different(noted))
+        different = tuple(_different(noted, self.made_from if isinstance(noted, dict) else self.fingerprint))
         if different:
             return Status("stale", different)
         files = content.get("files", ()) if isinstance(content, dict) else ()
@@ -108,30 +109,19 @@ class Artifact:
             return Status("damaged", reason=f"{self.note.parent / missing[0]} is missing; delete {self.path}")
         return Status("current")
 
-    def _different(self, noted: Any) -> Iterator[Difference]:
-        if isinstance(noted, dict) and not isinstance(self.made_from, str):
-            yield from _different(noted, self.made_from)
-        elif noted != self.fingerprint:
-            yield Difference("settings", noted, self.fingerprint)
-
-
-def _is_fingerprint(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
-
 
 def _short(value: Any) -> str:
     words = repr(value)
     return words if len(words) <= _LONGEST_VALUE else f"{words[:16]} …"
 
 
-def _different(noted: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> Iterator[Difference]:
+def _different(noted: Any, asked: Any, name: str = "settings") -> Iterator[Difference]:
     """What is asked for otherwise than was noted, ``baselines.epochs`` for one that is in a section."""
-    for name, value in asked.items():
-        old = noted.get(name)
-        if isinstance(old, dict) and isinstance(value, dict):
-            yield from _different(old, value, f"{prefix}{name}.".removeprefix("settings."))
-        elif sha256_of_json(old) != sha256_of_json(value):
-            yield Difference(f"{prefix}{name}", old, value)
+    if isinstance(noted, dict) and isinstance(asked, Mapping):
+        for key, value in asked.items():
+            yield from _different(noted.get(key), value, f"{name}.{key}".removeprefix("settings."))
+    elif sha256_of_json(noted) != sha256_of_json(asked):
+        yield Difference(name, noted, asked)
 
 
 def incidental(default: Any) -> Any:

@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock
 
 from sae_lens_classif.cli.parser import main
-from sae_lens_classif.config.run import CacheConfig, FinetuneConfig, PromptConfig
+from sae_lens_classif.config.classifier import CacheConfig, FinetuneConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.load import load_classifier, save_classifier

@@ -15,7 +15,7 @@ from sae_lens_classif.plugins import load, members
 if TYPE_CHECKING:
     import torch
 
-    from sae_lens_classif.config.run import PromptConfig
+    from sae_lens_classif.config.classifier import PromptConfig
     from sae_lens_classif.hooks.classifier import TextClassifier
 
 DEFAULT = "hooked_transformer"

@@ -15,7 +15,7 @@ from transformer_lens.loading_from_pretrained import get_pretrained_model_config
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from typing_extensions import override
 
-from sae_lens_classif.config.run import PromptConfig
+from sae_lens_classif.config.classifier import PromptConfig
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.backends import ModelRequest
 from sae_lens_classif.hooks.batching import pad_right

@@ -15,7 +15,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from sae_lens_classif.config.run import FinetuneConfig, PromptConfig
+from sae_lens_classif.config.classifier import FinetuneConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import require
 from sae_lens_classif.hooks.backends.hooked_transformer import model_context

@@ -6,7 +6,7 @@ import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from sae_lens_classif.config.run import FinetuneConfig
+from sae_lens_classif.config.classifier import FinetuneConfig
 
 END_OF_TEXT = "<|endoftext|>"
 

@@ -7,13 +7,11 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, get_origin
 
 from typing_extensions import override
 
-from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.config.yaml import SECTIONS, SETTINGS, config_of, read_yaml, settings_parser, yaml_value
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.hooks.backends import backend_names
@@ -39,18 +37,6 @@ _STEPS = {
 
 
 _OF_A_RUN = ("explain", "report", "publish")  # these take a finished run and no settings
-
-
-@dataclass(frozen=True)
-class _Request:
-    """A step, with the settings it is asked for."""
-
-    step: str
-    folder: Path
-    overwrite: bool
-    cfg: RunConfig
-    other_data: str | None
-    method: str
 
 
 class _Parser(argparse.ArgumentParser):
@@ -116,6 +102,7 @@ def _build_parser() -> _Parser:
 
 def _add_step_options(command: _Parser, step: str) -> None:
     command.takes_settings = True
+    command.set_defaults(grid=None, data=None, method=METHOD)
     command.usage = f"sae-lens-classif {step} [--run FOLDER] [options]"
     command.add_argument("--run", metavar="FOLDER", help="The run folder. Default: runs/<preset>, or runs/run.")
     command.add_argument("--preset", help=f"Settings to begin with, several with commas: {', '.join(preset_names())}.")
@@ -123,9 +110,7 @@ def _add_step_options(command: _Parser, step: str) -> None:
         "--config", metavar="FILE", action="append", default=[], help="A YAML file with settings; can be repeated."
     )
     command.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="Delete what was made with other settings or texts, and make it anew.",
+        "--overwrite", action="store_true", help="Delete what was made with other settings or texts, and make it anew."
     )
 
 
@@ -139,13 +124,6 @@ def _preset_file(name: str) -> Path:
     if name not in preset_names():
         raise UserError(f"there is no preset {name!r}; {nearest(name, preset_names())}")
     return file
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name too long; claiming the folder says so
-        return False
 
 
 def _asked_for(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -175,8 +153,8 @@ def _asked_for(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
     return asked, settings
 
 
-def parse(arguments: Sequence[str]) -> _Request:
-    """Parse the command line of a step.
+def parse(arguments: Sequence[str]) -> RunFolder:
+    """The run that the command line of a step asks for.
 
     Settings come, each over the ones before, from the defaults, the run folder's own ``config.yaml``, the presets,
     the ``--config`` files and the options.
@@ -185,22 +163,22 @@ def parse(arguments: Sequence[str]) -> _Request:
         UserError: If an option, a setting or a preset does not exist, or a value cannot be.
         SystemExit: With code 0 for ``--help``.
     """
-    return _request(*_asked_for(arguments))
+    return _run(*_asked_for(arguments))
 
 
-def _request(asked: argparse.Namespace, options: Sequence[str]) -> _Request:
+def _run(asked: argparse.Namespace, options: Sequence[str]) -> RunFolder:
     presets = [name for name in ("demo" if asked.step == "demo" else "", *(asked.preset or "").split(",")) if name]
     folder = Path(asked.run or f"runs/{'-'.join(presets) or 'run'}")
-    files = [folder / "config.yaml"] if _is_file(folder / "config.yaml") else []
-    files += [*map(_preset_file, presets), *asked.config]
+    own = folder / "config.yaml"
+    is_there = os.path.isfile(own)  # noqa: PTH113  (a name too long is none; claiming the folder says so)
+    files = [*([own] if is_there else []), *map(_preset_file, presets), *asked.config]
     layers = [(str(file), read_yaml(file)) for file in files]
-    if getattr(asked, "grid", None):
+    if asked.grid:
         layers.append(("--grid", {"sweep": {"grid": parse_grid(asked.grid)}}))
     cfg = config_of(*layers, options=options)
-    other, method = getattr(asked, "data", None), getattr(asked, "method", METHOD)
-    if other is None and method != METHOD:
+    if asked.data is None and asked.method != METHOD:
         raise UserError("--method goes with --data; the methods that `compare` fitted are measured by it already")
-    return _Request(asked.step, folder, asked.overwrite, cfg, other, method)
+    return RunFolder(folder, cfg, asked.overwrite)
 
 
 def parse_grid(entries: Sequence[str]) -> dict[str, list[Any]]:
@@ -225,51 +203,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: Default: those of the process.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in arguments
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
         _execute(arguments)
-    except UserError as error:
-        if debug:
-            traceback.print_exc()
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
     except KeyboardInterrupt:
         print("stopped; the same command goes on with what is done", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        if debug:
+        if "--debug" in arguments:
             traceback.print_exc()
-        print(
-            f"error of sae-lens-classif itself: {type(error).__name__}: {error} (--debug shows where)",
-            file=sys.stderr,
-        )
+        if isinstance(error, UserError):
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            sys.exit(2)
+        ours = f"{type(error).__name__}: {error} (--debug shows where)"
+        print(f"error of sae-lens-classif itself: {ours}", file=sys.stderr)
         sys.exit(1)
-
-
-def _prepare() -> None:
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("sae_lens_classif").setLevel(logging.INFO)
 
 
 def _execute(arguments: Sequence[str]) -> None:
     asked, settings = _asked_for(arguments)
-    if asked.step in _OF_A_RUN:
-        options = {name: value for name, value in vars(asked).items() if name not in ("step", "command", "debug")}
-        _prepare()
-        from sae_lens_classif.cli.commands import OF_A_RUN
+    run = None if asked.step in _OF_A_RUN else _run(asked, settings)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("sae_lens_classif").setLevel(logging.INFO)
+    from sae_lens_classif.cli.commands import COMMANDS, OF_A_RUN, transfer
 
-        OF_A_RUN[asked.step](**options)
+    if run is None:
+        given = {name: value for name, value in vars(asked).items() if name not in ("step", "command", "debug")}
+        OF_A_RUN[asked.step](**given)
         return
-    request = _request(asked, settings)
-    _prepare()
-    from sae_lens_classif.cli.commands import COMMANDS, transfer
-
-    run = RunFolder(request.folder, request.cfg, request.overwrite)
     run.claim()
-    if request.other_data is not None:
-        transfer(run, request.other_data, request.method)
+    if asked.data is None:
+        COMMANDS[asked.step](run)
     else:
-        COMMANDS[request.step](run)
+        transfer(run, asked.data, asked.method)

@@ -16,21 +16,6 @@ from sae_lens_classif.errors import nearest
 from sae_lens_classif.plugins import members
 
 _PAPER_S_EVALUATIONS = ("completeness", "causality", "interpretability")
-__all__ = [
-    "BaselineConfig",
-    "CacheConfig",
-    "ClassifierConfig",
-    "CompareConfig",
-    "DataConfig",
-    "EvaluateConfig",
-    "FinetuneConfig",
-    "PromptConfig",
-    "RunConfig",
-    "SAESettings",
-    "SweepConfig",
-    "TrainConfig",
-    "evaluation_names",
-]
 
 
 @cache

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from sae_lens_classif.config.run import DataConfig
+from sae_lens_classif.config.classifier import DataConfig
 from sae_lens_classif.data.bbc_news import bbc_news_paragraphs
 from sae_lens_classif.errors import UserError, nearest
 

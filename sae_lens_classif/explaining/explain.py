@@ -1,6 +1,7 @@
 """Explain one text: which concepts are active on it, what each does to the decision, which words drive it."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -90,14 +91,12 @@ def _read(
 def _words_read(inputs: TextInputs, text: str, spans: Sequence[tuple[int, int]]) -> range:
     """Places of the words that the model reads: of a text that is too long for it, those on the side that is kept."""
     whole, keeps_end = inputs([text])[0], inputs.cut == "beginning"
-    least, most = 1, len(spans)  # so many words at that side give the same input
-    while least < most:
-        middle = (least + most) // 2
-        part = text[spans[-middle][0] :] if keeps_end else text[: spans[middle - 1][1]]
-        if inputs([part])[0] == whole:
-            most = middle
-        else:
-            least = middle + 1
+
+    def are_enough(n_words: int) -> bool:
+        part = text[spans[-n_words][0] :] if keeps_end else text[: spans[n_words - 1][1]]
+        return inputs([part])[0] == whole
+
+    least = 1 + bisect_left(range(1, len(spans)), True, key=are_enough)
     return range(len(spans) - least, len(spans)) if keeps_end else range(least)
 
 
@@ -124,18 +123,16 @@ def _active_concepts(
 ) -> tuple[ActiveConcept, ...]:
     described = {int(description["index"]): description for description in descriptions}
     through = logits.bottleneck[0].softmax(dim=0)
-    found = []
-    for index, without in zip(logits.pair_concept.tolist(), logits.pair.softmax(dim=1), strict=True):
-        description = described.get(index, {})
-        found.append(
-            ActiveConcept(
-                index=index,
-                class_name=description.get("class_name"),
-                key_words=tuple(description.get("key_words", ())),
-                activation=float(activations[index]),
-                effect=float(through[predicted] - without[predicted]),
-                probabilities_without=tuple(without.tolist()),
-                words=tuple(driven[:, index].tolist()),
-            )
+    found = [
+        ActiveConcept(
+            index=index,
+            class_name=described.get(index, {}).get("class_name"),
+            key_words=tuple(described.get(index, {}).get("key_words", ())),
+            activation=float(activations[index]),
+            effect=float(through[predicted] - without[predicted]),
+            probabilities_without=tuple(without.tolist()),
+            words=tuple(driven[:, index].tolist()),
         )
+        for index, without in zip(logits.pair_concept.tolist(), logits.pair.softmax(dim=1), strict=True)
+    ]
     return tuple(sorted(found, key=lambda concept: -abs(concept.effect)))

@@ -103,55 +103,14 @@ class Words:
     driven: float = 0.0
 
 
-@dataclass(frozen=True)
-class Bar:
-    """What a concept adds to a probability, as a bar from the middle of its track.
-
-    Attributes:
-        effect: What it adds, -1..1.
-    """
-
-    effect: float
-
-    @property
-    def is_right(self) -> bool:
-        """Whether it goes to the right."""
-        return self.effect >= 0
-
-    @property
-    def width(self) -> str:
-        """Its width, as CSS has it."""
-        return f"{50 * abs(self.effect):.1f}%"
-
-
-@dataclass(frozen=True)
-class _ClassRow:
-    """A class with its probability by the model, through the concepts, and with no concept."""
-
-    name: str
-    is_predicted: bool
-    probabilities: tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class _Concept:
-    """An active concept; ``without`` is the class without it, where that is another."""
-
-    heading: str
-    key_words: str
-    activation: float
-    bar: Bar
-    without: str | None
-    words: Sequence[Words]
-
-
-def to_html(explanation: Explanation) -> str:
+def to_html(explanation: Explanation, template: str = "explanation.html") -> str:
     """A fragment of a page with its own styles; it needs no script and no network.
 
     Args:
         explanation: What is shown.
+        template: What it is put into.
     """
-    return str(_fragment(explanation))
+    return str(_render(template, text=explanation.text, body=explanation_body(explanation)))
 
 
 def to_page(explanation: Explanation) -> str:
@@ -160,7 +119,7 @@ def to_page(explanation: Explanation) -> str:
     Args:
         explanation: What is shown.
     """
-    return str(_render("explanation_page.html", fragment=_fragment(explanation)))
+    return to_html(explanation, "explanation_page.html")
 
 
 def explanation_body(explanation: Explanation, part: slice = slice(None)) -> "Markup":
@@ -170,16 +129,12 @@ def explanation_body(explanation: Explanation, part: slice = slice(None)) -> "Ma
         explanation: What is shown.
         part: Which of the words. Default: all.
     """
-    names, through = explanation.class_names, explanation.class_through_concepts
-    classes = _class_rows(explanation)
+    shown = explanation.concepts[:_MOST_CONCEPTS]
     return _render(
         "explanation_body.html",
-        predicted=names[explanation.predicted],
-        through=names[through] if through != explanation.predicted else None,
-        classes=classes,
-        n_other_classes=len(names) - len(classes),
-        concepts=[_concept(explanation, concept, part) for concept in explanation.concepts[:_MOST_CONCEPTS]],
-        n_other_concepts=max(0, len(explanation.concepts) - _MOST_CONCEPTS),
+        explanation=explanation,
+        classes=_shown_classes(explanation),
+        concepts=[(concept, list(shaded_words(explanation, concept, part))) for concept in shown],
     )
 
 
@@ -203,32 +158,14 @@ def shaded_words(explanation: Explanation, concept: ActiveConcept, part: slice =
             yield Words(" ".join(word for word, _, _ in alike))
 
 
-def _concept(explanation: Explanation, concept: ActiveConcept, part: slice) -> _Concept:
-    without = explanation.class_without(concept)
-    return _Concept(
-        heading=f"{concept.index}, {concept.class_name}" if concept.class_name else str(concept.index),
-        key_words=", ".join(concept.key_words),
-        activation=concept.activation,
-        bar=Bar(concept.effect),
-        without=explanation.class_names[without] if without != explanation.class_through_concepts else None,
-        words=list(shaded_words(explanation, concept, part)),
-    )
-
-
-def _class_rows(explanation: Explanation) -> list[_ClassRow]:
-    """All classes, or where there are many those with some probability."""
+def _shown_classes(explanation: Explanation) -> list[int]:
+    """Numbers of all classes, or where there are many of those with some probability."""
     columns = (explanation.probabilities, explanation.through_concepts, explanation.with_none)
-    rows = list(zip(*columns, strict=True))
-    numbers = list(range(len(rows)))
-    if len(rows) > _MOST_CLASSES:
-        numbers = sorted(sorted(numbers, key=lambda number: -max(rows[number]))[: _MOST_CLASSES - 1])
-    return [
-        _ClassRow(explanation.class_names[number], number == explanation.predicted, rows[number]) for number in numbers
-    ]
-
-
-def _fragment(explanation: Explanation) -> "Markup":
-    return _render("explanation.html", text=explanation.text, body=explanation_body(explanation))
+    largest = [max(row) for row in zip(*columns, strict=True)]
+    numbers = list(range(len(largest)))
+    if len(numbers) > _MOST_CLASSES:
+        numbers = sorted(sorted(numbers, key=lambda number: -largest[number])[: _MOST_CLASSES - 1])
+    return numbers
 
 
 def _render(name: str, **values: Any) -> "Markup":

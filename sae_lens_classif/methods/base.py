@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 import numpy as np
 import torch
 from sae_lens import SAE
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from sae_lens_classif.artifacts import settings_that_matter
-from sae_lens_classif.config.run import BaselineConfig, SAESettings, TrainConfig
+from sae_lens_classif.config.methods import BaselineConfig
+from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.config.yaml import settings_from
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import new_folder, read_json, sha256_of_file, sha256_of_json, write_json
@@ -29,6 +29,8 @@ from sae_lens_classif.store.store import ActivationStore
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+    Declared = type[DataclassInstance] | None
 
 METHOD_FILE = "method.json"
 _TENSORS = "method.safetensors"
@@ -97,14 +99,9 @@ class ConceptMethod(ABC):
     notes: tuple[str, ...] = ()
 
     def __init_subclass__(
-        cls,
-        name: str = "",
-        title: str | None = None,
-        settings: "type[DataclassInstance] | None" = BaselineConfig,
-        trains_sae: bool = True,
-        **kwargs: Any,
+        cls, name: str = "", title: str | None = None, settings: "Declared" = BaselineConfig, trains_sae: bool = True
     ) -> None:
-        super().__init_subclass__(**kwargs)
+        super().__init_subclass__()
         if name:
             cls.name = name
             title = name if title is None else title
@@ -174,7 +171,9 @@ class ConceptMethod(ABC):
         Args:
             folder: Is replaced if it is there.
         """
-        values = _values(self)
+        if not is_dataclass(self):
+            raise UserError(f"{type(self).__name__} is no dataclass; put @dataclass above it so that it can be saved")
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.init}
         tensors = {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
         saes = {name: value for name, value in values.items() if isinstance(value, SAE)}
         plain = {name: value for name, value in values.items() if name not in {*tensors, *saes}}
@@ -183,8 +182,7 @@ class ConceptMethod(ABC):
                 sae.save_model(temporary / name)
             if tensors:
                 # Copies: safetensors refuses tensors that share memory.
-                copies = {name: value.contiguous().clone() for name, value in tensors.items()}
-                save_file(copies, temporary / _TENSORS)
+                save_file({name: value.contiguous().clone() for name, value in tensors.items()}, temporary / _TENSORS)
             files = sorted(path for path in temporary.rglob("*") if path.is_file())
             content = {
                 "method": self.name,
@@ -207,10 +205,7 @@ class ConceptMethod(ABC):
         if content["method"] != cls.name:
             raise UserError(f"{folder} holds the method {content['method']!r}, not {cls.name!r}; use load_method")
         _check_files(folder, content["sha256"])
-        try:
-            tensors = load_file(folder / _TENSORS) if (folder / _TENSORS).is_file() else {}
-        except SafetensorError as error:
-            raise UserError(f"{folder / _TENSORS} cannot be read ({error}); fit the method again") from error
+        tensors = load_file(folder / _TENSORS) if (folder / _TENSORS).is_file() else {}
         saes: dict[str, SAE[Any]] = {name: SAE.load_from_disk(folder / name, device="cpu") for name in content["saes"]}
         method = cls(**content["values"], **tensors, **saes)
         method.notes = tuple(content["notes"])
@@ -239,14 +234,13 @@ class MethodSpec:
     kind: type[ConceptMethod]
     learn: Fit
     check: Callable[[int, int], None]
-    settings: "type[DataclassInstance] | None" = BaselineConfig
+    settings: "Declared" = BaselineConfig
     trains_sae: bool = True
     source: str = ""
 
     def fit(self, task: FitTask) -> ConceptMethod:
         """Find its concepts; of the settings it sees those that it declares, the others have their defaults."""
-        baselines = {name: getattr(task.baselines, name) for name in self._in_baselines()}
-        seen = replace(task, baselines=BaselineConfig(**baselines))
+        seen = replace(task, baselines=BaselineConfig(**self._of_baselines(task.baselines)))
         if not self.trains_sae:
             train = TrainConfig(data_share=task.train.data_share, validation_share=task.train.validation_share)
             seen = replace(seen, sae=SAESettings(), train=train)
@@ -262,10 +256,11 @@ class MethodSpec:
             UserError: If it has no setting of a name that is given, or a value is not valid.
         """
         values, where = given.get(self.name, {}), f"compare.settings.{self.name}"
-        if self.settings is not None and not self._in_baselines():
+        shared = self._of_baselines(BaselineConfig())
+        if self.settings is not None and not shared:
             return settings_from(self.settings, values, where)
         if values:
-            known = ", ".join(f"baselines.{entry}" for entry in self._in_baselines()) or "none"
+            known = ", ".join(f"baselines.{entry}" for entry in shared) or "none"
             raise UserError(f"{where} sets {', '.join(values)}, but the settings of {self.name} are: {known}")
         return None
 
@@ -273,7 +268,7 @@ class MethodSpec:
         """Everything that the fitted method depends on, as JSON can hold it."""
         depends: dict[str, Any] = {
             "source": self.source,
-            "baselines": {name: getattr(task.baselines, name) for name in self._in_baselines()},
+            "baselines": self._of_baselines(task.baselines),
             "data_share": task.train.data_share,
         }
         if task.settings is not None:
@@ -292,11 +287,11 @@ class MethodSpec:
             "settings": depends,
         }
 
-    def _in_baselines(self) -> list[str]:
+    def _of_baselines(self, given: BaselineConfig) -> dict[str, Any]:
         """Its settings that stand in the section ``baselines``."""
         if self.settings is None or not issubclass(BaselineConfig, self.settings):
-            return []
-        return [entry.name for entry in fields(self.settings)]
+            return {}
+        return {entry.name: getattr(given, entry.name) for entry in fields(self.settings)}
 
 
 REGISTRY: dict[str, MethodSpec] = {}
@@ -311,12 +306,6 @@ def _register(spec: MethodSpec) -> None:
 
 def _place(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _values(method: ConceptMethod) -> dict[str, Any]:
-    if not is_dataclass(method):
-        raise UserError(f"{type(method).__name__} is no dataclass; put @dataclass above it so that it can be saved")
-    return {field.name: getattr(method, field.name) for field in fields(method) if field.init}
 
 
 def _read_content(folder: Path) -> dict[str, Any]:

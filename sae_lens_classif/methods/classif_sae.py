@@ -34,8 +34,9 @@ class ClassifSAEConcepts(ConceptMethod, name="classifsae", title="ClassifSAE", s
     @override
     @torch.no_grad()
     def encode(self, hidden: torch.Tensor) -> torch.Tensor:
+        sae = self.classif_sae
         # The top k are taken among all latents, not among the concepts.
-        return self.classif_sae.encode(hidden.to(self.classif_sae.device))[:, : self._n_concepts].cpu()
+        return sae.encode(hidden.to(sae.device))[:, : sae.cfg.n_concepts].cpu()
 
     @override
     @torch.no_grad()
@@ -44,11 +45,7 @@ class ClassifSAEConcepts(ConceptMethod, name="classifsae", title="ClassifSAE", s
 
     @override
     def directions(self) -> torch.Tensor:
-        return self.classif_sae.W_dec[: self._n_concepts].detach().float().cpu()
-
-    @property
-    def _n_concepts(self) -> int:
-        return self.classif_sae.cfg.n_concepts
+        return self.classif_sae.W_dec[: self.classif_sae.cfg.n_concepts].detach().float().cpu()
 
 
 def as_concept_method(method: ConceptMethod | ClassifSAE) -> ConceptMethod:

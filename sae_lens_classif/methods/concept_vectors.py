@@ -278,13 +278,7 @@ class HIConcept(
     "Explaining Language Model Predictions with High-Impact Concepts").
     """
 
-    weights: ClassVar[Mapping[str, float]] = {
-        "prediction": 1.0,
-        "reconstruction": 1.0,
-        "R1": 0.1,
-        "R2": 0.5,
-        "causal": 1.0,
-    }
+    weights: ClassVar[Mapping[str, float]] = {**ConceptSHAP.weights, "reconstruction": 1.0, "causal": 1.0}
 
     @classmethod
     @override

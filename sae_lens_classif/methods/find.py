@@ -42,31 +42,20 @@ def find_method(name: str) -> MethodSpec:
 
 def _of_this_text(spec: MethodSpec) -> MethodSpec:
     """A method that depends on the text of its module, too."""
-    return replace(spec, source=sha256_of_file(Path(str(sys.modules[spec.kind.__module__].__file__))))
+    file = getattr(sys.modules.get(spec.kind.__module__), "__file__", None)
+    if file is None:  # of a notebook, or of what was typed
+        raise UserError(f"{spec.kind.__name__} is defined in no file; put it into one, so that a change is noticed")
+    return replace(spec, source=sha256_of_file(Path(file)))
 
 
 def _guest(source: str) -> MethodSpec:
     """Any SAE that SAELens loads; it is loaded at once, so that a wrong name costs no work."""
     sae = load_sae(source)
     folder = Path(source)
-    files = sorted(folder.glob("*")) if folder.is_dir() else []
-    checksum = "".join(sha256_of_file(path) for path in files if path.is_file()) or source
+    checksum = "".join(sha256_of_file(path) for path in sorted(folder.glob("*")) if path.is_file()) or source
     label = f"{folder.resolve().parent.name}-{folder.resolve().name}" if folder.is_dir() else source
-    name = "sae_" + re.sub(r"[^\w.-]+", "_", label)
-    if isinstance(sae, ClassifSAE):  # it says itself which of its latents are the concepts
-        method = ClassifSAEConcepts(sae)
-        return MethodSpec(
-            name,
-            f"ClassifSAE {label}",
-            ClassifSAEConcepts,
-            learn=lambda _: method,
-            check=lambda d_in, _: check_fits(sae, d_in, sae.cfg.n_concepts),
-            settings=None,
-            trains_sae=False,
-            source=checksum,
-        )
-    return MethodSpec(
-        name,
+    guest = MethodSpec(
+        "sae_" + re.sub(r"[^\w.-]+", "_", label),
         f"{sae.cfg.architecture()} SAE {label} + probe",
         SAEProbeConcepts,
         learn=partial(SAEProbeConcepts.from_sae, sae),
@@ -75,6 +64,11 @@ def _guest(source: str) -> MethodSpec:
         trains_sae=False,
         source=checksum,
     )
+    if isinstance(sae, ClassifSAE):  # it says itself which of its latents are the concepts
+        method, n_concepts = ClassifSAEConcepts(sae), sae.cfg.n_concepts
+        guest = replace(guest, title=f"ClassifSAE {label}", kind=ClassifSAEConcepts, settings=None)
+        return replace(guest, learn=lambda _: method, check=lambda d_in, _: check_fits(sae, d_in, n_concepts))
+    return guest
 
 
 def _class_of_the_user(name: str) -> MethodSpec:

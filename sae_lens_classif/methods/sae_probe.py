@@ -1,8 +1,7 @@
 """Any SAE with a probe: its concepts are the latents that tell the model's classes apart."""
 
-import contextlib
+import copy
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,10 +48,10 @@ def probe_latents(
     Raises:
         UserError: If a class has fewer texts than folds.
     """
-    counts = torch.bincount(predicted)
-    if int(counts[counts > 0].min()) < FOLDS:
+    rarest = int(predicted.unique(return_counts=True)[1].min())
+    if rarest < FOLDS:
         raise UserError(
-            f"the probe needs {FOLDS} texts of every predicted class, the rarest has {int(counts[counts > 0].min())}; "
+            f"the probe needs {FOLDS} texts of every predicted class, the rarest has {rarest}; "
             "use more training texts, or raise baselines.probe_max_texts"
         )
     regression = LogisticRegressionCV(
@@ -134,7 +133,10 @@ class SAEProbeConcepts(ConceptMethod, name="sae_probe", title="", settings=Probe
         latents = torch.cat([_encode(sae, part) for part in task.hidden[rows].split(_CHUNK)])
         chosen, notes = probe_latents(latents, task.predicted[rows], task.n_concepts, task.baselines, task.seed)
         method = cls(sae, chosen)
-        method.notes = (*_hook_notes(sae, task), *notes)
+        hook, of_task = sae.cfg.metadata.hook_name, task.store.hook_name
+        if hook not in (None, of_task):
+            notes = (f"the SAE was trained at {hook}, the hidden states are from {of_task}", *notes)
+        method.notes = notes
         return method
 
     @override
@@ -148,11 +150,11 @@ class SAEProbeConcepts(ConceptMethod, name="sae_probe", title="", settings=Probe
     @override
     @torch.no_grad()
     def decode(self, concepts: torch.Tensor) -> torch.Tensor:
-        sae = self.saelens_sae
+        sae = copy.copy(self.saelens_sae)
+        vars(sae)["run_time_activation_norm_fn_out"] = lambda x: x  # it would put back the norm of another text
         latents = torch.zeros(len(concepts), sae.cfg.d_sae, dtype=sae.dtype, device=sae.device)
         latents[:, self.latents.to(sae.device)] = concepts.to(sae.device, sae.dtype)
-        with _own_scale(sae):
-            return sae.decode(latents).float().cpu()
+        return sae.decode(latents).float().cpu()
 
     @override
     def directions(self) -> torch.Tensor:
@@ -163,17 +165,6 @@ class SAEProbeConcepts(ConceptMethod, name="sae_probe", title="", settings=Probe
 def _encode(sae: SAE[Any], hidden: torch.Tensor) -> torch.Tensor:
     latents: torch.Tensor = sae.encode(hidden.to(sae.device, sae.dtype))
     return latents.float().cpu()
-
-
-@contextlib.contextmanager
-def _own_scale(sae: SAE[Any]) -> Iterator[None]:
-    """Decode without putting back the norm of the state that was encoded last: it is of another text."""
-    put_back = vars(sae)["run_time_activation_norm_fn_out"]
-    vars(sae)["run_time_activation_norm_fn_out"] = lambda x: x
-    try:
-        yield
-    finally:
-        vars(sae)["run_time_activation_norm_fn_out"] = put_back
 
 
 def check_fits(sae: SAE[Any], d_in: int, n_concepts: int) -> None:
@@ -197,25 +188,14 @@ def check_fits(sae: SAE[Any], d_in: int, n_concepts: int) -> None:
         )
 
 
-def _hook_notes(sae: SAE[Any], task: FitTask) -> tuple[str, ...]:
-    hook = sae.cfg.metadata.hook_name
-    if hook in (None, task.store.hook_name):
-        return ()
-    return (f"the SAE was trained at {hook}, the hidden states are from {task.store.hook_name}",)
-
-
-@SAEProbeConcepts.variant(name="topk_sae", title="TopK SAE + probe")
-def fit_topk_sae(task: FitTask) -> SAEProbeConcepts:
-    """A TopK SAE trained on reconstruction alone."""
-    return SAEProbeConcepts.fit(task)
+SAEProbeConcepts.variant(name="topk_sae", title="TopK SAE + probe")(SAEProbeConcepts.fit)
 
 
 @SAEProbeConcepts.variant(name="rate_only", title="Rate only + probe")
 def fit_rate_only(task: FitTask) -> SAEProbeConcepts:
     """The component study's activation-rate loss without the joint classifier."""
-    return SAEProbeConcepts.from_trained(
-        replace(task, sae=replace(task.sae, classifier_coefficient=0.0)), task.n_concepts
-    )
+    settings = replace(task.sae, classifier_coefficient=0.0)
+    return SAEProbeConcepts.from_trained(replace(task, sae=settings), task.n_concepts)
 
 
 @SAEProbeConcepts.variant(name="all_latents", title="All latents + probe")

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from sae_lens_classif.evals.concept_effects import MisledText
 from sae_lens_classif.evals.measures import columns
-from sae_lens_classif.explaining.explanation import Bar, Explanation, Words, explanation_body, shaded_words
+from sae_lens_classif.explaining.explanation import Explanation, Words, explanation_body, shaded_words
 from sae_lens_classif.report.findings import Reliance, clear_default, reliances, telling_mistake, unraised_classes
 from sae_lens_classif.report.view import DefaultClass, Report, ShownConcept
 from sae_lens_classif.runs.tables import Cell, best_methods, cell_of, fit_time, intervals, marks
@@ -189,7 +189,7 @@ class Card:
 
     concept: ShownConcept
     cloud: Sequence[tuple[str, float]]
-    bars: Sequence[tuple[int, Bar]]
+    bars: Sequence[tuple[int, float]]
     n_other_classes: int
     first_texts: Sequence[ListedText]
     more_texts: Sequence[ListedText]
@@ -215,7 +215,7 @@ def _card(concept: ShownConcept, texts: ListedTexts) -> Card:
     return Card(
         concept=concept,
         cloud=_cloud(concept),
-        bars=[(class_number, Bar(concept.effects[class_number])) for class_number in strongest],
+        bars=[(class_number, concept.effects[class_number]) for class_number in strongest],
         n_other_classes=len(concept.effects) - len(strongest),
         first_texts=listed[:_N_FIRST_TEXTS],
         more_texts=listed[_N_FIRST_TEXTS:],

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from sae_lens_classif.artifacts import Artifact, settings_that_matter
-from sae_lens_classif.config.run import PromptConfig
+from sae_lens_classif.config.classifier import PromptConfig
 from sae_lens_classif.data.texts import Split, TextData, load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import needs_of

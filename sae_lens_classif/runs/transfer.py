@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from sae_lens_classif.config.run import DataConfig, EvaluateConfig, evaluation_names
+from sae_lens_classif.config.classifier import DataConfig
+from sae_lens_classif.config.run import EvaluateConfig, evaluation_names
 from sae_lens_classif.config.yaml import config_of, read_yaml
 from sae_lens_classif.data.texts import TextData, load_text_data
 from sae_lens_classif.errors import UserError

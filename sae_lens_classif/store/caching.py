@@ -8,7 +8,7 @@ import torch
 from tqdm.std import tqdm
 
 from sae_lens_classif.artifacts import Artifact
-from sae_lens_classif.config.run import CacheConfig
+from sae_lens_classif.config.classifier import CacheConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.batching import states_of_texts

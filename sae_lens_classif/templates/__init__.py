@@ -31,5 +31,6 @@ def template(name: str) -> Template:
         points=points,
         text=markdown_text,
         row=markdown_row,
+        bar_width=lambda share: f"{50 * abs(share):.1f}%",
     )
     return environment.get_template(name)

@@ -72,16 +72,19 @@ def _no_runs_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_settings_come_from_defaults_run_folder_presets_config_and_options_each_over_the_ones_before(
-    tmp_path: Path, yaml_file: Callable[[str], Path]
+    tmp_path: Path, yaml_file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noted = "sae: {gamma: 0.3, d_sae: 91, k: 8, n_concepts: 9}"
     (tmp_path / "config.yaml").write_text(noted, encoding="utf-8")
     # The preset `small` sets d_sae to 256 and leaves gamma, k and n_concepts alone.
     config = yaml_file("sae: {k: 6, n_concepts: 7}")
     arguments = ["--run", str(tmp_path), "--preset", "small", "--config", str(config), "--sae.n_concepts", "5"]
-    request = parse(["train", *arguments])
-    assert (request.step, request.folder, request.overwrite) == ("train", tmp_path, False)
-    sae = request.cfg.sae
+    trained: list[RunFolder] = []
+    monkeypatch.setitem(COMMANDS, "train", trained.append)
+    main(["train", *arguments])
+    (run,) = trained
+    assert (run.folder, run.overwrite) == (tmp_path, False)
+    sae = run.cfg.sae
     assert (sae.gamma, sae.d_sae, sae.k, sae.n_concepts) == (0.3, 256, 6, 5)
     assert sae.mse_coefficient == RunConfig().sae.mse_coefficient
 

@@ -7,18 +7,9 @@ from typing import Any, cast
 import pytest
 
 from sae_lens_classif.cli.parser import PRESETS, parse, preset_names
-from sae_lens_classif.config.run import (
-    CacheConfig,
-    ClassifierConfig,
-    CompareConfig,
-    DataConfig,
-    EvaluateConfig,
-    FinetuneConfig,
-    PromptConfig,
-    RunConfig,
-    SAESettings,
-    TrainConfig,
-)
+from sae_lens_classif.config.classifier import CacheConfig, ClassifierConfig, DataConfig, FinetuneConfig, PromptConfig
+from sae_lens_classif.config.methods import CompareConfig
+from sae_lens_classif.config.run import EvaluateConfig, RunConfig, SAESettings, TrainConfig
 from sae_lens_classif.config.yaml import load_config, write_settings
 from sae_lens_classif.errors import UserError, nearest
 

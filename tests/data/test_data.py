@@ -18,7 +18,7 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 
-from sae_lens_classif.config.run import DataConfig
+from sae_lens_classif.config.classifier import DataConfig
 from sae_lens_classif.data.bbc_news import MIN_CHARACTERS, bbc_news_folder, bbc_news_paragraphs
 from sae_lens_classif.data.texts import TextData, load_text_data
 from sae_lens_classif.errors import UserError

@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 
 import torch
 
-from sae_lens_classif.config.run import DataConfig, PromptConfig
+from sae_lens_classif.config.classifier import DataConfig, PromptConfig
 from sae_lens_classif.data.texts import Split, load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.embeddings import embed_texts

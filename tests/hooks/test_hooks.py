@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from sae_lens_classif import ClassifSAEConcepts, TextClassifier, TextData, load_classifier
-from sae_lens_classif.config.run import PromptConfig
+from sae_lens_classif.config.classifier import PromptConfig
 from sae_lens_classif.hooks.batching import batches_by_length, states_of_texts
 from sae_lens_classif.hooks.huggingface import load_tokenizer
 from sae_lens_classif.hooks.inputs import PromptTokenizer

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sae_lens_classif.config.run import CacheConfig, PromptConfig
+from sae_lens_classif.config.classifier import CacheConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.backends.hooked_transformer import HookedTransformerClassifier, hook_layer, model_context

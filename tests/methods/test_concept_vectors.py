@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sae_lens_classif.config.run import BaselineConfig
+from sae_lens_classif.config.methods import BaselineConfig
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.base import FitTask, load_method

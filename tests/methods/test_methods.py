@@ -35,7 +35,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
-from sae_lens_classif.config.run import BaselineConfig, SAESettings, TrainConfig
+from sae_lens_classif.config.methods import BaselineConfig
+from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods import base, classif_sae, sae_probe
@@ -975,6 +976,15 @@ print(find_method("ica").kind.__name__)
     refused, kept = done.stdout.splitlines()
     assert "Mine: the name 'ica' is taken by sae_lens_classif.methods.ica.ICAConcepts" in refused
     assert kept == "ICAConcepts"
+
+
+@pytest.mark.usefixtures("own_classes")
+def test_a_class_of_no_file_is_refused_since_a_change_of_it_would_go_unnoticed() -> None:
+    class Typed(_Own, name="typed"):
+        __module__ = "of_a_notebook"
+
+    with pytest.raises(UserError, match="Typed is defined in no file"):
+        find_method("typed")
 
 
 @pytest.mark.parametrize("name", [":Mine", ".mine:Mine", "sae_lens_classif..ica:ICAConcepts"])

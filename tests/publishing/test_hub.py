@@ -18,7 +18,7 @@ import datasets
 import pytest
 import torch
 
-from sae_lens_classif.config.run import DataConfig, PromptConfig
+from sae_lens_classif.config.classifier import DataConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData, load_text_data
 from sae_lens_classif.evals.embeddings import embed_texts
 from sae_lens_classif.hooks.batching import states_of_texts

@@ -24,7 +24,9 @@ from sae_lens_classif import (
     templates,
     write_report,
 )
-from sae_lens_classif.config.run import ClassifierConfig, CompareConfig, DataConfig, PromptConfig, RunConfig
+from sae_lens_classif.config.classifier import ClassifierConfig, DataConfig, PromptConfig
+from sae_lens_classif.config.methods import CompareConfig
+from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.evals.comparison import ComparedMethod, Difference, Estimate
 from sae_lens_classif.evals.concept_effects import MisledText
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts

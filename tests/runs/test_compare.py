@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 from sae_lens_classif import ActivationStore, load_config, load_method
 from sae_lens_classif.cli.parser import main
-from sae_lens_classif.config.run import CompareConfig
+from sae_lens_classif.config.methods import CompareConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.methods import base
 from sae_lens_classif.methods.base import built_in_methods

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import yaml
 
-from sae_lens_classif.config.run import PromptConfig
+from sae_lens_classif.config.classifier import PromptConfig
 from sae_lens_classif.data.texts import TextData
 
 _KILLS = int(os.environ.get("KILLS", "2"))

@@ -10,17 +10,8 @@ import pytest
 import yaml
 
 from sae_lens_classif.cli.parser import parse
-from sae_lens_classif.config.run import (
-    CacheConfig,
-    ClassifierConfig,
-    DataConfig,
-    EvaluateConfig,
-    FinetuneConfig,
-    PromptConfig,
-    RunConfig,
-    SAESettings,
-    TrainConfig,
-)
+from sae_lens_classif.config.classifier import CacheConfig, ClassifierConfig, DataConfig, FinetuneConfig, PromptConfig
+from sae_lens_classif.config.run import EvaluateConfig, RunConfig, SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.runs.folder import RunFolder
 

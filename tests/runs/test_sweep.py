@@ -25,7 +25,8 @@ from matplotlib.figure import Figure
 from safetensors.torch import load_file
 
 from sae_lens_classif.cli.parser import parse
-from sae_lens_classif.config.run import RunConfig, SAESettings, SweepConfig, TrainConfig
+from sae_lens_classif.config.methods import SweepConfig
+from sae_lens_classif.config.run import RunConfig, SAESettings, TrainConfig
 from sae_lens_classif.config.yaml import load_config
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError

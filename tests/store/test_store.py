@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from sae_lens_classif.config.run import CacheConfig, PromptConfig
+from sae_lens_classif.config.classifier import CacheConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import sha256_of_file
