@@ -10,12 +10,12 @@ from rich.padding import Padding
 from rich.table import Table
 
 from sae_lens_classif.evals.comparison import ComparedMethod
-from sae_lens_classif.evals.measures import FLOOR, columns, find_measure, headlines
+from sae_lens_classif.evals.measures import columns, headline_rows
 from sae_lens_classif.explaining.explanation import ActiveConcept, Explanation
 from sae_lens_classif.files import sizes
 from sae_lens_classif.runs.sweep import varied
 from sae_lens_classif.runs.tables import Cell, best_methods, cell_of, marks
-from sae_lens_classif.runs.transfer import Transfer, change, transfer_measures
+from sae_lens_classif.runs.transfer import Transfer, measure_rows
 from sae_lens_classif.wording import bare_number, number, points
 
 _N_CONCEPTS = 5
@@ -50,11 +50,9 @@ def show_comparison(console: Console, methods: Sequence[ComparedMethod]) -> None
         console: Where to print.
         methods: The rows.
     """
-    table = Table(title="Concept methods beside each other, rates in percent", title_justify="left")
-    table.add_column("Method")
     measures = [column for column in columns() if column.is_essential]
-    for measure in measures:
-        table.add_column(measure.column, justify="right", no_wrap=True)
+    headings = ["Method", *(measure.column for measure in measures)]
+    table = _table("Concept methods beside each other, rates in percent", headings, no_wrap=True)
     best = best_methods(methods)
     for method in methods:
         shown = [cell_of(method, measure, best) for measure in measures]
@@ -67,11 +65,8 @@ def show_comparison(console: Console, methods: Sequence[ComparedMethod]) -> None
 
 
 def _compared(cell: Cell) -> str:
-    return (
-        f"[bold]{cell.value}[/]{'*' if cell.is_real else ' '}"
-        if cell.is_best
-        else f"{cell.value}{'*' if cell.is_real else ' '}"
-    )
+    value = f"[bold]{cell.value}[/]" if cell.is_best else cell.value
+    return value + ("*" if cell.is_real else " ")
 
 
 def show_sweep(console: Console, rows: Sequence[dict[str, Any]]) -> None:
@@ -81,13 +76,10 @@ def show_sweep(console: Console, rows: Sequence[dict[str, Any]]) -> None:
         console: Where to print.
         rows: What ``sweep_step`` gives.
     """
-    table = Table(title="Sweep, rates in percent", title_justify="left")
     names = varied(rows)
-    for name in [*names, "seeds"]:
-        table.add_column(name.rpartition(".")[2], overflow="fold")
     measures = [column for column in columns() if column.is_essential and column.name in rows[0]]
-    for measure in measures:
-        table.add_column(measure.column, justify="right", no_wrap=True)
+    headings = [*(name.rpartition(".")[2] for name in names), "seeds", *(measure.column for measure in measures)]
+    table = _table("Sweep, rates in percent", headings, n_left=len(names) + 1, no_wrap=True)
     for row in rows:
         values = [bare_number(row[measure.name]["mean"], measure.in_percent) for measure in measures]
         table.add_row(*(escape(str(row["cell"][name])) for name in names), str(len(row["seeds"])), *values)
@@ -101,16 +93,10 @@ def show_transfer(console: Console, transfer: Transfer) -> None:
         console: Where to print.
         transfer: What was measured.
     """
-    table = Table(title=f"The concepts of {escape(transfer.source)} elsewhere", title_justify="left")
-    for heading in ("Measure", transfer.source, transfer.target, "change"):
-        table.add_column(escape(heading), justify="left" if heading == "Measure" else "right")
-    for measure in transfer_measures():
-        numbers = (
-            transfer.source_measures.get(measure.name),
-            transfer.target_measures.get(measure.name),
-            change(transfer, measure.name),
-        )
-        table.add_row(measure.title, *(number(value, measure.in_percent) for value in numbers))
+    title = f"The concepts of {transfer.source} elsewhere"
+    table = _table(title, ("Measure", transfer.source, transfer.target, "change"))
+    for row in measure_rows(transfer):
+        table.add_row(*row)
     console.print(table)
 
 
@@ -121,9 +107,8 @@ def show_explanation(console: Console, explanation: Explanation) -> None:
         console: Where to print.
         explanation: What is shown.
     """
-    table = Table(title="Probability of each class, %", title_justify="left")
-    for heading in ("Class", "by the model", "through the concepts alone", "with no concept"):
-        table.add_column(heading, justify="left" if heading == "Class" else "right")
+    headings = ("Class", "by the model", "through the concepts alone", "with no concept")
+    table = _table("Probability of each class, %", headings)
     columns = (explanation.probabilities, explanation.through_concepts, explanation.with_none)
     for number_, (name, *shares) in enumerate(zip(explanation.class_names, *columns, strict=True)):
         style = "bold" if number_ == explanation.predicted else None
@@ -160,9 +145,7 @@ def show_publication(console: Console, folder: Path, address: str, repo_id: str,
         repo_id: ``owner/name``.
         dry_run: Whether nothing was uploaded.
     """
-    table = Table(title=escape(repo_id), title_justify="left")
-    table.add_column("File")
-    table.add_column("kB", justify="right")
+    table = _table(repo_id, ("File", "kB"))
     for name, size in sizes(folder):
         table.add_row(escape(name), f"{size / 1000:,.0f}")
     console.print(table)
@@ -178,21 +161,22 @@ def show_folder(console: Console, folder: Path) -> None:
     console.print(f"Everything is in {escape(str(folder))}", soft_wrap=True)
 
 
+def _table(title: str, headings: Sequence[str], n_left: int = 1, no_wrap: bool = False) -> Table:
+    """A table whose first columns are words, the others numbers, which may be kept from breaking."""
+    table = Table(title=escape(title), title_justify="left")
+    for place, heading in enumerate(headings):
+        if place < n_left:
+            table.add_column(escape(heading), overflow="fold")
+        else:
+            table.add_column(escape(heading), justify="right", no_wrap=no_wrap)
+    return table
+
+
 def _headlines(summary: dict[str, Any], entry: dict[str, Any]) -> Table:
-    table = Table(
-        title=f"{summary['data']}: {summary['n_test_texts']:,} test texts", title_justify="left", expand=False
-    )
-    table.add_column("Measure")
-    table.add_column("Value", justify="right")
-    table.add_column("95 % interval", justify="right")
-    for measure in headlines():
-        if measure.name in entry:
-            limits = entry.get(f"{measure.name}_ci95") or (None, None)
-            interval = " … ".join(number(limit, measure.in_percent) for limit in limits)
-            table.add_row(measure.title, number(entry[measure.name], measure.in_percent), interval)
-    if "concept_sim" in entry:
-        floor = find_measure(FLOOR)
-        table.add_row(floor.title, number(summary[FLOOR], floor.in_percent), "")
+    title = f"{summary['data']}: {summary['n_test_texts']:,} test texts"
+    table = _table(title, ("Measure", "Value", "95 % interval"))
+    for row in headline_rows({**summary, **entry}):
+        table.add_row(*row)
     return table
 
 

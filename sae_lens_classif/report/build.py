@@ -15,7 +15,6 @@ from sae_lens_classif.evals.base import TestPass
 from sae_lens_classif.evals.completeness import class_scores
 from sae_lens_classif.evals.concept_effects import ConceptEffects, MisledText, effects_of
 from sae_lens_classif.evals.evaluate import check_belong_together
-from sae_lens_classif.evals.results import Measures
 from sae_lens_classif.explaining.explain import explain
 from sae_lens_classif.figures.style import svg_of
 from sae_lens_classif.methods.base import ConceptMethod
@@ -73,9 +72,9 @@ def gather_report(run: RunFolder, explained: int, method: str = METHOD) -> Repor
         n_concepts=of.n_concepts(split.store),
         concepts=concepts,
         texts=_texts(run, of.method, split, entry, concepts, mistakes, explained),
-        default_class=_default_class(effects.default) if effects and effects.default is not None else None,
+        default_class=_default_class(effects.default) if effects else None,
         mistakes=mistakes,
-        concept_map=_concept_map(of.method, split.store) if is_measured else None,
+        concept_map=_concept_map(of, split.store) if is_measured else None,
         comparison=read_comparison(run, of.name, of.seed, settings),
         settings=shown_settings(run.cfg),
         fingerprints=_fingerprints(split, of, settings),
@@ -139,21 +138,23 @@ def _concepts(
     of: RunMethod, entry: Mapping[str, Any], class_names: Sequence[str], effects: ConceptEffects
 ) -> tuple[ShownConcept, ...]:
     measures = read_measures(of.evaluations, entry["settings_sha256"])
+    details = {name: value for found in measures.values() for name, value in found.details.items()}
+    words, ablated = details.get("key_words"), details.get("concepts")
     return tuple(
         ShownConcept(
-            index=concept["index"],
+            index=(index := concept["index"]),
             class_number=class_names.index(concept["class_name"]),
-            weights=_weights(concept, measures),
+            weights=words[index] if words else dict.fromkeys(concept["key_words"], 1.0),
             activation_rate=concept["activation_rate"],
-            n_texts=int(effects.n_texts[concept["index"]]),
+            n_texts=int(effects.n_texts[index]),
             tvd=concept["tvd"],
-            flips=_flips(concept, measures),
+            flips=ablated[index]["label_flip_rate"] if ablated else None,
             concept_sim=concept["concept_sim"],
-            effects=tuple(effects.by_class[concept["index"]].tolist()),
-            rate_on_wrong=float(effects.rate_on_wrong[concept["index"]]),
-            rate_on_right=float(effects.rate_on_right[concept["index"]]),
+            effects=tuple(effects.by_class[index].tolist()),
+            rate_on_wrong=float(effects.rate_on_wrong[index]),
+            rate_on_right=float(effects.rate_on_right[index]),
             top_texts=tuple(concept["top_texts"]),
-            wrong_texts=tuple(row for row in effects.wrong_texts[concept["index"]].tolist() if row >= 0),
+            wrong_texts=tuple(row for row in effects.wrong_texts[index].tolist() if row >= 0),
         )
         for concept in entry["concepts"]
     )
@@ -168,9 +169,9 @@ def _mistakes(store: ActivationStore, misled: Sequence[MisledText]) -> Mistakes:
     )
 
 
-def _concept_map(method: ConceptMethod, store: ActivationStore) -> str:
+def _concept_map(of: RunMethod, store: ActivationStore) -> str:
     """The map of texts and concepts as SVG, each concept a link to its card."""
-    return svg_of(map_of_concepts(method, store, max_texts=_MAP_TEXTS, link="#concept-{}"))
+    return svg_of(map_of_concepts(of.method, store, max_texts=_MAP_TEXTS, link="#concept-{}"))
 
 
 def _texts(
@@ -198,25 +199,12 @@ def _texts(
     return shown
 
 
-def _weights(concept: Mapping[str, Any], measures: Mapping[str, Measures]) -> dict[str, float]:
-    """Key words with their weights; all alike where interpretability was not measured."""
-    if "interpretability" not in measures:
-        return dict.fromkeys(concept["key_words"], 1.0)
-    weights: dict[str, float] = measures["interpretability"].details["key_words"][concept["index"]]
-    return weights
-
-
-def _default_class(default: torch.Tensor) -> DefaultClass:
+def _default_class(default: torch.Tensor | None) -> DefaultClass | None:
+    if default is None:
+        return None
     shares, probabilities = default
     number = int(shares.argmax())
     return DefaultClass(number, float(shares[number]), tuple(probabilities.tolist()))
-
-
-def _flips(concept: Mapping[str, Any], measures: Mapping[str, Measures]) -> float | None:
-    if "causality" not in measures:
-        return None
-    flips: float = measures["causality"].details["concepts"][concept["index"]]["label_flip_rate"]
-    return flips
 
 
 def _in_turn(some: Sequence[int], others: Sequence[int]) -> Iterator[int]:

@@ -83,12 +83,13 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
 
 
 def _check_names(specs: Sequence[MethodSpec]) -> None:
-    for number, spec in enumerate(specs):
-        if any(spec.name == other.name for other in specs[:number]):
-            raise UserError(
-                f"two of compare.methods are called {spec.name!r} and would take each other's place; rename the class "
-                "or the folder of one"
-            )
+    names = [spec.name for spec in specs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(
+            f"two of compare.methods are called {twice!r} and would take each other's place; rename the class or the "
+            "folder of one"
+        )
 
 
 def _check_settings(specs: Sequence[MethodSpec], settings: Mapping[str, Mapping[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """``evaluate --data OTHER``: do the concepts of one data set hold on the texts of another?"""
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -146,27 +147,24 @@ def _measure(
     return kept, completeness.details["activation_rate"] if completeness else []
 
 
-def change(transfer: Transfer, measure: str) -> float | None:
-    """A measure on the target less that on the source; None where either is missing."""
-    source, target = transfer.source_measures.get(measure), transfer.target_measures.get(measure)
-    return None if source is None or target is None else target - source
+def measure_rows(transfer: Transfer) -> Iterator[tuple[str, ...]]:
+    """A row a measure, in words: its title, its value on the source, on the target, and by how much they differ."""
+    for measure in transfer_measures():
+        source, target = (of.get(measure.name) for of in (transfer.source_measures, transfer.target_measures))
+        change = None if source is None or target is None else target - source
+        yield measure.title, *(number(value, measure.in_percent) for value in (source, target, change))
 
 
 def to_markdown(transfer: Transfer) -> str:
     """Measures side by side, then each concept's activation rates."""
     lines = [f"| | {transfer.source} | {transfer.target} | change |", "|---|---:|---:|---:|"]
-    for measure in transfer_measures():
-        numbers = (
-            transfer.source_measures.get(measure.name),
-            transfer.target_measures.get(measure.name),
-            change(transfer, measure.name),
-        )
-        lines.append(markdown_row([measure.title.strip(), *(number(value, measure.in_percent) for value in numbers)]))
+    lines += map(markdown_row, measure_rows(transfer))
     lines += ["", f"Test texts: {transfer.n_texts[0]:,} and {transfer.n_texts[1]:,}.", ""]
     lines += [
         f"| concept | fires on {transfer.source} | fires on {transfer.target} | change |",
         "|---:|---:|---:|---:|",
     ]
-    for index, (source, target) in enumerate(zip(transfer.source_rates, transfer.target_rates, strict=True)):
+    rates = zip(transfer.source_rates, transfer.target_rates, strict=False)  # none where everything is NaN
+    for index, (source, target) in enumerate(rates):
         lines.append(markdown_row([str(index), *(number(value, True) for value in (source, target, target - source))]))
     return "\n".join(lines) + "\n"
