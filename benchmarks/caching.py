@@ -39,7 +39,7 @@ model = GPTNeoXForCausalLM(
 tokenizer = train_tokenizer(["some words to begin with"], 300, _LABELS)
 cfg = PromptConfig(template="{text}\n\n", label_word="<|{id}|>", max_tokens=256)
 classifier = HookedTransformerClassifier(
-    model, tokenizer, PromptTokenizer(tokenizer, cfg, ("a", "b", "c", "d"), 256), name="benchmark"
+    model, PromptTokenizer(tokenizer, cfg, ("a", "b", "c", "d"), 256), name="benchmark"
 )
 with TemporaryDirectory() as folder, warnings.catch_warnings():
     warnings.simplefilter("ignore")

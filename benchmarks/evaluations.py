@@ -92,7 +92,7 @@ def _causality_row() -> str:
     ).eval()
     cfg = PromptConfig(template="{text}\n\n", label_word="<|{id}|>", max_tokens=96)
     prompts = PromptTokenizer(tokenizer, cfg, ("a", "b", "c", "d"), 128)
-    classifier = HookedTransformerClassifier(model, tokenizer, prompts, name="benchmark")
+    classifier = HookedTransformerClassifier(model, prompts, name="benchmark")
     hooked = to_hooked_transformer(model, 128, torch.device("cpu"))
     ours = run_interventions(classifier, _decode, hidden, concepts)
     order = (ours.pair_concept * _N_TEXTS + ours.pair_text).argsort()

@@ -23,7 +23,7 @@ from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.evals.causality import conditional_causality
 from sae_lens_classif.evals.completeness import completeness
 from sae_lens_classif.evals.interpretability import interpretability
-from sae_lens_classif.hooks.batching import states_of_texts
+from sae_lens_classif.hooks.batching import states_of_inputs
 
 _CLASSES, _EMBEDDING, _RESAMPLES = 4, 384, 20
 Work = Callable[[int, str], float]
@@ -73,7 +73,7 @@ def cache(n_texts: int, _: str) -> float:
     texts = list(Dataset.from_parquet(sys.argv[1])[:n_texts]["text"])
     classifier = slc.load_classifier(sys.argv[2], ("World", "Sports", "Business", "Sci/Tech"), _PROMPT)
     began = time.perf_counter()
-    states_of_texts(classifier, texts, 8192)
+    states_of_inputs(classifier, classifier.inputs(texts), 8192)
     return time.perf_counter() - began
 
 
