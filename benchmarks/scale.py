@@ -5,18 +5,18 @@ against log size: 1 is linear. Caching is measured where a file with a column ``
 """
 
 import multiprocessing
-import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from math import log
 from pathlib import Path
-from statistics import NormalDist
+from statistics import NormalDist, linear_regression
 from tempfile import TemporaryDirectory
 
 import torch
 from synthetic_store import write_store
-from timing import N_THREADS, start
+from timing import N_THREADS, peak_memory, start
 
 import sae_lens_classif as slc
 from sae_lens_classif.config.run import SAESettings, TrainConfig
@@ -87,29 +87,16 @@ _MEASUREMENTS: tuple[tuple[str, str, Work, tuple[int, ...]], ...] = (
 )
 
 
-def _measure(work: Work, size: int, answer: Connection) -> None:
+def _measure(work: Work, size: int) -> tuple[float, float]:
     torch.set_num_threads(N_THREADS)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     with TemporaryDirectory() as folder:
-        seconds = work(size, folder)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    answer.send((seconds, peak / 2**20))
+        return work(size, folder), peak_memory() - before
 
 
 def _in_own_process(work: Work, size: int) -> tuple[float, float]:
-    context = multiprocessing.get_context("spawn")
-    receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(work, size, sending))
-    process.start()
-    sending.close()
-    found: tuple[float, float] = receiving.recv()
-    process.join()
-    return found
-
-
-def _exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
-    x, y = torch.tensor(sizes).double().log(), torch.tensor(seconds).double().log()
-    return float(((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).pow(2).sum())
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_measure, work, size).result()
 
 
 if __name__ == "__main__":
@@ -120,10 +107,10 @@ if __name__ == "__main__":
         if work is cache and len(sys.argv) < 3:
             continue
         found = [_in_own_process(work, size) for size in sizes]
-        seconds = [own[0] for own in found]
         cells = (
             " / ".join(f"{size:,}" for size in sizes),
-            " / ".join(f"{value:.1f}" for value in seconds),
-            " / ".join(f"{own[1]:.2f}" for own in found),
+            " / ".join(f"{seconds:.1f}" for seconds, _ in found),
+            " / ".join(f"{peak:.2f}" for _, peak in found),
         )
-        print(f"| {what} | {grows} | {' | '.join(cells)} | {_exponent(sizes, seconds):.2f} |", flush=True)
+        exponent = linear_regression([log(size) for size in sizes], [log(seconds) for seconds, _ in found]).slope
+        print(f"| {what} | {grows} | {' | '.join(cells)} | {exponent:.2f} |", flush=True)
