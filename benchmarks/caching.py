@@ -10,41 +10,23 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from synthetic_classifier import new_classifier
 from timing import medians_in_turn, start
 from transformer_lens.model_bridge import TransformerBridge
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from sae_lens_classif.config.classifier import CacheConfig, PromptConfig
-from sae_lens_classif.hooks.backends.hooked_transformer import HookedTransformerClassifier
+from sae_lens_classif.config.classifier import CacheConfig
 from sae_lens_classif.hooks.batching import batches_by_length, pad_right
-from sae_lens_classif.hooks.inputs import PromptTokenizer
-from sae_lens_classif.hooks.tuning.scratch import train_tokenizer
 
-_LABELS = ("<|0|>", "<|1|>", "<|2|>", "<|3|>")
 _N_TEXTS = 256
 
 start()
 rng = np.random.default_rng(0)
 torch.manual_seed(0)
-model = GPTNeoXForCausalLM(
-    GPTNeoXConfig(
-        vocab_size=50304,
-        hidden_size=512,
-        num_hidden_layers=6,
-        num_attention_heads=8,
-        intermediate_size=2048,
-        max_position_embeddings=2048,
-    )
-).eval()
-tokenizer = train_tokenizer(["some words to begin with"], 300, _LABELS)
-cfg = PromptConfig(template="{text}\n\n", label_word="<|{id}|>", max_tokens=256)
-classifier = HookedTransformerClassifier(
-    model, tokenizer, PromptTokenizer(tokenizer, cfg, ("a", "b", "c", "d"), 256), name="benchmark"
-)
+model, classifier = new_classifier(50304, d_model=512, n_layers=6, n_heads=8, max_tokens=256)
 with TemporaryDirectory() as folder, warnings.catch_warnings():
     warnings.simplefilter("ignore")
     model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    classifier.inputs.tokenizer.save_pretrained(folder)
     bridge = TransformerBridge.boot_transformers(folder)
 lengths = np.clip(rng.normal(82, 18, _N_TEXTS).round(), 46, 255).astype(int)
 prompts = [rng.integers(0, 50304, length).tolist() for length in lengths]

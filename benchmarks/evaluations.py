@@ -4,21 +4,19 @@
 with random weights and 8,000 tokens.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import torch
+from synthetic_classifier import new_classifier
 from timing import medians_in_turn, start
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from sae_lens_classif.config.classifier import PromptConfig
 from sae_lens_classif.evals.interpretability import TOP_CONCEPTS, activating_sets, interpretability
 from sae_lens_classif.hooks.backends.hooked_transformer import HookedTransformerClassifier, to_hooked_transformer
-from sae_lens_classif.hooks.inputs import PromptTokenizer
 from sae_lens_classif.hooks.interventions import replace_states, run_interventions
-from sae_lens_classif.hooks.tuning.scratch import train_tokenizer
 
 _N_TEXTS, _N_CONCEPTS, _D_MODEL, _EMBEDDING = 7600, 20, 128, 384
-_LABELS = ("<|0|>", "<|1|>", "<|2|>", "<|3|>")
 
 start()
 torch.manual_seed(0)
@@ -79,33 +77,16 @@ def _signature(activations: npt.NDArray[np.float32]) -> set[int]:
 
 
 def _causality_row() -> str:
-    tokenizer = train_tokenizer(["some words to begin with"], 300, _LABELS)
-    model = GPTNeoXForCausalLM(
-        GPTNeoXConfig(
-            vocab_size=8000,
-            hidden_size=_D_MODEL,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            intermediate_size=512,
-            max_position_embeddings=128,
-        )
-    ).eval()
-    cfg = PromptConfig(template="{text}\n\n", label_word="<|{id}|>", max_tokens=96)
-    prompts = PromptTokenizer(tokenizer, cfg, ("a", "b", "c", "d"), 128)
-    classifier = HookedTransformerClassifier(model, tokenizer, prompts, name="benchmark")
-    hooked = to_hooked_transformer(model, 128, torch.device("cpu"))
+    model, classifier = new_classifier(8000, _D_MODEL, n_layers=4, n_heads=4, max_tokens=96)
+    hooked = to_hooked_transformer(model, 96, torch.device("cpu"))
     ours = run_interventions(classifier, _decode, hidden, concepts)
     order = (ours.pair_concept * _N_TEXTS + ours.pair_text).argsort()
     torch.testing.assert_close(ours.pair[order], _causality_in_loops(classifier, hooked), atol=1e-4, rtol=1e-4)
-    seconds = medians_in_turn(
-        {
-            "ours": lambda: run_interventions(classifier, _decode, hidden, concepts),
-            "loops": lambda: _causality_in_loops(classifier, hooked),
-        },
-        repeats=5,
-        warm_up=0,
+    return _row(
+        "conditional causality",
+        ours=lambda: run_interventions(classifier, _decode, hidden, concepts),
+        loops=lambda: _causality_in_loops(classifier, hooked),
     )
-    return _formatted("conditional causality", seconds)
 
 
 def _interpretability_row() -> str:
@@ -113,18 +94,15 @@ def _interpretability_row() -> str:
     concept_sim, sentence_sim = _interpretability_in_loops()
     np.testing.assert_allclose(ours["concept_sim"], concept_sim, rtol=1e-9)
     np.testing.assert_allclose(ours["sentence_sim"], sentence_sim, rtol=1e-9)
-    seconds = medians_in_turn(
-        {
-            "ours": lambda: interpretability(concepts, embeddings, n_bootstrap=1),
-            "loops": _interpretability_in_loops,
-        },
-        repeats=5,
-        warm_up=0,
+    return _row(
+        "ConceptSim, SentenceSim(1..4), sets",
+        ours=lambda: interpretability(concepts, embeddings, n_bootstrap=1),
+        loops=_interpretability_in_loops,
     )
-    return _formatted("ConceptSim, SentenceSim(1..4), sets", seconds)
 
 
-def _formatted(what: str, seconds: dict[str, float]) -> str:
+def _row(what: str, ours: Callable[[], object], loops: Callable[[], object]) -> str:
+    seconds = medians_in_turn({"ours": ours, "loops": loops}, repeats=5, warm_up=0)
     return f"| {what} | {seconds['ours']:.2f} s | {seconds['loops']:.1f} s | {seconds['loops'] / seconds['ours']:.0f} |"
 
 

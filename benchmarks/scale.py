@@ -5,25 +5,25 @@ against log size: 1 is linear. Caching is measured where a file with a column ``
 """
 
 import multiprocessing
-import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from math import log
 from pathlib import Path
-from statistics import NormalDist
+from statistics import NormalDist, linear_regression
 from tempfile import TemporaryDirectory
 
 import torch
 from synthetic_store import write_store
-from timing import N_THREADS, start
+from timing import N_THREADS, peak_memory, start
 
 import sae_lens_classif as slc
 from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.evals.causality import conditional_causality
 from sae_lens_classif.evals.completeness import completeness
 from sae_lens_classif.evals.interpretability import interpretability
-from sae_lens_classif.hooks.batching import states_of_texts
+from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.interventions import InterventionLogits
 
 _CLASSES, _EMBEDDING, _RESAMPLES = 4, 384, 20
@@ -74,7 +74,7 @@ def cache(n_texts: int, _: str) -> float:
     texts = list(Dataset.from_parquet(sys.argv[1])[:n_texts]["text"])
     classifier = slc.load_classifier(sys.argv[2], ("World", "Sports", "Business", "Sci/Tech"), _PROMPT)
     began = time.perf_counter()
-    states_of_texts(classifier, texts, 8192)
+    states_of_inputs(classifier, classifier.inputs(texts), 8192)
     return time.perf_counter() - began
 
 
@@ -88,29 +88,16 @@ _MEASUREMENTS: tuple[tuple[str, str, Work, tuple[int, ...]], ...] = (
 )
 
 
-def _measure(work: Work, size: int, answer: Connection) -> None:
+def _measure(work: Work, size: int) -> tuple[float, float]:
     torch.set_num_threads(N_THREADS)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     with TemporaryDirectory() as folder:
-        seconds = work(size, folder)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    answer.send((seconds, peak / 2**20))
+        return work(size, folder), peak_memory() - before
 
 
 def _in_own_process(work: Work, size: int) -> tuple[float, float]:
-    context = multiprocessing.get_context("spawn")
-    receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(work, size, sending))
-    process.start()
-    sending.close()
-    found: tuple[float, float] = receiving.recv()
-    process.join()
-    return found
-
-
-def _exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
-    x, y = torch.tensor(sizes).double().log(), torch.tensor(seconds).double().log()
-    return float(((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).pow(2).sum())
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_measure, work, size).result()
 
 
 if __name__ == "__main__":
@@ -121,10 +108,10 @@ if __name__ == "__main__":
         if work is cache and len(sys.argv) < 3:
             continue
         found = [_in_own_process(work, size) for size in sizes]
-        seconds = [own[0] for own in found]
         cells = (
             " / ".join(f"{size:,}" for size in sizes),
-            " / ".join(f"{value:.1f}" for value in seconds),
-            " / ".join(f"{own[1]:.2f}" for own in found),
+            " / ".join(f"{seconds:.1f}" for seconds, _ in found),
+            " / ".join(f"{peak:.2f}" for _, peak in found),
         )
-        print(f"| {what} | {grows} | {' | '.join(cells)} | {_exponent(sizes, seconds):.2f} |", flush=True)
+        exponent = linear_regression([log(size) for size in sizes], [log(seconds) for seconds, _ in found]).slope
+        print(f"| {what} | {grows} | {' | '.join(cells)} | {exponent:.2f} |", flush=True)

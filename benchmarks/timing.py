@@ -1,6 +1,7 @@
 """Times of several things in turn, since a machine's speed changes from minute to minute; ratios of them do not."""
 
 import platform
+import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -28,6 +29,11 @@ def medians_in_turn(sides: Mapping[str, Callable[[], object]], repeats: int, war
             if number >= warm_up:
                 seconds[name].append(time.perf_counter() - start)
     return {name: median(values) for name, values in seconds.items()}
+
+
+def peak_memory() -> float:
+    """The most memory that this process has had so far, in GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def start() -> None:

@@ -4,22 +4,17 @@ The store, 2 million states x 1024 in float16 unless said, is written by another
 """
 
 import multiprocessing
-import resource
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from synthetic_store import write_store
-from timing import start
+from timing import peak_memory, start
 
 import sae_lens_classif as slc
 from sae_lens_classif.config.run import SAESettings, TrainConfig
 
 _D_IN, _STEPS, _BATCH = 1024, 400, 500
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 if __name__ == "__main__":
@@ -30,7 +25,7 @@ if __name__ == "__main__":
         writer = multiprocessing.get_context("spawn").Process(target=write_store, args=(path, n_states, _D_IN))
         writer.start()
         writer.join()
-        before = _peak()
+        before = peak_memory()
         slc.train_classifsae(
             slc.ActivationStore(path),
             SAESettings(d_sae=2048),
@@ -39,4 +34,4 @@ if __name__ == "__main__":
         print("| states | GiB on disk | GiB after the imports | GiB more at the peak |")
         print("|---:|---:|---:|---:|")
         on_disk = sum(file.stat().st_size for file in path.iterdir()) / 2**30
-        print(f"| {n_states:,} × {_D_IN} | {on_disk:.1f} | {before:.2f} | {_peak() - before:.2f} |")
+        print(f"| {n_states:,} × {_D_IN} | {on_disk:.1f} | {before:.2f} | {peak_memory() - before:.2f} |")

@@ -44,33 +44,10 @@ def batches_by_length(lengths: Sequence[int], max_batch_tokens: int) -> Iterator
         start += size
 
 
-def states_of_texts(
-    classifier: TextClassifier,
-    texts: Sequence[str],
-    max_batch_tokens: int,
-    progress: "tqdm[Any] | None" = None,
-) -> StatesAndLogits:
-    """Read the model's hidden state and class logits for each text.
-
-    Args:
-        classifier: The model.
-        texts: n texts.
-        max_batch_tokens: Tokens, padding included, of one forward pass.
-        progress: Advanced by one a text.
-
-    Returns:
-        hidden float32 (n, d_model) and logits float32 (n, C), in the order of the texts.
-    """
-    return states_of_inputs(classifier, classifier.inputs(texts), max_batch_tokens, progress)
-
-
 def states_of_inputs(
-    classifier: TextClassifier,
-    inputs: list[list[int]],
-    max_batch_tokens: int,
-    progress: "tqdm[Any] | None" = None,
+    classifier: TextClassifier, inputs: list[list[int]], max_batch_tokens: int, progress: "tqdm[Any] | None" = None
 ) -> StatesAndLogits:
-    """The same for token ids.
+    """Read the model's hidden state and class logits for each input, as ``classifier.inputs`` makes them of texts.
 
     Args:
         classifier: The model.

@@ -1,7 +1,7 @@
 """Hugging Face models and tokenizers from a local folder or the Hub, with errors that say what to do."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -32,7 +32,7 @@ def architecture_of(model: str) -> str | None:
         UserError: If the folder does not exist.
     """
     try:
-        content, _ = PreTrainedConfig.get_config_dict(model, local_files_only=_is_local(model))
+        content, _ = PreTrainedConfig.get_config_dict(model, local_files_only=is_local(model))
     except (OSError, ValueError):  # opening the model says it better
         return None
     named = content.get("architectures")
@@ -45,7 +45,7 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     Raises:
         UserError: If there is none.
     """
-    local = _is_local(model)
+    local = is_local(model)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model, local_files_only=local)
     except (OSError, ValueError) as error:
@@ -61,42 +61,30 @@ def load_causal_lm(model: str, dtype: torch.dtype) -> PreTrainedModel:
     Raises:
         UserError: If the folder has no weights, or the model is no decoder.
     """
-    local = _is_local(model)
+    local = is_local(model)
+    loader: Any = AutoModelForCausalLM  # whose annotations do not know that what it gives is a pair
     try:
-        # With this option the result is a pair, which the annotation of from_pretrained does not know.
-        pair: Any = AutoModelForCausalLM.from_pretrained(
-            model, dtype=dtype, local_files_only=local, output_loading_info=True
-        )
+        loaded, info = loader.from_pretrained(model, dtype=dtype, local_files_only=local, output_loading_info=True)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(_loading_message(model, "model", error)) from error
-    loaded: PreTrainedModel = pair[0]
-    _check_weights(model, loaded, sorted(pair[1]["missing_keys"]))
-    loaded.eval()
-    return loaded
-
-
-def _check_weights(name: str, model: PreTrainedModel, missing: list[str]) -> None:
-    """Refuse weights that transformers filled in at random, and ones that are no numbers."""
-    if missing:
+    missing = sorted(info["missing_keys"])
+    if missing:  # transformers filled them in at random
         raise UserError(
-            f"the weights of {name} lack {len(missing)} tensors of {type(model).__name__} (the first is {missing[0]}); "
-            "give the whole model, one with a language-model head"
+            f"the weights of {model} lack {len(missing)} tensors of {type(loaded).__name__} (the first is "
+            f"{missing[0]}); give the whole model, one with a language-model head"
         )
-    for key, weight in model.named_parameters():
+    for key, weight in loaded.named_parameters():
         if not weight.isfinite().all():
-            raise UserError(f"the weights of {name} are not finite in {key}; give another checkpoint")
+            raise UserError(f"the weights of {model} are not finite in {key}; give another checkpoint")
+    return cast(PreTrainedModel, loaded)
 
 
-def check_exists(model: str) -> None:
-    """Refuse the path of a folder that is not there.
+def is_local(model: str) -> bool:
+    """Whether a model is to be looked for on this machine alone: a folder, or anything where the Hub does not answer.
 
     Raises:
-        UserError: If it can be no name on the Hub either.
+        UserError: If it is the path of a folder that is not there.
     """
-    _is_local(model)
-
-
-def _is_local(model: str) -> bool:
     path = Path(model)
     if path.is_dir():
         return True

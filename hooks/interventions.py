@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from tqdm.auto import tqdm
@@ -77,75 +78,54 @@ def run_interventions(
     groups = groups if groups is not None else torch.zeros(0, n_concepts, dtype=torch.bool)
     ablated_alone = concepts.abs() > ACTIVE if pairs else torch.zeros_like(concepts, dtype=torch.bool)
     pair_text, pair_concept = ablated_alone.nonzero(as_tuple=True)
+    n_pairs = ablated_alone.sum(dim=1)
+    pairs_of = torch.arange(len(pair_text)).split(n_pairs.tolist())
     n_classes = len(classifier.class_names)
     bottleneck = torch.empty(n_texts, n_classes)
     pair = torch.empty(len(pair_text), n_classes)
     grouped = torch.empty(len(groups), n_texts, n_classes)
-    pairs_of = _pairs_of_texts(pair_text, n_texts)
-    inputs = classifier.inputs(texts) if texts is not None else None
     progress = tqdm(total=n_texts, desc="Ablating concepts", unit=" texts", delay=1)  # not for a single text
-    for rows in _text_batches(inputs, n_texts, batch_size):
-        run = _Runner(classifier, decode, hidden, rows, inputs, batch_size)
+    for rows, context, size in _batches(classifier, texts, n_texts, batch_size):
+        run = partial(_run, classifier, decode, hidden[rows], context, size)
+        own = torch.arange(len(rows))
+        bottleneck[rows] = run(concepts[rows], own)
         batch_pairs = torch.cat([pairs_of[row] for row in rows.tolist()])
-        bottleneck[rows] = run(concepts[rows], rows)
         ablated = concepts[pair_text[batch_pairs]]
         ablated[torch.arange(len(batch_pairs)), pair_concept[batch_pairs]] = 0
-        pair[batch_pairs] = run(ablated, pair_text[batch_pairs])
+        pair[batch_pairs] = run(ablated, own.repeat_interleave(n_pairs[rows]))
         for number, group in enumerate(groups):
-            grouped[number, rows] = run(concepts[rows].masked_fill(group, 0), rows)
+            grouped[number, rows] = run(concepts[rows].masked_fill(group, 0), own)
         progress.update(len(rows))
     progress.close()
     return InterventionLogits(bottleneck, pair_text, pair_concept, pair, grouped)
 
 
-def _pairs_of_texts(pair_text: torch.Tensor, n_texts: int) -> tuple[torch.Tensor, ...]:
-    counts = torch.bincount(pair_text, minlength=n_texts)
-    pairs: tuple[torch.Tensor, ...] = torch.arange(len(pair_text)).split(counts.tolist())
-    return pairs
-
-
-def _text_batches(inputs: list[list[int]] | None, n_texts: int, batch_size: int) -> Iterator[torch.Tensor]:
-    if inputs is None:
-        yield from torch.arange(n_texts).split(batch_size)
+def _batches(
+    classifier: TextClassifier, texts: Sequence[str] | None, n_texts: int, batch_size: int
+) -> Iterator[tuple[torch.Tensor, Context | None, int]]:
+    """Numbers of the texts of each batch, int64 (b,), their context, and how many states go into one pass."""
+    if texts is None:
+        for rows in torch.arange(n_texts).split(batch_size):
+            yield rows, None, batch_size
         return
-    for rows in batches_by_length([len(ids) for ids in inputs], batch_size):
-        yield torch.tensor(rows)
+    inputs = classifier.inputs(texts)
+    for numbers in batches_by_length([len(ids) for ids in inputs], batch_size):
+        own = [inputs[number] for number in numbers]
+        yield torch.tensor(numbers), classifier.context(own), max(1, batch_size // max(map(len, own)))
 
 
-class _Runner:
-    """Runs the model from decoded concepts of one batch of texts, alone or in their context."""
-
-    def __init__(
-        self,
-        classifier: TextClassifier,
-        decode: Decode,
-        hidden: torch.Tensor,
-        rows: torch.Tensor,
-        inputs: list[list[int]] | None,
-        batch_size: int,
-    ) -> None:
-        self._classifier = classifier
-        self._decode = decode
-        self._hidden = hidden
-        self._size = batch_size
-        self._context: Context | None = None
-        if inputs is not None:
-            of_batch = [inputs[row] for row in rows.tolist()]
-            self._context = classifier.context(of_batch)
-            self._size = max(1, batch_size // max(map(len, of_batch)))
-            self._position = torch.full((len(hidden),), -1)
-            self._position[rows] = torch.arange(len(rows))
-
-    def __call__(self, concepts: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
-        """Logits, float32 (m, C), for concepts (m, n) of the texts with numbers (m,)."""
-        logits = [
-            self._run(replace_states(self._decode, part, self._hidden[text]), text)
-            for part, text in zip(concepts.split(self._size), texts.split(self._size), strict=True)
-        ]
-        return torch.cat(logits) if logits else torch.empty(0, len(self._classifier.class_names))
-
-    def _run(self, states: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
-        if self._context is None:
-            return self._classifier.logits_from(states)
-        rows = self._position[texts].to(self._context.last.device)
-        return self._classifier.logits_from(states, self._context.select(rows))
+def _run(
+    classifier: TextClassifier,
+    decode: Decode,
+    hidden: torch.Tensor,
+    context: Context | None,
+    size: int,
+    concepts: torch.Tensor,
+    places: torch.Tensor,
+) -> torch.Tensor:
+    """Logits, float32 (m, C), for concepts (m, n) of texts at places (m,) of a batch, alone or in their context."""
+    logits = []
+    for part, own in zip(concepts.split(size), places.split(size), strict=True):
+        earlier = context.select(own.to(context.last.device)) if context is not None else None
+        logits.append(classifier.logits_from(replace_states(decode, part, hidden[own]), earlier))
+    return torch.cat(logits)

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -12,7 +11,7 @@ from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import new_folder, read_json, write_json
 from sae_lens_classif.hooks.backends import DEFAULT, ModelRequest, backend_for, backend_names, find_backend
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.hooks.huggingface import architecture_of, check_exists, pick_device
+from sae_lens_classif.hooks.huggingface import architecture_of, is_local, pick_device
 
 CLASSIFIER_FILE = "classifier.json"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -37,10 +36,7 @@ def save_classifier(
     with new_folder(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        write_json(
-            temporary / CLASSIFIER_FILE,
-            {"prompt": asdict(prompt), "class_names": list(class_names)},
-        )
+        write_json(temporary / CLASSIFIER_FILE, {"prompt": asdict(prompt), "class_names": class_names})
 
 
 def load_classifier(
@@ -69,7 +65,7 @@ def load_classifier(
         UserError: If the model, its weights or the hook is missing, a label is not one token, classes or prompt
             are not those in the folder, or nothing opens its architecture.
     """
-    check_exists(str(model))
+    is_local(str(model))  # or refused, before anything else is said about it
     noted = Path(model) / CLASSIFIER_FILE
     if noted.is_file():
         prompt, class_names = _noted(noted, prompt, class_names)
@@ -109,14 +105,12 @@ def _noted(
     """
     content = read_json(file)
     try:
-        noted = PromptConfig(**_with_tuples(content["prompt"])), tuple(content["class_names"])
+        words = content["prompt"].get("label_words")
+        prompt_noted = PromptConfig(**{**content["prompt"], "label_words": words and tuple(words)})
+        noted = prompt_noted, tuple(content["class_names"])
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file} is not what `finetune` writes ({error}); make the classifier anew") from error
     for name, asked, found in (("class_names", class_names, noted[1]), ("prompt", prompt, noted[0])):
         if asked not in (None, found):
             raise UserError(f"{file} says {name} = {found!r}, asked for is {asked!r}; leave {name} out, or use that")
     return noted
-
-
-def _with_tuples(content: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}

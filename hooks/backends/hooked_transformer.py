@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Iterator
 from typing import cast
 
 import torch
@@ -62,18 +61,14 @@ def open_model(request: ModelRequest) -> "HookedTransformerClassifier":
     tokenizer = load_tokenizer(request.model)
     model = load_causal_lm(request.model, request.dtype)
     prompts = PromptTokenizer(tokenizer, request.prompt or PromptConfig(), request.class_names, model_context(model))
-    return HookedTransformerClassifier(
-        model, tokenizer, prompts, name=request.name, hook_name=request.hook, device=request.device
-    )
+    return HookedTransformerClassifier(model, prompts, name=request.name, hook_name=request.hook, device=request.device)
 
 
 def model_context(model: PreTrainedModel) -> int:
     """Longest sequence a Hugging Face decoder can read, in tokens."""
-    config = model.config
-    for name in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"):
-        if isinstance(getattr(config, name, None), int):
-            return int(getattr(config, name))
-    return 2048
+    names = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
+    found = (getattr(model.config, name, None) for name in names)
+    return next((size for size in found if isinstance(size, int)), 2048)
 
 
 def to_hooked_transformer(model: PreTrainedModel, context: int, device: torch.device) -> HookedTransformer:
@@ -107,11 +102,7 @@ def to_hooked_transformer(model: PreTrainedModel, context: int, device: torch.de
     cfg.tokenizer_name = None  # the classifier has its own; the folder named here is gone
     hooked = HookedTransformer(cfg, tokenizer=None, move_to_device=True)
     hooked.load_and_process_state_dict(
-        state_dict,
-        fold_ln=False,
-        center_writing_weights=False,
-        center_unembed=False,
-        fold_value_biases=False,
+        state_dict, fold_ln=False, center_writing_weights=False, center_unembed=False, fold_value_biases=False
     )
     return hooked.eval().requires_grad_(False)
 
@@ -153,7 +144,6 @@ class HookedTransformerClassifier(TextClassifier):
     def __init__(
         self,
         model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
         prompts: PromptTokenizer,
         *,
         name: str,
@@ -163,8 +153,7 @@ class HookedTransformerClassifier(TextClassifier):
         """
         Args:
             model: Hugging Face decoder; it is not kept.
-            tokenizer: Its tokenizer.
-            prompts: From texts to token ids.
+            prompts: From texts to token ids, with the model's tokenizer.
             name: How the model is called.
             hook_name: ``blocks.L.hook_resid_pre``. Default: the last block's.
             device: Default: the CPU.
@@ -177,7 +166,7 @@ class HookedTransformerClassifier(TextClassifier):
         self.name = name
         self.inputs = prompts
         self.class_names = prompts.class_names
-        self.model_fingerprint = model_fingerprint(model, tokenizer)
+        self.model_fingerprint = model_fingerprint(model, prompts.tokenizer)
         self._model = to_hooked_transformer(model, prompts.max_tokens, self.device)
         self._n_layers = int(self._model.cfg.n_layers)
         self._layer = hook_layer(hook_name, self._n_layers)
@@ -229,21 +218,15 @@ class HookedTransformerClassifier(TextClassifier):
         residual[torch.arange(len(hidden), device=self.device), context.last] = hidden
         return self._finish(residual, context.last)
 
-    @contextlib.contextmanager
-    def _last_mlp_at(self, rows: torch.Tensor, positions: torch.Tensor) -> Iterator[None]:
+    def _last_mlp_at(self, rows: torch.Tensor, positions: torch.Tensor) -> contextlib.AbstractContextManager[object]:
         """Compute the last block's MLP at one position of each prompt alone.
 
         What it gives is added to the stream at every position, of which only that one is right; no other is read.
         """
-        mlp = getattr(self._model.blocks[-1], "mlp", None)
+        mlp: torch.nn.Module | None = getattr(self._model.blocks[-1], "mlp", None)
         if mlp is None:
-            yield
-            return
-        handle = mlp.register_forward_pre_hook(lambda _, stream: (stream[0][rows, positions][:, None], *stream[1:]))
-        try:
-            yield
-        finally:
-            handle.remove()
+            return contextlib.nullcontext()
+        return mlp.register_forward_pre_hook(lambda _, stream: (stream[0][rows, positions][:, None], *stream[1:]))
 
     def _finish(self, residual: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
         """Run the blocks from the hook on, then unembed the label tokens at the last position alone."""

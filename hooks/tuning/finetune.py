@@ -1,19 +1,13 @@
 """Bring a decoder to the task: cross-entropy over the label tokens at the last prompt token (HF Trainer)."""
 
+import math
 import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from transformers import (
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    ProgressCallback,
-    Trainer,
-    TrainingArguments,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallback, Trainer, TrainingArguments
 
 from sae_lens_classif.config.classifier import FinetuneConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
@@ -74,7 +68,7 @@ def _base_model(
 
 
 def _training_arguments(cfg: FinetuneConfig, n_examples: int, folder: str, device: torch.device) -> TrainingArguments:
-    steps = cfg.max_steps or int(np.ceil(cfg.epochs * n_examples / cfg.batch_size))
+    steps = cfg.max_steps or math.ceil(cfg.epochs * n_examples / cfg.batch_size)
     return TrainingArguments(
         output_dir=folder,
         max_steps=steps,
@@ -114,17 +108,10 @@ class LabelTokenTrainer(Trainer):
         labels = torch.tensor([example["labels"] for example in examples])
         return {"input_ids": input_ids, "last": last, "labels": labels}
 
-    def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, torch.Tensor],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
-    ) -> Any:
+    def compute_loss(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], *_: Any, **__: Any) -> torch.Tensor:
         """Cross-entropy of the class logits; see ``transformers.Trainer.compute_loss``."""
         logits = label_logits(model, inputs["input_ids"], inputs["last"], self._label_token_ids)
-        loss = F.cross_entropy(logits, inputs["labels"], label_smoothing=self.args.label_smoothing_factor)
-        return (loss, logits) if return_outputs else loss
+        return F.cross_entropy(logits, inputs["labels"], label_smoothing=self.args.label_smoothing_factor)
 
 
 class QuietProgress(ProgressCallback):

@@ -21,11 +21,7 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int, label_words: Sequence
     """
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator(
-        texts,
-        vocab_size=vocab_size,
-        min_frequency=2,
-        special_tokens=[END_OF_TEXT, *label_words],
-        show_progress=False,
+        texts, vocab_size=vocab_size, min_frequency=2, special_tokens=[END_OF_TEXT, *label_words], show_progress=False
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe._tokenizer,  # the one way from a trained BPE to transformers without a file

@@ -4,7 +4,6 @@ import glob
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -62,31 +61,23 @@ def load_text_data(cfg: DataConfig, split: Split) -> TextData:
         UserError: If the file, split or a column is missing, there is no text, a text is empty or not a
             string, or the labels are not 0..C-1 or names of at least two classes.
     """
-    texts, labels, found_names = _read(cfg, split)
     where = f"the {split} texts of {cfg.source}"
-    _check_texts(texts, where)
-    texts = [text[: cfg.max_characters] for text in texts]
-    _check_texts(texts, where)
-    labels_, class_names = _number_labels(labels, cfg.class_names or found_names, where)
+    found_texts, found_labels, found_names = _read(cfg, split)
+    texts = _cut(found_texts, cfg.max_characters, where)
+    labels, class_names = _number_labels(found_labels, cfg.class_names or found_names, where)
     maximum = cfg.max_train_texts if split == "train" else cfg.max_test_texts
-    rows: Iterable[int] = range(len(texts))
+    kept = np.arange(len(texts))
     if maximum is not None and maximum < len(texts):
-        rows = np.sort(np.random.default_rng(0).permutation(len(texts))[:maximum]).tolist()
-    kept = list(rows)
-    if len(set(labels_[kept].tolist())) < 2:
+        kept = np.sort(np.random.default_rng(0).permutation(len(texts))[:maximum])
+    if len(set(labels[kept].tolist())) < 2:
         raise UserError(f"the {len(kept)} drawn of {where} are all of one class; raise data.max_{split}_texts")
-    return TextData(
-        texts=tuple(texts[row] for row in kept),
-        labels=labels_[kept],
-        class_names=class_names,
-    )
+    return TextData(tuple(texts[row] for row in kept), labels[kept], class_names)
 
 
 def _read(cfg: DataConfig, split: Split) -> tuple[list[Any], list[Any], tuple[str, ...] | None]:
     if cfg.source == "bbc_news":
         splits, class_names = bbc_news_paragraphs()
-        texts, labels = zip(*splits[split], strict=True)
-        return list(texts), list(labels), class_names
+        return [text for text, _ in splits[split]], [label for _, label in splits[split]], class_names
     table = _read_table(cfg, cfg.train if split == "train" else cfg.test)
     for column in (cfg.text_column, cfg.label_column):
         if column not in table.column_names:
@@ -95,11 +86,7 @@ def _read(cfg: DataConfig, split: Split) -> tuple[list[Any], list[Any], tuple[st
                 "Set data.text_column and data.label_column"
             )
     names = getattr(table.features[cfg.label_column], "names", None)
-    return (
-        list(table[cfg.text_column]),
-        list(table[cfg.label_column]),
-        tuple(names) if names else None,
-    )
+    return list(table[cfg.text_column]), list(table[cfg.label_column]), tuple(names) if names else None
 
 
 def _read_table(cfg: DataConfig, split: str) -> Any:
@@ -127,24 +114,20 @@ def _find_file(name: str, split: str) -> Path | None:
     """Find a split's file; None means that the source is a name on the Hub."""
     source = Path(name)
     places = [source / split] + ([Path(split)] if Path(split).suffix or len(Path(split).parts) > 1 else [])
-    for path in places:
-        if path.is_file():
-            if path.suffix not in _READERS:
-                raise UserError(f"{path} has the suffix {path.suffix!r}; valid: {', '.join(_READERS)}")
-            return path
-    if not source.is_dir():
-        if source.exists() or source.is_absolute() or name.startswith("."):
-            here = "" if source.is_absolute() else f" in the current folder, {Path.cwd()}"
-            raise UserError(f"data.source {name!r} is not a folder{here}; give a folder or a name on the Hub")
-        return None
-    for suffix in _READERS:
-        if (source / f"{split}{suffix}").is_file():
-            return source / f"{split}{suffix}"
-    found = sorted(path.name for path in source.iterdir())
-    raise UserError(
-        f"{source} holds no {split}{{{','.join(_READERS)}}}; it holds: {', '.join(found) or 'nothing'}. "
-        "Set data.train and data.test to the names of the files"
-    )
+    places += [source / f"{split}{suffix}" for suffix in _READERS]
+    file = next((path for path in places if path.is_file()), None)
+    if file is not None and file.suffix not in _READERS:
+        raise UserError(f"{file} has the suffix {file.suffix!r}; valid: {', '.join(_READERS)}")
+    if file is None and source.is_dir():
+        found = sorted(path.name for path in source.iterdir())
+        raise UserError(
+            f"{source} holds no {split}{{{','.join(_READERS)}}}; it holds: {', '.join(found) or 'nothing'}. "
+            "Set data.train and data.test to the names of the files"
+        )
+    if file is None and (source.exists() or source.is_absolute() or name.startswith(".")):
+        here = "" if source.is_absolute() else f" in the current folder, {Path.cwd()}"
+        raise UserError(f"data.source {name!r} is not a folder{here}; give a folder or a name on the Hub")
+    return file
 
 
 def _read_from_hub(cfg: DataConfig, split: str) -> Any:
@@ -171,7 +154,8 @@ def _read_from_hub(cfg: DataConfig, split: str) -> Any:
         ) from error
 
 
-def _check_texts(texts: list[Any], where: str) -> None:
+def _cut(texts: list[Any], max_characters: int | None, where: str) -> list[str]:
+    """Texts of so many characters at most, none of them empty."""
     if not texts:
         raise UserError(f"{where} are none at all; at least one text is needed")
     not_strings = [row for row, text in enumerate(texts) if not isinstance(text, str)]
@@ -181,9 +165,11 @@ def _check_texts(texts: list[Any], where: str) -> None:
             f"{len(not_strings)} of {where} are not strings (row {row} is of type "
             f"{type(texts[row]).__name__}); remove those rows or name another data.text_column"
         )
-    empty = [row for row, text in enumerate(texts) if not text.strip()]
+    cut = [text[:max_characters] for text in texts]
+    empty = [row for row, text in enumerate(cut) if not text.strip()]
     if empty:
         raise UserError(f"{len(empty)} of {where} are empty (the first is row {empty[0]}); remove those rows")
+    return cut
 
 
 def _number_labels(
@@ -211,7 +197,7 @@ def _number_labels(
 
 
 def _whole_number(label: Any, row: int, where: str) -> int:
-    if isinstance(label, int | np.integer | bool):
+    if isinstance(label, int):
         return int(label)
     raise UserError(f"the label of row {row} of {where} is {label!r}; labels must be 0..C-1 or names of classes")
 
@@ -225,7 +211,7 @@ def _check_classes(values: list[int], class_names: tuple[str, ...], where: str) 
         raise UserError(
             f"the labels of {where} contain {outside[0]}; with {n_classes} classes they must be 0..{n_classes - 1}"
         )
-    if n_classes < 2 or len(set(values)) < 2:
+    if len(set(values)) < 2:
         raise UserError(f"{where} are all of one class; a classifier needs at least two. Check data.label_column")
     missing = sorted(set(range(n_classes)) - set(values))
     if missing:

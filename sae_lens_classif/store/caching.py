@@ -11,7 +11,7 @@ from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.config.classifier import CacheConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.hooks.batching import states_of_texts
+from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.store.store import MANIFEST, ActivationStore, Fingerprints, StorePlan
 from sae_lens_classif.store.writer import StoreWriter
@@ -72,7 +72,7 @@ def _fill(writer: StoreWriter, classifier: TextClassifier, data: TextData, cfg: 
     ) as progress:
         for number, texts in missing:
             part = slice(texts.start, texts.stop)
-            states = states_of_texts(classifier, data.texts[part], cfg.max_batch_tokens, progress)
+            states = states_of_inputs(classifier, classifier.inputs(data.texts[part]), cfg.max_batch_tokens, progress)
             if not states.logits.isfinite().all():
                 first = texts[int((~states.logits.isfinite().all(dim=-1)).nonzero()[0])]
                 raise UserError(

@@ -17,7 +17,7 @@ from sae_lens_classif.cli.display import show_explanation
 from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.explaining.explanation import ActiveConcept, Explanation, to_html
-from sae_lens_classif.hooks.batching import states_of_texts
+from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.inputs import PromptTokenizer
 from sae_lens_classif.training.train import train_classifsae
@@ -43,19 +43,19 @@ def explanation(sae: ClassifSAE, classifier: TextClassifier) -> Explanation:
 def concepts_of(sae: ClassifSAE, classifier: TextClassifier, text: str) -> torch.Tensor:
     """The definition, one text at a time."""
     with torch.no_grad():
-        return sae.encode(states_of_texts(classifier, [text], 4096).hidden)[0, :6]
+        return sae.encode(states_of_inputs(classifier, classifier.inputs([text]), 4096).hidden)[0, :6]
 
 
 def probabilities_of(sae: ClassifSAE, classifier: TextClassifier, text: str, concepts: torch.Tensor) -> torch.Tensor:
     """Through these concepts alone: decoded, brought to the norm of the model's state, run to the end."""
-    hidden = states_of_texts(classifier, [text], 4096).hidden
+    hidden = states_of_inputs(classifier, classifier.inputs([text]), 4096).hidden
     with torch.no_grad():
         decoded = concepts[None] @ sae.W_dec[:6] + sae.b_dec
         return classifier.logits_from(decoded * hidden.norm() / decoded.norm())[0].softmax(dim=0)
 
 
 def test_the_model_s_own_probabilities_come_first(explanation: Explanation, classifier: TextClassifier) -> None:
-    expected = states_of_texts(classifier, [TEXT], 4096).logits[0].softmax(dim=0)
+    expected = states_of_inputs(classifier, classifier.inputs([TEXT]), 4096).logits[0].softmax(dim=0)
     assert explanation.probabilities == pytest.approx(expected.tolist(), abs=1e-6)
     assert explanation.predicted == int(expected.argmax())
     assert explanation.text == TEXT and list(explanation.words) == TEXT.split()

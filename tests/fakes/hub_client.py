@@ -17,7 +17,7 @@ from sae_lens_classif.config.classifier import DataConfig, PromptConfig
 from sae_lens_classif.data.texts import Split, load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.embeddings import embed_texts
-from sae_lens_classif.hooks.batching import states_of_texts
+from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.load import load_classifier
 
 
@@ -44,7 +44,7 @@ def loadings(job: Job) -> dict[str, Callable[[], Any]]:
 
     def states(model: str) -> list[list[float]]:
         classifier = load_classifier(model, tuple(job["class_names"]), prompt, device="cpu")
-        values: list[list[float]] = states_of_texts(classifier, job["texts"], 4096).hidden.tolist()
+        values: list[list[float]] = states_of_inputs(classifier, classifier.inputs(job["texts"]), 4096).hidden.tolist()
         return values
 
     def data(split: Split, source: str, **settings: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from transformers import (
 
 from sae_lens_classif import ClassifSAEConcepts, TextClassifier, TextData, load_classifier
 from sae_lens_classif.config.classifier import PromptConfig
-from sae_lens_classif.hooks.batching import batches_by_length, states_of_texts
+from sae_lens_classif.hooks.batching import batches_by_length, states_of_inputs
 from sae_lens_classif.hooks.huggingface import load_tokenizer
 from sae_lens_classif.hooks.inputs import PromptTokenizer
 from sae_lens_classif.hooks.interventions import ACTIVE, run_interventions
@@ -44,7 +44,7 @@ def _hugging_face(classifier: TextClassifier, folder: Path, text: str) -> tuple[
 def test_states_and_logits_are_those_of_the_hugging_face_model(
     classifier: TextClassifier, classifier_folder: Path, test_data: TextData
 ) -> None:
-    states = states_of_texts(classifier, test_data.texts[:10], max_batch_tokens=200)
+    states = states_of_inputs(classifier, classifier.inputs(test_data.texts[:10]), max_batch_tokens=200)
     for row, text in enumerate(test_data.texts[:10]):
         hidden, logits = _hugging_face(classifier, classifier_folder, text)
         torch.testing.assert_close(states.hidden[row], hidden, rtol=0, atol=INVARIANCE)
@@ -56,10 +56,10 @@ def test_padding_and_batches_do_not_change_a_hidden_state(
     classifier: TextClassifier, test_data: TextData, max_batch_tokens: int
 ) -> None:
     texts = test_data.texts[:30]
-    alone = torch.cat([states_of_texts(classifier, [text], 100).hidden for text in texts])
-    together = states_of_texts(classifier, texts, max_batch_tokens).hidden
+    alone = torch.cat([states_of_inputs(classifier, classifier.inputs([text]), 100).hidden for text in texts])
+    together = states_of_inputs(classifier, classifier.inputs(texts), max_batch_tokens).hidden
     torch.testing.assert_close(together, alone, rtol=0, atol=INVARIANCE)
-    shuffled = states_of_texts(classifier, texts[::-1], max_batch_tokens).hidden.flip(0)
+    shuffled = states_of_inputs(classifier, classifier.inputs(texts[::-1]), max_batch_tokens).hidden.flip(0)
     torch.testing.assert_close(shuffled, alone, rtol=0, atol=INVARIANCE)
 
 

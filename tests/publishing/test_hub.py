@@ -21,7 +21,7 @@ import torch
 from sae_lens_classif.config.classifier import DataConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData, load_text_data
 from sae_lens_classif.evals.embeddings import embed_texts
-from sae_lens_classif.hooks.batching import states_of_texts
+from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hub import hub_is_reachable, hub_name
 from tests.conftest import CLASS_NAMES
@@ -205,7 +205,7 @@ def either(request: pytest.FixtureRequest) -> Process:
 
 
 def test_a_model_of_the_hub_gives_the_hidden_states_of_its_folder(either: Process, classifier: TextClassifier) -> None:
-    expected = states_of_texts(classifier, TEXTS, 4096).hidden
+    expected = states_of_inputs(classifier, classifier.inputs(TEXTS), 4096).hidden
     torch.testing.assert_close(torch.tensor(either.value("states")), expected)
 
 

@@ -15,6 +15,7 @@ class _GivenTokens(PromptTokenizer):
         self.label_token_ids = label_token_ids
         self.class_names = tuple(str(number) for number in range(len(label_token_ids)))
         self.max_tokens = context
+        self.tokenizer = _NoVocabulary()
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
         return [[7, 8, 9] for _ in texts]
@@ -32,4 +33,4 @@ def load_tiny_neox(folder: Path, label_token_ids: list[int], hook_name: str) -> 
     """Open the model in a folder, with the given answers, at the given hook."""
     loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
     prompts = _GivenTokens(label_token_ids, loaded.config.max_position_embeddings)
-    return HookedTransformerClassifier(loaded, _NoVocabulary(), prompts, name=folder.name, hook_name=hook_name)
+    return HookedTransformerClassifier(loaded, prompts, name=folder.name, hook_name=hook_name)

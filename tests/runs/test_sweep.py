@@ -30,7 +30,7 @@ from sae_lens_classif.config.run import RunConfig, SAESettings, TrainConfig
 from sae_lens_classif.config.yaml import load_config
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.hooks.batching import states_of_texts
+from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.load import load_classifier
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.sweep import cell_config, sweep_step
@@ -345,7 +345,7 @@ def test_a_layer_is_cached_once_for_all_its_cells_and_the_run_s_own_states_are_l
     assert sorted(stores) == hooks
     for hook in hooks:
         opened = load_classifier(classifier_folder, hook=hook)
-        states = states_of_texts(opened, test_data.texts, 8192)
+        states = states_of_inputs(opened, opened.inputs(test_data.texts), 8192)
         torch.testing.assert_close(stores[hook].read("hidden"), states.hidden, rtol=1e-5, atol=1e-5)
 
 

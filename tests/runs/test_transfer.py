@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.evals.embeddings import embed_texts
-from sae_lens_classif.hooks.batching import states_of_texts
+from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hub import hub_is_reachable
 from tests.tiny_run import (
@@ -108,7 +108,7 @@ def moved(trained: Trained) -> Moved:
 def _by_hand(run: Path, texts: tuple[str, ...], classifier: TextClassifier) -> tuple[dict[str, float], list[float]]:
     """SPEC.md §2 and §4 without a line of what is tested, one text and one pair of texts after the other."""
     weights = load_file(run / "saes" / "classifsae" / "sae_weights.safetensors")
-    states = states_of_texts(classifier, texts, 512)
+    states = states_of_inputs(classifier, classifier.inputs(texts), 512)
     concepts = torch.stack([_encode(hidden, weights) for hidden in states.hidden])
     embeddings = embed_texts(texts, "all-MiniLM-L6-v2").double()
     rates = [(column.abs() > 1e-6).double().mean().item() for column in concepts.T]

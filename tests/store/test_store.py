@@ -17,7 +17,7 @@ from sae_lens_classif.config.classifier import CacheConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import sha256_of_file
-from sae_lens_classif.hooks.batching import states_of_texts
+from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.load import load_classifier
 from sae_lens_classif.store.caching import cache_states
@@ -372,11 +372,11 @@ def _interrupt(monkeypatch: pytest.MonkeyPatch, at_call: int) -> list[int]:
     def counted(*args: Any) -> Any:
         if len(computed) + 1 == at_call:
             raise KeyboardInterrupt
-        states = states_of_texts(*args)
+        states = states_of_inputs(*args)
         computed.append(len(states.hidden))
         return states
 
-    monkeypatch.setattr("sae_lens_classif.store.caching.states_of_texts", counted)
+    monkeypatch.setattr("sae_lens_classif.store.caching.states_of_inputs", counted)
     return computed
 
 
