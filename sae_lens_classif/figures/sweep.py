@@ -24,12 +24,7 @@ _MOST_TICKS = 12
 
 
 @figure_style()
-def sweep_figure(
-    parameter: str,
-    values: Sequence[str],
-    metrics: Mapping[str, Mapping[str, Curve]],
-    bands: str = "95 % intervals",
-) -> Figure:
+def sweep_figure(parameter: str, values: Sequence[str], metrics: Mapping[str, Mapping[str, Curve]]) -> Figure:
     """Draw how measures change with a setting, one panel a measure.
 
     Numbers stand in their order, on a logarithmic axis where the largest is more than 30 times the smallest; where
@@ -39,7 +34,6 @@ def sweep_figure(
         parameter: Name of the setting.
         values: Its m values.
         metrics: For each measure, for each combination of the other settings, m points in the order of the values.
-        bands: What the curves' intervals are, in words.
     """
     title = f"What changes with {printable(parameter, 60)}"
     figure, panels = panel_grid(title, len(metrics), (3.7, 3), share_y=False)
@@ -55,7 +49,7 @@ def sweep_figure(
         _label(axes, metric, x, [values[place] for place in order], log)
     for axes in panels[-PANELS_IN_ROW:]:
         axes.set_xlabel(printable(parameter, 40))
-    about = about_bands(list(metrics.values()), bands)
+    about = about_bands(list(metrics.values()), "95 % intervals")
     named = names if any(names) else []
     if named or about:
         legend_below(figure, handles[: len(named)], named, about)

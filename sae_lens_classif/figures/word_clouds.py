@@ -81,10 +81,11 @@ def _draw_cell(axes: Axes, concept: ConceptWords, colour: str) -> None:
     class_name = "never active" if concept.class_name is None else printable(concept.class_name, 22)
     axes.set_title(f"Concept {concept.index} · {class_name}", fontsize=9, pad=3)
     weights = _drawable_weights(concept.weights)
-    if not weights:
-        axes.text(0.5, 0.5, "no words", transform=axes.transAxes, ha="center", va="center", color=GREY)
     axes.set(xlim=(-_MARGIN, _CANVAS[0] + _MARGIN), ylim=(_CANVAS[1] + _MARGIN, -_MARGIN), xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color="#C8C8C8", linewidth=0.6)
+    if not weights:
+        axes.text(0.5, 0.5, "no words", transform=axes.transAxes, ha="center", va="center", color=GREY)
+        return
     points_a_pixel = _CLOUD[0] * 72 / (_CANVAS[0] + 2 * _MARGIN)
     family = font_for(list(weights))
     for word, x, baseline, size in _lay_out(weights, font_file(family)):
@@ -105,8 +106,6 @@ def _drawable_weights(weights: Mapping[str, float]) -> dict[str, float]:
 
 def _lay_out(weights: Mapping[str, float], font: str) -> list[tuple[str, float, float, int]]:
     """Each word's text, x and baseline on the canvas, and font size, all in pixels."""
-    if not weights:
-        return []
     cloud = WordCloud(
         font_path=font, width=_CANVAS[0], height=_CANVAS[1], margin=8, max_words=_MAX_WORDS, random_state=0,
         prefer_horizontal=1, min_font_size=9, max_font_size=44, color_func=lambda *_, **__: "black",

@@ -8,6 +8,7 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -242,12 +243,9 @@ def read_effects(folder: Path, settings: str) -> ConceptEffects | None:
     Returns:
         None where it was not worked out with these settings.
     """
-    try:
-        with safe_open(folder / _EFFECTS, "pt") as file:
-            if (file.metadata() or {}).get(_SETTINGS) == settings:
-                return ConceptEffects.from_tensors({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  (no dict)
-    except (FileNotFoundError, SafetensorError):
-        pass
+    with suppress(FileNotFoundError, SafetensorError), safe_open(folder / _EFFECTS, "pt") as file:
+        if (file.metadata() or {}).get(_SETTINGS) == settings:
+            return ConceptEffects.from_tensors({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  (no dict)
     return None
 
 
