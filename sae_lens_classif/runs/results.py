@@ -160,13 +160,12 @@ def read_measures(folder: Path, settings: str | None = None) -> dict[str, Measur
         content = read_json(file)
         try:
             evaluation_model(name).model_validate(content)
-            resamples = load_file(file.with_suffix(".safetensors"))
-        except (FileNotFoundError, SafetensorError):
-            continue
         except ValidationError as error:
             logger.warning("%s is not what this version writes (%s): it is measured again", file, _first(error))
             continue
-        found[name] = Measures(content["eval_result_metrics"], content["eval_result_details"][0], resamples)
+        with suppress(FileNotFoundError, SafetensorError):
+            resamples = load_file(file.with_suffix(".safetensors"))
+            found[name] = Measures(content["eval_result_metrics"], content["eval_result_details"][0], resamples)
     return found
 
 
