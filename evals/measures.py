@@ -134,9 +134,8 @@ def find_measure(name: str) -> Measure:
 
 def headlines() -> tuple[Measure, ...]:
     """The headline numbers of a run, in the order in which they are read."""
-    return tuple(
-        sorted((measure for measure in all_measures() if measure.headline), key=lambda measure: measure.headline)
-    )
+    found = (measure for measure in all_measures() if measure.headline)
+    return tuple(sorted(found, key=lambda measure: measure.headline))
 
 
 def headline_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -178,9 +177,8 @@ def warnings_about(metrics: Mapping[str, Any]) -> list[str]:
     Args:
         metrics: Headline numbers by name; those that are missing or None are not judged.
     """
-    return [
-        f"{limit.words(limit.finding, value)} {limit.words(limit.remedy)}" for limit, value in _passed_limits(metrics)
-    ]
+    passed = _passed_limits(metrics)
+    return [f"{limit.words(limit.finding, value)} {limit.words(limit.remedy)}" for limit, value in passed]
 
 
 def short_warnings(metrics: Mapping[str, Any]) -> list[str]:

@@ -42,10 +42,7 @@ def key_words(texts: Sequence[str], member: torch.Tensor, n_words: int) -> list[
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(
-        stop_words="english",
-        token_pattern=TOKEN_PATTERN,
-        min_df=min(2, len(texts)),
-        max_features=50_000,
+        stop_words="english", token_pattern=TOKEN_PATTERN, min_df=min(2, len(texts)), max_features=50_000
     )
     try:
         weights = vectorizer.fit_transform(texts)

@@ -10,17 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from sae_lens_classif.figures import style
 from sae_lens_classif.figures.pies import Places, draw_classes, draw_pies
-from sae_lens_classif.figures.style import (
-    GREY,
-    NAMES_IN_LEGEND,
-    class_colour,
-    class_marker,
-    figure_style,
-    fix_layout,
-    printable,
-    say_nothing_to_show,
-)
 
 Floats = NDArray[np.floating[Any]]
 _FURTHEST = 0.3  # how far outside the texts a concept may stand, in widths and heights of their cloud
@@ -57,7 +48,7 @@ class Plane:
         return places
 
 
-@figure_style()
+@style.figure_style()
 def concept_map(
     hidden: Floats,
     labels: NDArray[np.int64],
@@ -92,7 +83,7 @@ def concept_map(
     figure.suptitle("Where the concepts lie among the texts")
     plane = fit_plane(hidden)
     if plane is None:
-        say_nothing_to_show(axes, "no two hidden states differ")
+        style.say_nothing_to_show(axes, "no two hidden states differ")
         return figure
     texts = plane.project(hidden)
     drawn, places = _drawn(plane, directions, alive)
@@ -103,7 +94,7 @@ def concept_map(
     named = _most_frequent(labels, len(class_names))
     _draw_legend(figure, class_names, named)
     # What follows is placed in points: from here on the panel must keep its size.
-    fix_layout(figure)
+    style.fix_layout(figure)
     classes = _class_means(texts, labels, len(class_names))
     obstacles = classes[np.isfinite(classes).all(axis=1)]
     shares, sizes = _not_negative(class_shares[drawn]), _not_negative(mean_activation[drawn])
@@ -139,7 +130,7 @@ def _class_means(texts: Places, labels: NDArray[np.int64], n_classes: int) -> Pl
 def _most_frequent(labels: NDArray[np.int64], n_classes: int) -> list[int]:
     """Classes that are named, in their order: all of them where the legend has room."""
     counts = np.bincount(labels[(labels >= 0) & (labels < n_classes)], minlength=n_classes)
-    return sorted(np.argsort(-counts, kind="stable")[:NAMES_IN_LEGEND].tolist())
+    return sorted(np.argsort(-counts, kind="stable")[: style.NAMES_IN_LEGEND].tolist())
 
 
 def _frame(axes: Axes, texts: Places, places: Places) -> tuple[Places, Places]:
@@ -168,8 +159,8 @@ def _draw_texts(axes: Axes, texts: Places, labels: NDArray[np.int64], n_classes:
     for number in range(n_classes):
         rows = order[labels[order] == number]
         axes.scatter(
-            texts[rows, 0], texts[rows, 1], s=size, marker=class_marker(number), color=class_colour(number, n_classes),
-            alpha=0.35, linewidths=0, zorder=1, rasterized=True,
+            texts[rows, 0], texts[rows, 1], s=size, marker=style.class_marker(number),
+            color=style.class_colour(number, n_classes), alpha=0.35, linewidths=0, zorder=1, rasterized=True,
         )  # fmt: skip
 
 
@@ -177,7 +168,7 @@ def _explain(figure: Figure, axes: Axes, plane: Plane, note: str) -> None:
     first, second = (f"principal component ({100 * share:.0f} % of the variance)" for share in plane.explained)
     axes.set(xlabel=f"First {first}", ylabel=f"Second {second}")
     axes.grid(True)
-    figure.supxlabel(note, fontsize=8, color=GREY)
+    figure.supxlabel(note, fontsize=8, color=style.GREY)
 
 
 def _note(n_texts: int, max_texts: int, n_drawn: int, n_concepts: int, has_directions: bool, some_beyond: bool) -> str:
@@ -199,7 +190,7 @@ def _note(n_texts: int, max_texts: int, n_drawn: int, n_concepts: int, has_direc
 
 def _draw_legend(figure: Figure, class_names: Sequence[str], named: Sequence[int]) -> None:
     handles = [_legend_mark(number, len(class_names)) for number in named]
-    labels = [printable(class_names[number], 24) for number in named]
+    labels = [style.printable(class_names[number], 24) for number in named]
     if len(named) < len(class_names):
         handles.append(Line2D([], [], linestyle=""))
         labels.append(f"and {len(class_names) - len(named)} more")
@@ -208,8 +199,8 @@ def _draw_legend(figure: Figure, class_names: Sequence[str], named: Sequence[int
 
 def _legend_mark(number: int, n_classes: int) -> Line2D:
     return Line2D(
-        [], [], linestyle="", marker=class_marker(number), color=class_colour(number, n_classes), markersize=8,
-        markeredgecolor="black", markeredgewidth=0.6,
+        [], [], linestyle="", marker=style.class_marker(number), color=style.class_colour(number, n_classes),
+        markersize=8, markeredgecolor="black", markeredgewidth=0.6,
     )  # fmt: skip
 
 

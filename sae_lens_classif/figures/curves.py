@@ -13,17 +13,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from sae_lens_classif.figures.style import (
-    PANELS_IN_ROW,
-    SeriesStyle,
-    figure_style,
-    in_percent,
-    legend_below,
-    panel_grid,
-    printable,
-    say_nothing_to_show,
-    series_style,
-)
+from sae_lens_classif.figures import style
 
 Numbers = Sequence[float | None]
 _MOST_HATCHED_BARS = 40
@@ -49,7 +39,7 @@ class Curve:
             raise ValueError(f"{len(self.values)} values, {len(self.low)} lower and {len(self.high)} upper ends")
 
 
-@figure_style()
+@style.figure_style()
 def sentence_sim_curves(
     series: Mapping[str, Curve], floor: float | None = None, bands: str = "95 % intervals"
 ) -> Figure:
@@ -64,7 +54,7 @@ def sentence_sim_curves(
     figure.suptitle("Are texts that share more concepts more alike?")
     axes = figure.subplots()
     if not series:
-        say_nothing_to_show(axes, "no methods")
+        style.say_nothing_to_show(axes, "no methods")
         return figure
     length = max(len(curve.values) for curve in series.values())
     handles = draw_curves(axes, range(1, length + 1), series)
@@ -78,11 +68,11 @@ def sentence_sim_curves(
         xticks=range(1, length + 1),
         xlim=(0.8, length + 0.2),
     )
-    legend_below(figure, handles, names, about_bands([series], bands))
+    style.legend_below(figure, handles, names, about_bands([series], bands))
     return figure
 
 
-@figure_style()
+@style.figure_style()
 def activation_rates(series: Mapping[str, Numbers], gamma: float = 0.1) -> Figure:
     """Draw on how many texts each concept is active, one panel a method.
 
@@ -90,23 +80,23 @@ def activation_rates(series: Mapping[str, Numbers], gamma: float = 0.1) -> Figur
         series: For each method the activation rates of its concepts, 0 to 1.
         gamma: The share of texts on which the loss lets a concept be active at no cost, 0 to 1.
     """
-    figure, panels = panel_grid("How often is each concept active?", len(series), (3.6, 2.7), share_y=True)
+    figure, panels = style.panel_grid("How often is each concept active?", len(series), (3.6, 2.7), share_y=True)
     if not series:
-        say_nothing_to_show(panels[0], "no methods")
+        style.say_nothing_to_show(panels[0], "no methods")
         return figure
     handles: list[Artist] = []
     for number, (axes, (name, rates)) in enumerate(zip(panels, series.items(), strict=True)):
-        handles = _draw_rates(axes, name, _array(rates), gamma, series_style(number))
-    for axes in panels[::PANELS_IN_ROW]:
+        handles = _draw_rates(axes, name, _array(rates), gamma, style.series_style(number))
+    for axes in panels[:: style.PANELS_IN_ROW]:
         axes.set_ylabel("Texts on which it is active")
-    panels[0].yaxis.set_major_formatter(in_percent())
+    panels[0].yaxis.set_major_formatter(style.in_percent())
     panels[0].set_ylim(bottom=0)
     about_gamma = f"γ = {100 * gamma:g} %: what ClassifSAE's loss aims at"
-    legend_below(figure, handles, ["mean of the method's concepts", about_gamma])
+    style.legend_below(figure, handles, ["mean of the method's concepts", about_gamma])
     return figure
 
 
-@figure_style()
+@style.figure_style()
 def ablation_curves(
     tvd: Mapping[str, Curve],
     label_flip_rate: Mapping[str, Curve],
@@ -126,7 +116,7 @@ def ablation_curves(
     panels = figure.subplots(1, 2)
     names = list(dict.fromkeys([*tvd, *label_flip_rate]))
     if not names:
-        say_nothing_to_show(panels[0], "no methods")
+        style.say_nothing_to_show(panels[0], "no methods")
         panels[1].set_axis_off()
         return figure
     titles = ("Mean shift of the class probabilities (TVD)", "Texts whose predicted class changes")
@@ -135,8 +125,8 @@ def ablation_curves(
         axes.set(title=title, xticks=percents, xlabel="Concepts of a class that are zeroed, the strongest first")
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_formatter(PercentFormatter(100, symbol=" %"))
-        axes.yaxis.set_major_formatter(in_percent())
-    legend_below(figure, handles, names, about_bands([tvd, label_flip_rate], bands))
+        axes.yaxis.set_major_formatter(style.in_percent())
+    style.legend_below(figure, handles, names, about_bands([tvd, label_flip_rate], bands))
     return figure
 
 
@@ -187,7 +177,8 @@ def draw_curves(axes: Axes, x: Sequence[float], series: Mapping[str, Curve]) -> 
     places = np.asarray(x, dtype=np.float64)
     band = len(series) <= _MOST_BANDS
     return [
-        _draw_curve(axes, places, curve, series_style(number), band) for number, curve in enumerate(series.values())
+        _draw_curve(axes, places, curve, style.series_style(number), band)
+        for number, curve in enumerate(series.values())
     ]
 
 
@@ -197,29 +188,31 @@ def about_bands(groups: Sequence[Mapping[str, Curve]], bands: str) -> str:
     return f"Bands and vertical lines: {bands}." if drawn else ""
 
 
-def _draw_curve(axes: Axes, x: NDArray[np.float64], curve: Curve, style: SeriesStyle, band: bool) -> Artist:
+def _draw_curve(axes: Axes, x: NDArray[np.float64], curve: Curve, look: style.SeriesStyle, band: bool) -> Artist:
     values, low, high = (_array(numbers)[: len(x)] for numbers in (curve.values, curve.low, curve.high))
     x = x[: len(values)]
     known = np.isfinite(low) & np.isfinite(high)
     if known.any():
         if band:
-            axes.fill_between(x, low, high, where=known.tolist(), color=style.colour, alpha=0.13, linewidth=0)
-        axes.vlines(x[known], low[known], high[known], color=style.colour, linewidth=0.9)
+            axes.fill_between(x, low, high, where=known.tolist(), color=look.colour, alpha=0.13, linewidth=0)
+        axes.vlines(x[known], low[known], high[known], color=look.colour, linewidth=0.9)
     return axes.plot(
-        x, values, color=style.colour, marker=style.marker, linestyle=style.line,
+        x, values, color=look.colour, marker=look.marker, linestyle=look.line,
         markeredgecolor="white", markeredgewidth=0.6,
     )[0]  # fmt: skip
 
 
-def _draw_rates(axes: Axes, name: str, rates: NDArray[np.float64], gamma: float, style: SeriesStyle) -> list[Artist]:
+def _draw_rates(
+    axes: Axes, name: str, rates: NDArray[np.float64], gamma: float, look: style.SeriesStyle
+) -> list[Artist]:
     rates = -np.sort(-rates[np.isfinite(rates)])
-    hatch = style.hatch if len(rates) <= _MOST_HATCHED_BARS else ""
-    axes.bar(np.arange(1, len(rates) + 1), rates, color=style.colour, hatch=hatch, edgecolor="white", linewidth=0.3)
+    hatch = look.hatch if len(rates) <= _MOST_HATCHED_BARS else ""
+    axes.bar(np.arange(1, len(rates) + 1), rates, color=look.colour, hatch=hatch, edgecolor="white", linewidth=0.3)
     axes.set(xlim=(0.3, max(len(rates), 1) + 0.7), xlabel="Concepts, the most often active first")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.tick_params(labelleft=True)
     about = f"mean {100 * rates.mean():.1f} %, largest {100 * rates.max():.1f} %" if len(rates) else "no concepts"
-    axes.set_title(f"{printable(name, 34)}\n{about}", fontsize=9)
+    axes.set_title(f"{style.printable(name, 34)}\n{about}", fontsize=9)
     halo = [withStroke(linewidth=3, foreground="white")]
     mean = float(rates.mean()) if len(rates) else math.nan
     return [

@@ -140,6 +140,7 @@ def figure_style() -> Iterator[None]:
         yield
 
 
+@figure_style()
 def save_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
     """Write a figure as PNG (200 dots an inch) and SVG: the same bytes for the same figure.
 
@@ -151,19 +152,18 @@ def save_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
         Paths of the PNG and the SVG.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with figure_style():
-        fix_layout(figure)
+    fix_layout(figure)
     # The version of matplotlib and the date would change the bytes.
     png = _save(figure, path, "png", {"Software": None})
     return png, _save(figure, path, "svg", {"Creator": None, "Date": None})
 
 
+@figure_style()
 def svg_of(figure: Figure) -> str:
     """A figure as the ``svg`` element of a page, without the head of a file; its links stay in the page."""
     written = io.StringIO()
-    with figure_style():
-        fix_layout(figure)
-        figure.savefig(written, format="svg", metadata={"Creator": None, "Date": None})
+    fix_layout(figure)
+    figure.savefig(written, format="svg", metadata={"Creator": None, "Date": None})
     svg = written.getvalue()
     # Newer releases of matplotlib open links in a window of their own, older ones do not.
     return re.sub(r'(<a [^>]*?)(?: target="_blank")?>', r'\1 role="link">', svg[svg.index("<svg") :])
@@ -178,7 +178,7 @@ def fix_layout(figure: Figure) -> None:
 def _save(figure: Figure, path: Path, suffix: str, metadata: dict[str, None]) -> Path:
     target = path.with_name(f"{path.name}.{suffix}")
     temporary = target.with_name(target.name + ".partial")
-    with figure_style(), explain_full_disk(target):
+    with explain_full_disk(target):
         figure.savefig(temporary, format=suffix, dpi=200, metadata=metadata)
     return temporary.replace(target)
 
@@ -192,14 +192,15 @@ def panel_grid(title: str, n_panels: int, size: tuple[float, float], *, share_y:
         size: Width and height of a panel, in inches.
         share_y: Whether all panels have the same vertical axis.
     """
-    columns = max(1, min(PANELS_IN_ROW, n_panels))
-    rows = max(1, math.ceil(n_panels / columns))
+    n_panels = max(1, n_panels)
+    columns = min(PANELS_IN_ROW, n_panels)
+    rows = math.ceil(n_panels / columns)
     figure = Figure(figsize=(max(size[0] * columns, 5.6), size[1] * rows + 1), layout="constrained")
     figure.suptitle(title)
     panels = figure.subplots(rows, columns, sharey=share_y, squeeze=False).ravel().tolist()
-    for axes in panels[max(1, n_panels) :]:
+    for axes in panels[n_panels:]:
         axes.remove()
-    return figure, panels[: max(1, n_panels)]
+    return figure, panels[:n_panels]
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], names: Sequence[str], note: str = "") -> None:

@@ -8,28 +8,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from sae_lens_classif.evals.measures import find_measure
+from sae_lens_classif.figures import style
 from sae_lens_classif.figures.curves import Curve, about_bands, draw_curves
-from sae_lens_classif.figures.style import (
-    PANELS_IN_ROW,
-    figure_style,
-    in_percent,
-    legend_below,
-    panel_grid,
-    printable,
-    say_nothing_to_show,
-)
 
 _LOG_FROM = 30
 _MOST_TICKS = 12
 
 
-@figure_style()
-def sweep_figure(
-    parameter: str,
-    values: Sequence[str],
-    metrics: Mapping[str, Mapping[str, Curve]],
-    bands: str = "95 % intervals",
-) -> Figure:
+@style.figure_style()
+def sweep_figure(parameter: str, values: Sequence[str], metrics: Mapping[str, Mapping[str, Curve]]) -> Figure:
     """Draw how measures change with a setting, one panel a measure.
 
     Numbers stand in their order, on a logarithmic axis where the largest is more than 30 times the smallest; where
@@ -39,26 +26,25 @@ def sweep_figure(
         parameter: Name of the setting.
         values: Its m values.
         metrics: For each measure, for each combination of the other settings, m points in the order of the values.
-        bands: What the curves' intervals are, in words.
     """
-    title = f"What changes with {printable(parameter, 60)}"
-    figure, panels = panel_grid(title, len(metrics), (3.7, 3), share_y=False)
+    title = f"What changes with {style.printable(parameter, 60)}"
+    figure, panels = style.panel_grid(title, len(metrics), (3.7, 3), share_y=False)
     names = list(dict.fromkeys(name for series in metrics.values() for name in series))
     if not names or not values:
         for axes in panels:
-            say_nothing_to_show(axes, "no values")
+            style.say_nothing_to_show(axes, "no values")
         return figure
     order, x, log = _positions(values)
     for axes, (metric, series) in zip(panels, metrics.items(), strict=True):
         sorted_series = {name: _reorder(series.get(name, Curve(())), order) for name in names}
         handles = draw_curves(axes, x, sorted_series)
         _label(axes, metric, x, [values[place] for place in order], log)
-    for axes in panels[-PANELS_IN_ROW:]:
-        axes.set_xlabel(printable(parameter, 40))
-    about = about_bands(list(metrics.values()), bands)
+    for axes in panels[-style.PANELS_IN_ROW :]:
+        axes.set_xlabel(style.printable(parameter, 40))
+    about = about_bands(list(metrics.values()), "95 % intervals")
     named = names if any(names) else []
     if named or about:
-        legend_below(figure, handles[: len(named)], named, about)
+        style.legend_below(figure, handles[: len(named)], named, about)
     return figure
 
 
@@ -87,15 +73,15 @@ def _reorder(curve: Curve, order: Sequence[int]) -> Curve:
 
 def _label(axes: Axes, metric: str, x: Sequence[float], values: Sequence[str], log: bool) -> None:
     measure = find_measure(metric)
-    axes.set_title(printable(measure.title or metric, 52), fontsize=9)
+    axes.set_title(style.printable(measure.title or metric, 52), fontsize=9)
     if log:
         axes.set_xscale("log")
     every = math.ceil(len(values) / _MOST_TICKS)
     x, values = x[::every], values[::every]
-    labels = [printable(value, 14) for value in values]
+    labels = [style.printable(value, 14) for value in values]
     crowded = sum(map(len, labels)) > 28
     axes.set_xticks(x, labels, rotation=45 if crowded else 0, ha="right" if crowded else "center")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.08)
     if measure.in_percent:
-        axes.yaxis.set_major_formatter(in_percent())
+        axes.yaxis.set_major_formatter(style.in_percent())

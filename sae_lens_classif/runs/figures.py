@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 
 from sae_lens_classif.artifacts import Artifact
-from sae_lens_classif.evals.interpretability import SHARED
+from sae_lens_classif.evals.measures import FLOOR
 from sae_lens_classif.evals.results import Measures
 from sae_lens_classif.evals.segments import SHARES, segments
 from sae_lens_classif.figures.concept_map import concept_map
@@ -83,19 +83,13 @@ def map_of_concepts(method: ConceptMethod, store: ActivationStore, **choices: An
         **choices: ``max_texts`` and ``link`` of ``figures.concept_map.concept_map``.
     """
     hidden = store.read("hidden").float()
-    concepts, labels = method.encode(hidden), store.read("label")
-    found = segments(concepts, labels, store.n_classes)
-    directions = method.directions()
+    labels, directions = store.read("label"), method.directions()
+    found = segments(method.encode(hidden), labels, store.n_classes)
+    alive = np.array([found.class_of(index) is not None for index in range(len(found.class_shares))])
     return concept_map(
-        hidden.numpy(),
-        labels.numpy(),
-        store.class_names,
-        directions.numpy() if directions is not None else None,
-        found.class_shares.numpy(),
-        found.mean_activation.numpy(),
-        torch.tensor([found.class_of(index) is not None for index in range(concepts.shape[1])]).numpy(),
-        **choices,
-    )
+        hidden.numpy(), labels.numpy(), store.class_names, directions.numpy() if directions is not None else None,
+        found.class_shares.numpy(), found.mean_activation.numpy(), alive, **choices,
+    )  # fmt: skip
 
 
 def draw_curves_of_methods(
@@ -113,35 +107,30 @@ def draw_curves_of_methods(
     for name in ("activation_rates", "sentence_sim", "ablation"):
         for suffix in _SUFFIXES:  # one of what is not measured any more would stay
             (folder / f"{name}.{suffix}").unlink(missing_ok=True)
-    complete = _details(methods, "completeness", "activation_rate")
-    if complete:
-        save_figure(activation_rates(complete, gamma), folder / "activation_rates")
-    similar = {
-        title: measures["interpretability"].metrics
-        for title, measures in methods.items()
-        if "interpretability" in measures
-    }
-    if similar:
-        curves = {title: _sentence_sim(metrics) for title, metrics in similar.items()}
-        floor = next(iter(similar.values()))["dataset_mean_cosine"]
+    if complete := _found(methods, "completeness"):
+        rates = {title: found.details["activation_rate"] for title, found in complete.items()}
+        save_figure(activation_rates(rates, gamma), folder / "activation_rates")
+    if similar := _found(methods, "interpretability"):
+        curves = {title: _sentence_sim(found.metrics) for title, found in similar.items()}
+        floor = next(iter(similar.values())).metrics[FLOOR]
         save_figure(sentence_sim_curves(curves, floor, about), folder / "sentence_sim")
-    causal = _details(methods, "causality", "global")
-    if causal:
-        tvd, flips = (_ablation(causal, measure, class_names) for measure in ("tvd", "label_flip_rate"))
+    if causal := _found(methods, "causality"):
+        rows = {title: found.details["global"] for title, found in causal.items()}
+        tvd, flips = (_ablation(rows, measure, class_names) for measure in ("tvd", "label_flip_rate"))
         save_figure(ablation_curves(tvd, flips, SHARES, about), folder / "ablation")
 
 
-def _details(methods: Mapping[str, Mapping[str, Measures]], evaluation: str, name: str) -> dict[str, Any]:
-    return {title: measures[evaluation].details[name] for title, measures in methods.items() if evaluation in measures}
+def _found(methods: Mapping[str, Mapping[str, Measures]], evaluation: str) -> dict[str, Measures]:
+    """What an evaluation found of each method that it was made of."""
+    return {title: measures[evaluation] for title, measures in methods.items() if evaluation in measures}
 
 
 def _sentence_sim(metrics: Mapping[str, Any]) -> Curve:
-    limits = [pair or (None, None) for pair in metrics["sentence_sim_ci95"]]
-    assert len(limits) == len(SHARED)
-    return Curve(metrics["sentence_sim"], [low for low, _ in limits], [high for _, high in limits])
+    low, high = zip(*(pair or (None, None) for pair in metrics["sentence_sim_ci95"]), strict=True)
+    return Curve(metrics["sentence_sim"], low, high)
 
 
-def _ablation(causal: Mapping[str, Any], measure: str, class_names: Sequence[str]) -> dict[str, Curve]:
-    if len(causal) == 1:
-        return ablation_of_each_class(next(iter(causal.values())), measure, class_names, SHARES)
-    return {title: ablation_over_classes(rows, measure, SHARES) for title, rows in causal.items()}
+def _ablation(rows: Mapping[str, Any], measure: str, class_names: Sequence[str]) -> dict[str, Curve]:
+    if len(rows) == 1:
+        return ablation_of_each_class(next(iter(rows.values())), measure, class_names, SHARES)
+    return {title: ablation_over_classes(own, measure, SHARES) for title, own in rows.items()}

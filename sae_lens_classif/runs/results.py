@@ -8,6 +8,7 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -159,13 +160,12 @@ def read_measures(folder: Path, settings: str | None = None) -> dict[str, Measur
         content = read_json(file)
         try:
             evaluation_model(name).model_validate(content)
-            resamples = load_file(file.with_suffix(".safetensors"))
-        except (FileNotFoundError, SafetensorError):
-            continue
         except ValidationError as error:
             logger.warning("%s is not what this version writes (%s): it is measured again", file, _first(error))
             continue
-        found[name] = Measures(content["eval_result_metrics"], content["eval_result_details"][0], resamples)
+        with suppress(FileNotFoundError, SafetensorError):
+            resamples = load_file(file.with_suffix(".safetensors"))
+            found[name] = Measures(content["eval_result_metrics"], content["eval_result_details"][0], resamples)
     return found
 
 
@@ -242,12 +242,9 @@ def read_effects(folder: Path, settings: str) -> ConceptEffects | None:
     Returns:
         None where it was not worked out with these settings.
     """
-    try:
-        with safe_open(folder / _EFFECTS, "pt") as file:
-            if (file.metadata() or {}).get(_SETTINGS) == settings:
-                return ConceptEffects.from_tensors({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  (no dict)
-    except (FileNotFoundError, SafetensorError):
-        pass
+    with suppress(FileNotFoundError, SafetensorError), safe_open(folder / _EFFECTS, "pt") as file:
+        if (file.metadata() or {}).get(_SETTINGS) == settings:
+            return ConceptEffects.from_tensors({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  (no dict)
     return None
 
 
