@@ -16,12 +16,9 @@ def template(name: str) -> Template:
     Args:
         name: Its file.
     """
+    loader = PackageLoader("sae_lens_classif")
     environment = Environment(
-        loader=PackageLoader("sae_lens_classif"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
         count=lambda value: f"{value:,}",
