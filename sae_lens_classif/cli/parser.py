@@ -120,10 +120,9 @@ def preset_names() -> list[str]:
 
 
 def _preset_file(name: str) -> Path:
-    file = PRESETS / f"{name}.yaml"
     if name not in preset_names():
         raise UserError(f"there is no preset {name!r}; {nearest(name, preset_names())}")
-    return file
+    return PRESETS / f"{name}.yaml"
 
 
 def _asked_for(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:

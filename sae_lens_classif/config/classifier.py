@@ -5,6 +5,7 @@ from typing import Literal
 
 from sae_lens_classif.artifacts import incidental
 from sae_lens_classif.config.checks import check, limited, positive, require
+from sae_lens_classif.errors import UserError
 
 
 @dataclass
@@ -39,11 +40,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check("data", self)
-        names = self.class_names
-        require(
-            names is None or len(names) > 1,
-            f"data.class_names is {list(names or ())}; name at least two classes, as World,Sports",
-        )
+        if self.class_names is not None and len(self.class_names) < 2:
+            raise UserError(f"data.class_names is {list(self.class_names)}; name at least two classes, as World,Sports")
 
 
 @dataclass
@@ -68,10 +66,8 @@ class PromptConfig:
 
     def __post_init__(self) -> None:
         check("prompt", self)
-        require(
-            self.template.count("{text}") == 1,
-            f"prompt.template is {self.template!r}; it must contain {{text}} exactly once",
-        )
+        if self.template.count("{text}") != 1:
+            raise UserError(f"prompt.template is {self.template!r}; it must contain {{text}} exactly once")
 
 
 @dataclass
@@ -138,10 +134,8 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         check("finetune", self)
-        require(
-            self.d_model % self.n_heads == 0,
-            f"finetune.d_model is {self.d_model}; it must be a multiple of finetune.n_heads = {self.n_heads}",
-        )
+        width, heads = self.d_model, self.n_heads
+        require(width % heads == 0, f"finetune.d_model is {width}; it must be a multiple of finetune.n_heads = {heads}")
 
 
 @dataclass

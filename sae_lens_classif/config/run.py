@@ -12,7 +12,7 @@ from sae_lens_classif.artifacts import incidental
 from sae_lens_classif.config.checks import check, limited, positive, require
 from sae_lens_classif.config.classifier import CacheConfig, ClassifierConfig, DataConfig, FinetuneConfig, PromptConfig
 from sae_lens_classif.config.methods import BaselineConfig, CompareConfig, SweepConfig
-from sae_lens_classif.errors import nearest
+from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.plugins import members
 
 _PAPER_S_EVALUATIONS = ("completeness", "causality", "interpretability")
@@ -122,14 +122,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check("train", self)
-        require(
-            self.keep == "last" or self.validation_share > 0,
-            "train.keep is best, which needs held-out texts: set train.validation_share above 0",
-        )
-        require(
-            self.total_samples >= self.batch_size,
-            f"train.total_samples is {self.total_samples}, less than one batch of {self.batch_size}",
-        )
+        if self.keep == "best" and self.validation_share == 0:
+            raise UserError("train.keep is best, which needs held-out texts: set train.validation_share above 0")
+        if self.total_samples < self.batch_size:
+            raise UserError(f"train.total_samples is {self.total_samples}, less than one batch of {self.batch_size}")
 
     @property
     def total_steps(self) -> int:

@@ -58,11 +58,7 @@ def config_of(*layers: tuple[str, Any], options: Sequence[str] = ()) -> RunConfi
             parsed = parser.parse_object(known, parsed)
     with _in_one_line():
         parsed = parser.parse_args(options, parsed)
-    return RunConfig(**{name: _section(kind, vars(parsed[name])) for name, kind in SECTIONS.items()})
-
-
-def _section(kind: type[_Kind], values: Mapping[str, Any]) -> _Kind:
-    return kind(**{entry.name: values[entry.name] for entry in fields(kind)})  # the parser notes files beside them
+    return RunConfig(**vars(parser.instantiate(parsed)))
 
 
 @contextmanager
@@ -106,7 +102,7 @@ def settings_from(kind: type[_Kind], values: Mapping[str, Any], where: str) -> _
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind)
     with _in_one_line(f"{where}: "):
-        settings = _section(kind, vars(parser.parse_object(dict(values))))
+        settings = kind(**vars(parser.instantiate(parser.parse_object(dict(values)))))
     check(where, settings)
     return settings
 

@@ -51,14 +51,9 @@ def explain(
         raise UserError("the text to be explained has no word; give one with at least one")
     method = as_concept_method(method)
     whole, concepts, driven = _read(method, classifier, text, spans)
-    logits = run_interventions(
-        classifier,
-        method.decode,
-        whole.hidden,
-        concepts,
-        groups=torch.ones(1, concepts.shape[1], dtype=torch.bool),
-        texts=[text] if context == "in_context" else None,
-    )
+    everything = torch.ones(1, concepts.shape[1], dtype=torch.bool)
+    texts = [text] if context == "in_context" else None
+    logits = run_interventions(classifier, method.decode, whole.hidden, concepts, groups=everything, texts=texts)
     return Explanation(
         text=text,
         class_names=classifier.class_names,

@@ -266,11 +266,8 @@ class MethodSpec:
 
     def made_from(self, task: FitTask) -> dict[str, Any]:
         """Everything that the fitted method depends on, as JSON can hold it."""
-        depends: dict[str, Any] = {
-            "source": self.source,
-            "baselines": self._of_baselines(task.baselines),
-            "data_share": task.train.data_share,
-        }
+        depends: dict[str, Any] = {"source": self.source, "baselines": self._of_baselines(task.baselines)}
+        depends["data_share"] = task.train.data_share
         if task.settings is not None:
             depends["compare"] = {"settings": {self.name: settings_that_matter(task.settings)}}
         if self.trains_sae:

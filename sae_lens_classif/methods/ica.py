@@ -33,24 +33,19 @@ class ICAConcepts(ConceptMethod, name="ica", title="ICA", settings=ICASettings, 
     @override
     @classmethod
     def fit(cls, task: FitTask) -> Self:
-        n_most = min(task.hidden.shape)
-        if task.n_concepts > n_most:
+        n_texts, d_in = task.hidden.shape
+        if task.n_concepts > min(n_texts, d_in):
             raise UserError(
-                f"ICA cannot find {task.n_concepts} components in {task.hidden.shape[0]} hidden states of width "
-                f"{task.hidden.shape[1]}; set sae.n_concepts to at most {n_most}"
+                f"ICA cannot find {task.n_concepts} components in {n_texts} hidden states of width {d_in}; "
+                f"set sae.n_concepts to at most {min(n_texts, d_in)}"
             )
-        ica = FastICA(
-            n_components=task.n_concepts,
-            whiten="unit-variance",
-            max_iter=task.baselines.ica_max_iter,
-            random_state=_SEED + task.seed,
-        )
+        limit = task.baselines.ica_max_iter
+        ica = FastICA(task.n_concepts, whiten="unit-variance", max_iter=limit, random_state=_SEED + task.seed)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             ica.fit(task.hidden.double().numpy())
         method = cls(*(torch.from_numpy(matrix.copy()) for matrix in (ica.components_, ica.mixing_, ica.mean_)))
         if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
-            limit = task.baselines.ica_max_iter
             method.notes = (f"FastICA did not converge in {limit} iterations (baselines.ica_max_iter)",)
         return method
 

@@ -16,12 +16,9 @@ def template(name: str) -> Template:
     Args:
         name: Its file.
     """
+    loader, autoescape = PackageLoader("sae_lens_classif"), select_autoescape(["html"])
     environment = Environment(
-        loader=PackageLoader("sae_lens_classif"),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=autoescape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
         count=lambda value: f"{value:,}",
