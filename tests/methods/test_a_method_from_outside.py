@@ -129,6 +129,8 @@ def test_it_is_compared_and_stands_in_tables_json_and_report(
     main(["report", str(demo_run), "--explained", "1"])
     page = (demo_run / "report.html").read_text(encoding="utf-8")
     assert _TITLE in page[page.index("<table") :]
+    main(["report", str(demo_run), "--method", _NAME, "--explained", "1"])
+    assert _TITLE in (demo_run / f"report.{_NAME}.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("installed")
