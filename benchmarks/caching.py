@@ -7,6 +7,7 @@ A GPT-NeoX of pythia-70m's shape with random weights reads prompts as long as AG
 import warnings
 from collections.abc import Callable
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,23 +37,19 @@ def _row(max_batch_tokens: int) -> str:
     batches = [[prompts[row] for row in rows] for rows in batches_by_length(lengths.tolist(), max_batch_tokens)]
     padded = [pad_right(batch, pad_token_id=0)[0] for batch in batches]
 
-    def run(one: Callable[[torch.Tensor], object]) -> Callable[[], None]:
+    def each(inputs: list[Any], run: Callable[[Any], object]) -> Callable[[], None]:
+        @torch.no_grad()
         def all_batches() -> None:
-            with torch.no_grad():
-                for tokens in padded:
-                    one(tokens)
+            for batch in inputs:
+                run(batch)
 
         return all_batches
 
-    def ours() -> None:
-        for batch in batches:
-            classifier.states_and_logits(batch)
-
     seconds = medians_in_turn(
         {
-            "ours": ours,
-            "bare": run(lambda tokens: model.gpt_neox(tokens, use_cache=False)),
-            "bridge": run(lambda tokens: bridge(tokens, stop_at_layer=5)),
+            "ours": each(batches, classifier.states_and_logits),
+            "bare": each(padded, lambda tokens: model.gpt_neox(tokens, use_cache=False)),
+            "bridge": each(padded, lambda tokens: bridge(tokens, stop_at_layer=5)),
         },
         repeats=5,
     )

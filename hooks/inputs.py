@@ -69,14 +69,11 @@ class PromptTokenizer:
         label_token_ids: Token id of each answer, in class order.
         max_tokens: Longest prompt.
         cut: Which side of a text is dropped where its prompt is too long.
+        prepends_bos: Whether each prompt begins with the tokenizer's BOS token.
     """
 
     def __init__(
-        self,
-        tokenizer: PreTrainedTokenizerBase,
-        cfg: PromptConfig,
-        class_names: Sequence[str],
-        context: int,
+        self, tokenizer: PreTrainedTokenizerBase, cfg: PromptConfig, class_names: Sequence[str], context: int
     ) -> None:
         """
         Args:
@@ -105,6 +102,7 @@ class PromptTokenizer:
         starts = tokenizer("a")["input_ids"]
         bos = tokenizer.bos_token_id
         self._bos = [bos] if bos is not None and starts[:1] == [bos] else []
+        self.prepends_bos = bool(self._bos)
         self._head_ids = self._bos + self._encode(self._head)
         self._tail_ids = self._encode(self._tail)
         self._room = self.max_tokens - len(self._head_ids) - len(self._tail_ids)
@@ -119,11 +117,6 @@ class PromptTokenizer:
                 f"two of the label words {', '.join(self.label_words)} are the same token {self.label_token_ids}; "
                 "set prompt.label_words to words that the tokenizer tells apart"
             )
-
-    @property
-    def prepends_bos(self) -> bool:
-        """Whether each prompt begins with the tokenizer's BOS token."""
-        return bool(self._bos)
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]

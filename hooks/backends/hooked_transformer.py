@@ -24,29 +24,13 @@ from sae_lens_classif.hooks.inputs import PromptTokenizer
 
 # Decoders that TransformerLens 3 converts. Another one is tried all the same: a later version may know it.
 ARCHITECTURES = (
-    "ApertusForCausalLM",
-    "BloomForCausalLM",
-    "GPT2LMHeadModel",
-    "GPTJForCausalLM",
-    "GPTNeoForCausalLM",
-    "GPTNeoXForCausalLM",
-    "Gemma2ForCausalLM",
-    "Gemma3ForCausalLM",
-    "GemmaForCausalLM",
-    "GptOssForCausalLM",
-    "LlamaForCausalLM",
-    "MistralForCausalLM",
-    "MixtralForCausalLM",
-    "OPTForCausalLM",
-    "Olmo2ForCausalLM",
-    "Olmo3ForCausalLM",
-    "OlmoForCausalLM",
-    "OlmoeForCausalLM",
-    "Phi3ForCausalLM",
-    "PhiForCausalLM",
-    "Qwen2ForCausalLM",
-    "Qwen3ForCausalLM",
-)
+    "ApertusForCausalLM", "BloomForCausalLM", "GPT2LMHeadModel", "GPTJForCausalLM",
+    "GPTNeoForCausalLM", "GPTNeoXForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM",
+    "GemmaForCausalLM", "GptOssForCausalLM", "LlamaForCausalLM", "MistralForCausalLM",
+    "MixtralForCausalLM", "OPTForCausalLM", "Olmo2ForCausalLM", "Olmo3ForCausalLM",
+    "OlmoForCausalLM", "OlmoeForCausalLM", "Phi3ForCausalLM", "PhiForCausalLM",
+    "Qwen2ForCausalLM", "Qwen3ForCausalLM",
+)  # fmt: skip
 _HOOK = re.compile(r"blocks\.(\d+)\.hook_resid_pre")
 _TOLERANCE = 1e-3
 

@@ -143,7 +143,6 @@ def _read_from_hub(cfg: DataConfig, split: str) -> Any:
                 cfg.subset,
                 split=split,
                 download_config=datasets.DownloadConfig(local_files_only=offline, max_retries=0 if offline else 2),
-                download_mode="reuse_dataset_if_exists",
             )
     except (OSError, ValueError, RuntimeError) as error:
         if offline and isinstance(error, OSError):  # not where it is cached but the split or subset is wrong

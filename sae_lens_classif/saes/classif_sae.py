@@ -10,15 +10,8 @@ from typing import Any, Self, cast
 
 import torch
 import torch.nn.functional as F
-from sae_lens import (
-    TopKSAE,
-    TopKSAEConfig,
-    TopKTrainingSAE,
-    TopKTrainingSAEConfig,
-    register_sae_class,
-    register_sae_training_class,
-)
-from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
+from sae_lens import TopKSAE, TopKSAEConfig, TopKTrainingSAE, TopKTrainingSAEConfig
+from sae_lens.registry import SAE_CLASS_REGISTRY, register_sae_class, register_sae_training_class
 from sae_lens.saes.sae import TrainStepInput, TrainStepOutput
 from sae_lens.saes.topk_sae import act_times_W_dec
 from torch import nn
@@ -26,21 +19,12 @@ from typing_extensions import override
 
 from sae_lens_classif.config.run import SAESettings, check_latents
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.saes.losses import (
-    activation_rate_loss,
-    classifier_loss,
-    coefficients,
-    detaches_concepts,
-    distance_from_mean,
-    ghost_gradient_loss,
-    reconstruction_loss,
-    unnormalised,
-)
+from sae_lens_classif.saes import losses
 from sae_lens_classif.saes.saving import check_weights, explain_loading, note_weights
 from sae_lens_classif.saes.sparse import ActiveLatents, decode, encode
 
 ARCHITECTURE = "classifsae"
-_NORMALISERS = {"dense_batch": distance_from_mean, "none": unnormalised}
+_NORMALISERS = {"dense_batch": losses.distance_from_mean, "none": losses.unnormalised}
 
 
 @dataclass(kw_only=True)
@@ -97,14 +81,6 @@ class ClassifSAE(TopKSAE):
     classifier_weight: nn.Parameter
     classifier_bias: nn.Parameter
 
-    def __init__(self, cfg: ClassifSAEConfig, use_error_term: bool = False) -> None:
-        """
-        Args:
-            cfg: Sizes and normalisation.
-            use_error_term: See ``sae_lens.SAE``.
-        """
-        super().__init__(cfg, use_error_term)
-
     @override
     def initialize_weights(self) -> None:
         super().initialize_weights()
@@ -119,7 +95,7 @@ class ClassifSAE(TopKSAE):
         Returns:
             float (..., C).
         """
-        return classify(z, self.classifier_weight, self.classifier_bias)
+        return F.linear(z[..., : self.cfg.n_concepts], self.classifier_weight, self.classifier_bias)
 
     def decode_concepts(self, z_class: torch.Tensor) -> torch.Tensor:
         """Direction of the hidden state that the concepts alone stand for.
@@ -207,20 +183,6 @@ def initialize_head(sae: "ClassifSAE | ClassifTrainingSAE", head_init: str = "ka
         weight[own, torch.arange(n_concepts, device=sae.device)] = (n_classes - 1) * others
     sae.classifier_weight = nn.Parameter(weight)
     sae.classifier_bias = nn.Parameter(torch.zeros(n_classes, dtype=sae.dtype, device=sae.device))
-
-
-def classify(z: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Logits of a linear head on the first latents.
-
-    Args:
-        z: float (..., d_sae) or (..., n_concepts).
-        weight: float (C, n_concepts).
-        bias: float (C,).
-
-    Returns:
-        float (..., C).
-    """
-    return F.linear(z[..., : weight.shape[1]], weight, bias)
 
 
 @dataclass(kw_only=True)
@@ -316,7 +278,7 @@ class ClassifTrainingSAE(TopKTrainingSAE):
 
     def classify(self, z: torch.Tensor) -> torch.Tensor:
         """Class logits of the head; see ``ClassifSAE.classify``."""
-        return classify(z, self.classifier_weight, self.classifier_bias)
+        return F.linear(z[..., : self.cfg.n_concepts], self.classifier_weight, self.classifier_bias)
 
     @override
     def training_forward_pass(self, step_input: TrainStepInput) -> ClassifTrainStepOutput:
@@ -330,11 +292,12 @@ class ClassifTrainingSAE(TopKTrainingSAE):
             The total loss, its unweighted terms, and the head's accuracy as a metric.
         """
         cfg, step = self.cfg, step_input.n_training_steps
-        c = coefficients(cfg, step)
+        c = losses.coefficients(cfg, step)
         dead = self._dead(step_input)
         active, dead_hidden_pre, hidden_pre = self._encode_sparse(step_input.sae_in, dead)
-        sae_out = self._decode_sparse(active.detached_below(cfg.n_concepts) if detaches_concepts(cfg, step) else active)
-        mse = reconstruction_loss(sae_out, step_input.sae_in, _NORMALISERS[cfg.mse_normalization])
+        decoded = active.detached_below(cfg.n_concepts) if losses.detaches_concepts(cfg, step) else active
+        sae_out = self._decode_sparse(decoded)
+        mse = losses.reconstruction_loss(sae_out, step_input.sae_in, _NORMALISERS[cfg.mse_normalization])
         output = ClassifTrainStepOutput(
             step_input.sae_in,
             sae_out,
@@ -347,7 +310,7 @@ class ClassifTrainingSAE(TopKTrainingSAE):
         for name, term in self._dead_latent_loss(step_input, output, dead, dead_hidden_pre).items():
             _add(output, name, term, c.mse)
         if cfg.activation_rate_coefficient > 0:
-            _add(output, "activation_rate_loss", activation_rate_loss(active, cfg.gamma), c.activation_rate)
+            _add(output, "activation_rate_loss", losses.activation_rate_loss(active, cfg.gamma), c.activation_rate)
         if cfg.classifier_coefficient > 0:
             self._add_classifier_loss(output, step_input, c.classifier)
         return output
@@ -378,7 +341,7 @@ class ClassifTrainingSAE(TopKTrainingSAE):
                 f"the head needs the predicted classes: give a ClassifTrainStepInput, not {type(step_input).__name__}"
             )
         logits, predicted = self.classify(output.active.first(self.cfg.n_concepts)), step_input.predicted
-        _add(output, "classifier_loss", classifier_loss(logits, predicted), coefficient)
+        _add(output, "classifier_loss", losses.classifier_loss(logits, predicted), coefficient)
         output.metrics["classifier_accuracy"] = (logits.argmax(dim=-1) == predicted).float().mean()
 
     def _dead(self, step_input: TrainStepInput) -> torch.Tensor:
@@ -397,13 +360,8 @@ class ClassifTrainingSAE(TopKTrainingSAE):
             return self.calculate_aux_loss(step_input, acts, hidden_pre, output.sae_out)
         if not len(dead):
             return {}
-        loss = ghost_gradient_loss(
-            output.sae_out,
-            step_input.sae_in,
-            dead_hidden_pre,
-            self.W_dec.index_select(0, dead),
-            _NORMALISERS[self.cfg.mse_normalization],
-        )
+        W_dec, normaliser = self.W_dec.index_select(0, dead), _NORMALISERS[self.cfg.mse_normalization]
+        loss = losses.ghost_gradient_loss(output.sae_out, step_input.sae_in, dead_hidden_pre, W_dec, normaliser)
         return {"ghost_gradient_loss": loss}
 
     @torch.no_grad()
@@ -436,5 +394,4 @@ def _add(output: TrainStepOutput, name: str, term: torch.Tensor, coefficient: fl
 
 if ARCHITECTURE not in SAE_CLASS_REGISTRY:
     register_sae_class(ARCHITECTURE, ClassifSAE, ClassifSAEConfig)
-if ARCHITECTURE not in SAE_TRAINING_CLASS_REGISTRY:
     register_sae_training_class(ARCHITECTURE, ClassifTrainingSAE, ClassifTrainingSAEConfig)

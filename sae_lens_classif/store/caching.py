@@ -73,11 +73,11 @@ def _fill(writer: StoreWriter, classifier: TextClassifier, data: TextData, cfg: 
         for number, texts in missing:
             part = slice(texts.start, texts.stop)
             states = states_of_inputs(classifier, classifier.inputs(data.texts[part]), cfg.max_batch_tokens, progress)
-            if not states.logits.isfinite().all():
-                first = texts[int((~states.logits.isfinite().all(dim=-1)).nonzero()[0])]
+            infinite = (~states.logits.isfinite().all(dim=-1)).nonzero()
+            if len(infinite):
                 raise UserError(
-                    f"the class logits of text {first} are not finite; check the model's weights, or set "
-                    "classifier.dtype to float32"
+                    f"the class logits of text {texts[int(infinite[0])]} are not finite; check the model's weights, or "
+                    "set classifier.dtype to float32"
                 )
             writer.write(number, states.hidden, states.logits.argmax(dim=-1), labels[part], texts)
     writer.finish()

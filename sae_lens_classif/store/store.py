@@ -68,7 +68,15 @@ class ActivationStore(StorePlan):
     states need no more memory than a hundred thousand.
 
     Attributes:
-        folder: Where the store lies; what it is, say the attributes of ``StorePlan``.
+        folder: Where the store lies.
+        fingerprints: What its states were made from.
+        d_in: Width of a hidden state.
+        hook_name: Residual stream the states were taken from.
+        class_names: Names of the C classes.
+        model_name: How the model is called.
+        context_size: Longest prompt, in tokens.
+        prepend_bos: Whether each prompt begins with a BOS token.
+        dtype: Precision of the states on disk.
     """
 
     def __init__(self, folder: str | Path) -> None:

@@ -63,18 +63,17 @@ class StoreWriter:
             UserError: If a state is not finite in the store's precision or all zero, or the disk is full.
         """
         hidden = hidden.to(getattr(torch, self.plan.dtype))
-        finite = hidden.isfinite().all(dim=-1)
-        if not finite.all():
-            first = texts[int((~finite).nonzero()[0])]
+        infinite = (~hidden.isfinite().all(dim=-1)).nonzero()
+        if len(infinite):
             raise UserError(
-                f"the hidden state of text {first} is not finite in {self.plan.dtype} at {self.plan.hook_name} "
-                f"({int((~finite).sum())} such in this shard); check the model's weights, or set "
+                f"the hidden state of text {texts[int(infinite[0])]} is not finite in {self.plan.dtype} at "
+                f"{self.plan.hook_name} ({len(infinite)} such in this shard); check the model's weights, or set "
                 "classifier.dtype and cache.dtype to float32"
             )
-        zero = ~hidden.any(dim=-1)
-        if zero.any():
+        zero = (~hidden.any(dim=-1)).nonzero()
+        if len(zero):
             raise UserError(
-                f"the hidden state of text {texts[int(zero.nonzero()[0])]} is all zero at {self.plan.hook_name}, and "
+                f"the hidden state of text {texts[int(zero[0])]} is all zero at {self.plan.hook_name}, and "
                 "cannot be brought to a norm; check the model's weights"
             )
         tensors = {

@@ -54,15 +54,14 @@ def train_classifsae(
         )
     sae = new_training_sae(store, settings, train)
     folder = Path(folder) if folder is not None else None
+    validate = partial(validation_measures, store=store, split=split, batch_size=train.batch_size)
     trainer = ClassifSAETrainer(
         trainer_config(train, folder, sae.cfg.device),
         sae,
         store.batches(train.batch_size, split),
         log_file=folder / LOG_FILE if folder else None,
         log_every=train.log_every,
-        validate=partial(validation_measures, store=store, split=split, batch_size=train.batch_size)
-        if split.n_held_out
-        else None,
+        validate=validate if split.n_held_out else None,
         validate_every=math.ceil(train.total_steps / train.n_validations),
         checkpoint_every=math.ceil(train.total_steps / (train.n_checkpoints + 1)) if folder else 0,
     )

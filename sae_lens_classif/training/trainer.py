@@ -149,7 +149,7 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         self._write_log({f"validation/{name}": value for name, value in measures.items()})
         if self.best_score is None or measures["loss"] < self.best_score:
             self.best_score = measures["loss"]
-            self._best_weights = {name: value.clone() for name, value in self.sae.state_dict().items()}
+            self._best_weights = {name: value.contiguous().clone() for name, value in self.sae.state_dict().items()}
 
     @override
     def save_checkpoint(
@@ -163,9 +163,7 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         with new_folder(Path(base) / checkpoint_name) as folder:
             super().save_checkpoint(folder.name, folder.parent, wandb_aliases)
             if self.best_score is not None:
-                save_file(
-                    {name: value.contiguous() for name, value in self._best_weights.items()}, folder / _BEST_WEIGHTS
-                )
+                save_file(self._best_weights, folder / _BEST_WEIGHTS)
                 write_json(folder / _BEST_SCORE, self.best_score)
         for older in Path(base).iterdir():
             if older.name.isdigit() and int(older.name) < self.n_training_samples:
