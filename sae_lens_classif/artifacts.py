@@ -31,8 +31,7 @@ class Difference(NamedTuple):
     def __str__(self) -> str:
         if all(isinstance(value, str) and _FINGERPRINT.fullmatch(value) for value in (self.noted, self.asked)):
             return f"another {self.name} (its fingerprint was {self.noted[:16]}, now it is {self.asked[:16]})"
-        noted, asked = (_short(value) for value in (self.noted, self.asked))
-        return f"{self.name} = {noted}, now {self.name} = {asked} is asked for"
+        return f"{self.name} = {_short(self.noted)}, now {self.name} = {_short(self.asked)} is asked for"
 
 
 @dataclass(frozen=True)

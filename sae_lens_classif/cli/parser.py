@@ -169,8 +169,8 @@ def _run(asked: argparse.Namespace, options: Sequence[str]) -> RunFolder:
     presets = [name for name in ("demo" if asked.step == "demo" else "", *(asked.preset or "").split(",")) if name]
     folder = Path(asked.run or f"runs/{'-'.join(presets) or 'run'}")
     own = folder / "config.yaml"
-    is_there = os.path.isfile(own)  # noqa: PTH113  (a name too long is none; claiming the folder says so)
-    files = [*([own] if is_there else []), *map(_preset_file, presets), *asked.config]
+    files = [own] if os.path.isfile(own) else []  # noqa: PTH113  (a name too long is none; claiming the folder says so)
+    files += [*map(_preset_file, presets), *asked.config]
     layers = [(str(file), read_yaml(file)) for file in files]
     if asked.grid:
         layers.append(("--grid", {"sweep": {"grid": parse_grid(asked.grid)}}))

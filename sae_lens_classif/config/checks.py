@@ -22,10 +22,8 @@ def limited(default: Any, **bounds: float) -> Any:
         default: Default of the dataclass' field, or what ``incidental`` gives for it.
         bounds: ``above``, ``least``, ``below``, ``most``; of a tuple, for each of its numbers.
     """
-    metadata = {"bounds": {bound: bounds[bound] for bound in _BOUNDS if bound in bounds}}
-    if isinstance(default, Field):
-        return field(default=default.default, metadata={**default.metadata, **metadata})
-    return field(default=default, metadata=metadata)
+    known = default if isinstance(default, Field) else field(default=default)
+    return field(default=known.default, metadata={**known.metadata, "bounds": bounds})
 
 
 def positive(default: Any) -> Any:

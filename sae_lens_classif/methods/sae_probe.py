@@ -188,7 +188,10 @@ def check_fits(sae: SAE[Any], d_in: int, n_concepts: int) -> None:
         )
 
 
-SAEProbeConcepts.variant(name="topk_sae", title="TopK SAE + probe")(SAEProbeConcepts.fit)
+@SAEProbeConcepts.variant(name="topk_sae", title="TopK SAE + probe")
+def fit_topk_sae(task: FitTask) -> SAEProbeConcepts:
+    """A TopK SAE trained on reconstruction alone."""
+    return SAEProbeConcepts.fit(task)
 
 
 @SAEProbeConcepts.variant(name="rate_only", title="Rate only + probe")
