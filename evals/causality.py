@@ -97,7 +97,8 @@ def global_causality(logits: InterventionLogits, labels: torch.Tensor, segments:
         ``accuracy_change``.
     """
     entries = []
-    for (percent, number, concepts), ablated in zip(leading_concepts(segments.by_class), logits.groups, strict=False):
+    leading = leading_concepts(segments.by_class)
+    for (percent, number, concepts), ablated in zip(leading, logits.groups[: len(leading)], strict=True):
         means = effects(logits.bottleneck, ablated, labels).double().mean(dim=1).tolist()
         entries.append({"percent": percent, "class": number, "concepts": list(concepts), **_named(means)})
     return entries

@@ -153,7 +153,7 @@ class CompletenessDetails(Exact):
 
 
 _share = partial(Measure, unit="share", has_interval=True, presence="always")
-_of_sae = partial(Measure, presence="optional")
+_of_sae = partial(Measure, presence="optional")  # of other methods nothing of the kind is known
 
 EVALUATION = EvaluationSpec(
     about="How much of the model's decisions the concepts alone recover.",

@@ -157,9 +157,9 @@ def ablation_over_classes(rows: Sequence[Mapping[str, Any]], measure: str, perce
         measure: ``tvd`` or ``label_flip_rate``.
         percents: Points of the curve. A class that has too few concepts for a point is left out of it.
     """
+    rows = [row for row in rows if row[measure] is not None]
     at = [[row[measure] for row in rows if row["percent"] == percent] for percent in percents]
-    known = [[value for value in values if value is not None] for values in at]
-    return Curve([sum(values) / len(values) if values else None for values in known])
+    return Curve([sum(values) / len(values) if values else None for values in at])
 
 
 def draw_curves(axes: Axes, x: Sequence[float], series: Mapping[str, Curve]) -> list[Artist]:

@@ -70,8 +70,7 @@ def draw_method(
         save_figure(word_clouds(cells, store.class_names), folder / "word_clouds")
     about = "95 % intervals over texts"
     draw_curves_of_methods(folder, {title: measures}, store.class_names, run.cfg.sae.gamma, about)
-    files = sorted(path.name for path in folder.iterdir())
-    write_json(folder / _MADE_FROM, {**made_from, "files": files})
+    write_json(folder / _MADE_FROM, {**made_from, "files": sorted(path.name for path in folder.iterdir())})
 
 
 def map_of_concepts(method: ConceptMethod, store: ActivationStore, **choices: Any) -> "Figure":
