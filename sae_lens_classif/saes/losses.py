@@ -53,22 +53,25 @@ def _squared_error(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tens
     return F.mse_loss(prediction, target, reduction="none")
 
 
-def activation_rate_loss(active: ActiveLatents, gamma: float) -> torch.Tensor:
+def activation_rate_loss(feature_acts: torch.Tensor | ActiveLatents, gamma: float) -> torch.Tensor:
     """Activation-rate sparsity: what a latent's activations sum to beyond its share of the batch.
 
     For every latent the ``floor(gamma * B)`` largest activations of the batch are free; the rest is
     summed over texts and latents and divided by B (paper, section on sparsity).
 
     Args:
-        active: The active latents of B texts; those that are not are 0.
+        feature_acts: Non-negative float (B, d_sae), or the k active latents of each text.
         gamma: Activation rate that costs nothing, in (0, 1].
 
     Returns:
         Scalar.
     """
-    batch_size = len(active.values)
+    batch_size = len(feature_acts.values if isinstance(feature_acts, ActiveLatents) else feature_acts)
     n_free = math.floor(gamma * batch_size + _EPSILON)  # 0.29 of 100 is 29, whatever floats say
-    return active.beyond(n_free).sum() / batch_size
+    if isinstance(feature_acts, ActiveLatents):
+        return feature_acts.beyond(n_free).sum() / batch_size
+    free = feature_acts.topk(n_free, dim=0, sorted=False).values.sum()
+    return (feature_acts.sum() - free) / batch_size
 
 
 def classifier_loss(logits: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:

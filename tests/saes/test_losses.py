@@ -17,14 +17,6 @@ from sae_lens_classif.saes.losses import (
     reconstruction_loss,
     unnormalised,
 )
-from sae_lens_classif.saes.sparse import ActiveLatents
-
-
-def _all_active(acts: torch.Tensor) -> ActiveLatents:
-    """Dense activations (B, d_sae), each text with all of its latents."""
-    n_texts, d_sae = acts.shape
-    entries = torch.arange(acts.numel()).reshape(n_texts, d_sae)
-    return ActiveLatents(acts, entries % d_sae, entries.T.flatten(), torch.full((d_sae,), n_texts))
 
 
 def test_the_reconstruction_loss_divides_by_the_distance_from_the_batch_mean() -> None:
@@ -50,12 +42,12 @@ def test_without_a_normaliser_it_is_the_square_of_the_difference() -> None:
 )
 def test_the_activation_rate_loss_leaves_the_largest_share_of_each_latent_free(gamma: float, expected: float) -> None:
     acts = torch.tensor([[1.0, 0.0], [2.0, 3.0], [3.0, 0.0], [4.0, 1.0]])
-    assert activation_rate_loss(_all_active(acts), gamma).item() == pytest.approx(expected)
+    assert activation_rate_loss(acts, gamma).item() == pytest.approx(expected)
 
 
 def test_the_activation_rate_loss_pulls_only_on_activations_beyond_the_free_ones() -> None:
     acts = torch.tensor([[1.0], [2.0], [3.0], [4.0]], requires_grad=True)
-    activation_rate_loss(_all_active(acts), 0.5).backward()
+    activation_rate_loss(acts, 0.5).backward()
     assert acts.grad is not None
     torch.testing.assert_close(acts.grad, torch.tensor([[0.25], [0.25], [0.0], [0.0]]))
 
