@@ -10,6 +10,8 @@ from sae_lens_classif.evals.bootstrap import interval
 from sae_lens_classif.evals.measures import compared_measures
 from sae_lens_classif.evals.results import Measures, finite, merged_metrics
 
+_REFERENCE = "classifsae"
+
 
 @dataclass(frozen=True)
 class SeedResult:
@@ -102,25 +104,25 @@ class ComparedMethod:
 
 
 def compare_results(
-    results: Mapping[str, Sequence[SeedResult]], titles: Mapping[str, str], reference: str = "classifsae"
+    results: Mapping[str, Sequence[SeedResult]], titles: Mapping[str, str]
 ) -> tuple[ComparedMethod, ...]:
     """Compare methods that were measured on the same texts with the same resampling.
 
     The interval comes from a bootstrap in two stages: each resampling of the texts is taken together with a
-    resampling of the seeds. A difference from the reference uses the same texts for both methods (paired).
+    resampling of the seeds. The others are compared with the ClassifSAE, if it is among them; a difference from it
+    uses the same texts for both methods (paired).
 
     Args:
         results: For each method one result a seed.
         titles: How tables call each method.
-        reference: The method that the others are compared with, if it is among them.
     """
     order = {name: number for number, name in enumerate(results)}
-    base = results.get(reference)
+    base = results.get(_REFERENCE)
     rows = []
     for name, of_seeds in results.items():
         differences = {}
-        if base is not None and name != reference:
-            differences = _differences(of_seeds, order[name], base, order[reference])
+        if base is not None and name != _REFERENCE:
+            differences = _differences(of_seeds, order[name], base, order[_REFERENCE])
         times = [result.fit_seconds for result in of_seeds if result.fit_seconds is not None]
         rows.append(
             ComparedMethod(

@@ -20,7 +20,7 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager, get_f
 from matplotlib.style import context as style_context
 from matplotlib.ticker import FuncFormatter
 
-from sae_lens_classif.files import explain_full_disk
+from sae_lens_classif.files import new_file
 
 logger = logging.getLogger(__name__)
 # Okabe and Ito's eight colours (https://jfly.uni-koeln.de/color/), those that stand out on white first.
@@ -151,7 +151,6 @@ def save_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
     Returns:
         Paths of the PNG and the SVG.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     fix_layout(figure)
     # The version of matplotlib and the date would change the bytes.
     png = _save(figure, path, "png", {"Software": None})
@@ -177,10 +176,9 @@ def fix_layout(figure: Figure) -> None:
 
 def _save(figure: Figure, path: Path, suffix: str, metadata: dict[str, None]) -> Path:
     target = path.with_name(f"{path.name}.{suffix}")
-    temporary = target.with_name(target.name + ".partial")
-    with explain_full_disk(target):
+    with new_file(target) as temporary:
         figure.savefig(temporary, format=suffix, dpi=200, metadata=metadata)
-    return temporary.replace(target)
+    return target
 
 
 def panel_grid(title: str, n_panels: int, size: tuple[float, float], *, share_y: bool) -> tuple[Figure, list[Axes]]:
