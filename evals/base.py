@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from sae_lens_classif.config.run import EvaluateConfig, evaluation_names
 from sae_lens_classif.data.texts import TextData
@@ -25,10 +25,8 @@ CHUNK = 8192  # texts encoded at once
 Need = Literal["bottleneck", "ablations", "embeddings"]
 
 
-class Exact(BaseModel):
+class Exact(BaseModel, extra="forbid"):
     """A part of a JSON file, without any key that it does not name."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, Field, SkipValidation, TypeAdapter, ValidationError, create_model
 from sae_lens import __version__ as sae_lens_version
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -68,13 +68,8 @@ class Comparison(Exact):
     methods: dict[str, ComparedMethod]
 
 
-class _Open(BaseModel):
-    """May hold more: measures of evaluations that are not installed here."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-class MethodSummary(_Open):
+# These two may hold more: measures of evaluations that are not installed here.
+class MethodSummary(BaseModel, extra="allow"):
     """A method's headline numbers."""
 
     context: Literal["alone", "in_context"]
@@ -83,7 +78,7 @@ class MethodSummary(_Open):
     settings_sha256: str = Field(description="Of everything that the numbers depend on.")
 
 
-class Summary(_Open):
+class Summary(BaseModel, extra="allow"):
     """``summary.json``: what a run is about, and the headline numbers of its methods."""
 
     methods: dict[str, MethodSummary]
