@@ -141,9 +141,9 @@ class PromptTokenizer:
         """Token ids of each text's prompt, at most ``max_tokens`` each, without padding."""
         prompts = [self.prompt(text) for text in texts]
         encoded = self.tokenizer(prompts, add_special_tokens=False, verbose=False)["input_ids"]
-        fits = [len(self._bos) + len(ids) <= self.max_tokens for ids in encoded]
+        most = self.max_tokens - len(self._bos)
         return [
-            self._bos + ids if fit else self._cut(text) for ids, fit, text in zip(encoded, fits, texts, strict=True)
+            self._bos + ids if len(ids) <= most else self._cut(text) for ids, text in zip(encoded, texts, strict=True)
         ]
 
     def described(self) -> dict[str, Any]:

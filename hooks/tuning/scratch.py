@@ -34,17 +34,16 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int, label_words: Sequence
 def new_gpt_neox(cfg: FinetuneConfig, tokenizer: PreTrainedTokenizerBase) -> GPTNeoXForCausalLM:
     """A GPT-NeoX with random weights of the seed ``cfg.seed``."""
     torch.manual_seed(cfg.seed)
-    return GPTNeoXForCausalLM(
-        GPTNeoXConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=cfg.d_model,
-            num_hidden_layers=cfg.n_layers,
-            num_attention_heads=cfg.n_heads,
-            intermediate_size=4 * cfg.d_model,
-            max_position_embeddings=cfg.context,
-            hidden_dropout=cfg.dropout,
-            attention_dropout=0.0,
-            bos_token_id=tokenizer.eos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
+    config = GPTNeoXConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=cfg.d_model,
+        num_hidden_layers=cfg.n_layers,
+        num_attention_heads=cfg.n_heads,
+        intermediate_size=4 * cfg.d_model,
+        max_position_embeddings=cfg.context,
+        hidden_dropout=cfg.dropout,
+        attention_dropout=0.0,
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
     )
+    return GPTNeoXForCausalLM(config)

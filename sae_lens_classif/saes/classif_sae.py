@@ -360,8 +360,8 @@ class ClassifTrainingSAE(TopKTrainingSAE):
             return self.calculate_aux_loss(step_input, acts, hidden_pre, output.sae_out)
         if not len(dead):
             return {}
-        W_dec, normaliser = self.W_dec.index_select(0, dead), _NORMALISERS[self.cfg.mse_normalization]
-        loss = losses.ghost_gradient_loss(output.sae_out, step_input.sae_in, dead_hidden_pre, W_dec, normaliser)
+        dead_W_dec, normaliser = self.W_dec.index_select(0, dead), _NORMALISERS[self.cfg.mse_normalization]
+        loss = losses.ghost_gradient_loss(output.sae_out, step_input.sae_in, dead_hidden_pre, dead_W_dec, normaliser)
         return {"ghost_gradient_loss": loss}
 
     @torch.no_grad()

@@ -171,9 +171,9 @@ def test_an_empty_cell_of_a_csv_file_is_refused_with_its_row(folder: Path) -> No
         load_text_data(DataConfig(str(folder)), "train")
 
 
-@pytest.mark.parametrize("content", [b"", b"text,label\n"])
-def test_a_file_with_no_rows_is_called_empty(folder: Path, content: bytes) -> None:
-    (folder / "train.csv").write_bytes(content)
+@pytest.mark.parametrize(("suffix", "content"), [("csv", b""), ("csv", b"text,label\n"), ("jsonl", b""), ("json", b"")])
+def test_a_file_with_no_rows_is_called_empty(folder: Path, suffix: str, content: bytes) -> None:
+    (folder / f"train.{suffix}").write_bytes(content)
     with pytest.raises(UserError, match=r"is empty|none at all|no texts"):
         load_text_data(DataConfig(str(folder)), "train")
 
