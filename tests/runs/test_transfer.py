@@ -203,15 +203,15 @@ def test_the_table_and_the_screen_show_both_and_the_change(trained: Trained, mov
     assert own in table and str(trained.other / "set") in table
     here, there = (moved.result[side]["concept_sim"] for side in ("here", "there"))
     assert f"| {here:.3f} | {there:.3f} | {there - here:.3f} |" in table
-    here, there = (100 * moved.result[side]["recovery_accuracy"] for side in ("here", "there"))
-    assert f"| {here:.1f} % | {there:.1f} % | {there - here:.1f} % |" in table
+    here, there = (moved.result[side]["recovery_accuracy"] for side in ("here", "there"))
+    assert f"| {100 * here:.1f} % | {100 * there:.1f} % | {100 * (there - here):.1f} % |" in table
     for number, (rate, elsewhere) in enumerate(
         zip(moved.result["rates_here"], moved.result["rates_there"], strict=True)
     ):
         assert (
             f"| {number} | {100 * rate:.1f} % | {100 * elsewhere:.1f} % | {100 * (elsewhere - rate):.1f} % |" in table
         )
-    assert f"{here:.1f} %" in moved.shown and f"{there:.1f} %" in moved.shown
+    assert f"{100 * here:.1f} %" in moved.shown and f"{100 * there:.1f} %" in moved.shown
 
 
 def test_another_method_of_the_run_is_measured_beside_the_classif_sae(trained: Trained, tmp_path: Path) -> None:
