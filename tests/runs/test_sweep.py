@@ -303,7 +303,11 @@ def _kill(command: list[str], moments: list[float]) -> list[int]:
     """Start a command once for each moment, and kill it so many seconds later; returns how each ended."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _LAUNCHER, ",".join(map(str, moments)), *command],
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        },  # for the same bytes
         capture_output=True,
         text=True,
         check=False,

@@ -332,16 +332,18 @@ def test_texts_that_were_changed_in_place_are_measured_anew(trained: Trained) ->
 
 @pytest.mark.parametrize("name", [".", "..", "../", "../../set"])
 def test_a_relative_path_writes_nowhere_but_below_transfer(
-    trained: Trained, moved: Moved, name: str, monkeypatch: pytest.MonkeyPatch
+    trained: Trained, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run = Path(shutil.copytree(trained.run, tmp_path / "runs" / "run"))  # in its table the data set is called so
+    before = snapshot(run, *_OTHER_THAN_TRANSFER)
     below = trained.other / "set" / "below"
     below.mkdir(exist_ok=True)
     monkeypatch.chdir({".": below.parent, "..": below, "../": below, "../../set": below}[name])
-    ended = _evaluate(trained.run, name)
+    ended = _evaluate(run, name)
     assert ended.code == 0, ended.stderr
-    assert snapshot(trained.run, *_OTHER_THAN_TRANSFER) == trained.before
-    assert not [path for path in trained.run.glob("transfer/*") if path.name in ("activations", "transfer.json")]
-    assert not (trained.tiny.folder / "transfer").exists() and not (trained.run / "transfer.json").exists()
+    assert snapshot(run, *_OTHER_THAN_TRANSFER) == before
+    assert not [path for path in run.glob("transfer/*") if path.name in ("activations", "transfer.json")]
+    assert not (run.parent / "transfer").exists() and not (run / "transfer.json").exists()
 
 
 def test_texts_of_any_kind_are_measured(trained: Trained) -> None:
