@@ -24,9 +24,9 @@ from sae_lens_classif.publishing.publish import publish as publish_run
 from sae_lens_classif.report.page import write_report
 from sae_lens_classif.runs import steps as pipeline
 from sae_lens_classif.runs.compare import compare_step
-from sae_lens_classif.runs.fitted_methods import load_fitted
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.results import read_summary
+from sae_lens_classif.runs.run_method import load_fitted
 from sae_lens_classif.runs.sweep import sweep_step
 from sae_lens_classif.runs.transfer import transfer_step
 

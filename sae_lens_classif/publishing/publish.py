@@ -14,9 +14,9 @@ from sae_lens_classif.files import folder_is_writable, new_folder, read_json, wr
 from sae_lens_classif.methods.base import built_in_methods
 from sae_lens_classif.publishing.model_card import LOCAL_MODEL, SAE_ID, TEXTS_FILE, TOPK_ID, CardFacts, model_card
 from sae_lens_classif.publishing.upload import upload
-from sae_lens_classif.runs.fitted_methods import RunMethod, load_fitted, measured
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.results import read_comparison, read_measures, read_summary
+from sae_lens_classif.runs.run_method import RunMethod, load_fitted, measured
 from sae_lens_classif.runs.tables import write_comparison
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.saes.export import export_topk

@@ -21,9 +21,9 @@ from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.report.view import ClassScores, DefaultClass, Mistakes, Report, ShownConcept, ShownText
 from sae_lens_classif.runs.about import last_part, model_in_words, shown_settings
 from sae_lens_classif.runs.figures import map_of_concepts
-from sae_lens_classif.runs.fitted_methods import RunMethod, load_fitted, measured, step_of
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.results import read_comparison, read_effects, read_measures, read_summary
+from sae_lens_classif.runs.run_method import RunMethod, load_fitted, measured, step_of
 from sae_lens_classif.runs.steps import TestSplit, evaluation_settings
 from sae_lens_classif.store.store import ActivationStore
 

@@ -2,24 +2,16 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import torch
 
 from sae_lens_classif.artifacts import Artifact
-from sae_lens_classif.errors import UserError, nearest
+from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import new_folder, read_json, sha256_of_file, write_json
 from sae_lens_classif.methods.base import METHOD_FILE, ConceptMethod, FitTask, MethodSpec, load_method
-from sae_lens_classif.methods.find import find_method
-from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.runs.folder import METHOD, RunFolder
-from sae_lens_classif.runs.steps import load_trained, train_step
-from sae_lens_classif.store.store import ActivationStore
-
-_FIT_FILE = "fit.json"
+from sae_lens_classif.runs.run_method import FIT_FILE, load_trained
+from sae_lens_classif.runs.steps import train_step
 
 
 class MethodError(Exception):
@@ -73,87 +65,9 @@ def fit_or_load(run: RunFolder, spec: MethodSpec, task: FitTask) -> Fitted:
             with as_method_error():
                 fitted.save(temporary)
             content = {"made_from": spec.made_from(task), "seconds": time.perf_counter() - start}
-            write_json(temporary / _FIT_FILE, content)
-    seconds = read_json(folder / _FIT_FILE)["seconds"]
+            write_json(temporary / FIT_FILE, content)
+    seconds = read_json(folder / FIT_FILE)["seconds"]
     return Fitted(load_method(folder), sha256_of_file(folder / METHOD_FILE), seconds)
-
-
-@dataclass(frozen=True)
-class RunMethod:
-    """A concept method of a run whose numbers stand in ``summary.json``.
-
-    Attributes:
-        name: Its name in the run folder.
-        title: How tables call it.
-        seed: The seed it was fitted with.
-        method: The fitted method.
-        weights: SHA-256 of what it learned.
-        evaluations: Folder of its evaluations.
-    """
-
-    name: str
-    title: str
-    seed: int
-    method: ConceptMethod
-    weights: str
-    evaluations: Path
-
-    def n_concepts(self, store: ActivationStore) -> int:
-        """How many concepts it has, those that are never active included.
-
-        Args:
-            store: Hidden states of some texts.
-        """
-        with torch.no_grad():
-            return self.method.encode(store.read("hidden", 0, 1).float()).shape[1]
-
-
-def load_fitted(run: RunFolder, name: str = METHOD) -> RunMethod:
-    """The run's ClassifSAE, or another method that ``compare`` fitted, with the first of its seeds.
-
-    Args:
-        run: The run folder.
-        name: As ``compare`` takes it, or as the tables have it.
-
-    Raises:
-        UserError: If it is not fitted yet, naming those that are.
-    """
-    known = titles()
-    if name == METHOD:
-        return RunMethod(name, known[name], run.cfg.train.seed, *load_trained(run), run.evaluations(name))
-    seed = run.cfg.compare.seeds[0]
-    fitted = sorted(note.parents[1].name for note in run.folder.glob(f"methods/*/seed-{seed}/{_FIT_FILE}"))
-    if ":" in name:
-        spec = find_method(name)
-        found, title = spec.name, spec.title
-    else:
-        found, title = name, known.get(name, name)
-    if found not in fitted:
-        others = [METHOD, *(other for other in fitted if other != METHOD)]
-        raise UserError(
-            f"{run.folder} holds no concept method {name!r} of seed {seed}; {nearest(found, others)}; `compare` "
-            "fits more"
-        )
-    folder = run.method(found, seed)
-    weights = sha256_of_file(folder / METHOD_FILE)
-    return RunMethod(found, title, seed, load_method(folder), weights, run.evaluations(found, seed))
-
-
-def measured(run: RunFolder, method: RunMethod, summary: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What ``summary.json`` holds of a method.
-
-    Raises:
-        UserError: If nothing was measured.
-    """
-    entry: Mapping[str, Any] | None = summary["methods"].get(method.name)
-    if entry is None:
-        raise UserError(f"{run.folder} holds no evaluation of {method.name}; run the step `{step_of(method)}` first")
-    return entry
-
-
-def step_of(method: RunMethod) -> str:
-    """The step that measures a method."""
-    return "evaluate" if method.name == METHOD else "compare"
 
 
 def is_fitted(run: RunFolder, spec: MethodSpec, task: FitTask) -> bool:
@@ -163,4 +77,4 @@ def is_fitted(run: RunFolder, spec: MethodSpec, task: FitTask) -> bool:
         UserError: If it was fitted to something else, and ``overwrite`` was not asked for.
     """
     folder = run.method(spec.name, task.seed)
-    return run.is_current(Artifact(folder, folder / _FIT_FILE, spec.made_from(task), ("made_from",)))
+    return run.is_current(Artifact(folder, folder / FIT_FILE, spec.made_from(task), ("made_from",)))

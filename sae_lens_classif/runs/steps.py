@@ -21,7 +21,6 @@ from sae_lens_classif.evals.results import Measures
 from sae_lens_classif.files import (
     explain_full_disk,
     new_folder,
-    sha256_of_file,
     sha256_of_json,
     write_json,
     write_tensors,
@@ -32,18 +31,16 @@ from sae_lens_classif.hooks.load import CLASSIFIER_FILE, load_classifier, save_c
 from sae_lens_classif.hooks.tuning.finetune import finetune
 from sae_lens_classif.hub import hub_name
 from sae_lens_classif.methods.base import REGISTRY, ConceptMethod
-from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.runs.figures import draw_method
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.results import is_in_summary, read_measures, read_summary, update_summary, write_evaluation
-from sae_lens_classif.saes.classif_sae import ClassifSAE
+from sae_lens_classif.runs.run_method import SETTINGS_FILE, load_trained
 from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.training.train import LOG_FILE, made_from, train_classifsae
 
 logger = logging.getLogger(__name__)
 _FORMAT = 2  # of what the evaluations write
-_SETTINGS = "runner_cfg.json"  # the name under which SAELens' uploader takes a training's settings along
 
 
 def finetune_step(run: RunFolder) -> None:
@@ -57,7 +54,7 @@ def finetune_step(run: RunFolder) -> None:
         "prompt": asdict(run.cfg.prompt),
         "finetune": asdict(run.cfg.finetune),
     }
-    if run.is_current(Artifact(run.classifier, run.classifier / _SETTINGS, asked)):
+    if run.is_current(Artifact(run.classifier, run.classifier / SETTINGS_FILE, asked)):
         logger.info("classifier: reusing %s", run.classifier)
         return
     device = pick_device(run.cfg.classifier.device)
@@ -65,7 +62,7 @@ def finetune_step(run: RunFolder) -> None:
     model, tokenizer = finetune(run.cfg.finetune, run.cfg.prompt, data, device)
     with new_folder(run.classifier) as folder:
         save_classifier(folder, model, tokenizer, run.cfg.prompt, data.class_names)
-        write_json(folder / _SETTINGS, asked)
+        write_json(folder / SETTINGS_FILE, asked)
 
 
 def open_run_classifier(run: RunFolder) -> TextClassifier:
@@ -109,7 +106,7 @@ def train_step(run: RunFolder) -> None:
     """Make ``saes/classifsae`` from ``activations/train``, or go on where a killed run stopped."""
     store = ActivationStore(run.activations("train"))
     asked = made_from(store, run.cfg.sae, run.cfg.train)
-    if run.is_current(Artifact(run.sae, run.sae / _SETTINGS, asked)):
+    if run.is_current(Artifact(run.sae, run.sae / SETTINGS_FILE, asked)):
         logger.info("SAE: reusing %s", run.sae)
         shutil.rmtree(run.training, ignore_errors=True)
         return
@@ -119,7 +116,7 @@ def train_step(run: RunFolder) -> None:
     with new_folder(run.sae) as folder:
         sae.save(folder)
         shutil.copyfile(run.training / LOG_FILE, folder / LOG_FILE)
-        write_json(folder / _SETTINGS, asked)
+        write_json(folder / SETTINGS_FILE, asked)
     shutil.rmtree(run.training)
 
 
@@ -135,18 +132,6 @@ def evaluate_step(run: RunFolder) -> dict[str, Any]:
     if run.cfg.evaluate.figures:
         draw_method(run, method.name, REGISTRY[method.name].title, method, measures, split.store)
     return read_summary(run)
-
-
-def load_trained(run: RunFolder) -> tuple[ClassifSAEConcepts, str]:
-    """The run's own ClassifSAE, and the SHA-256 of its weights.
-
-    Raises:
-        UserError: If it is not trained yet.
-    """
-    if not (run.sae / _SETTINGS).is_file():
-        raise UserError(f"{run.sae} holds no trained SAE; run the step `train` first")
-    sae = ClassifSAE.load_from_disk(run.sae, device=str(pick_device(run.cfg.evaluate.device)))
-    return ClassifSAEConcepts(sae), sha256_of_file(run.sae / "sae_weights.safetensors")
 
 
 class TestSplit:

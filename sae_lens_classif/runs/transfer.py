@@ -23,8 +23,8 @@ from sae_lens_classif.evals.results import finite
 from sae_lens_classif.files import sha256_of_json, write_json, write_text
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.base import ConceptMethod
-from sae_lens_classif.runs.fitted_methods import load_fitted
 from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.run_method import load_fitted
 from sae_lens_classif.runs.steps import TestSplit, embed_and_keep, evaluation_settings, open_run_classifier
 from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.store.store import ActivationStore
