@@ -54,9 +54,10 @@ def evaluate(n_texts: int, _: str, n_concepts: int = 20) -> float:
     embeddings = torch.randn(n_texts, _EMBEDDING) + 0.3 * torch.randn(_EMBEDDING)
     logits, labels = torch.randn(n_texts, _CLASSES), torch.randint(_CLASSES, (n_texts,))
     text, concept = concepts.nonzero(as_tuple=True)
-    ablated = InterventionLogits(logits, text, concept, torch.randn(len(text), _CLASSES), torch.zeros(0))
+    pair = torch.randn(len(text), _CLASSES)
+    ablated = InterventionLogits(logits, text, concept, pair, torch.zeros(0), logits, torch.zeros_like(logits))
     began = time.perf_counter()
-    completeness(labels, logits, labels, concepts, n_bootstrap=_RESAMPLES)
+    completeness(labels, ablated, labels, concepts, n_bootstrap=_RESAMPLES)
     conditional_causality(ablated, labels, n_concepts, n_bootstrap=_RESAMPLES)
     interpretability(concepts, embeddings, n_bootstrap=_RESAMPLES)
     return time.perf_counter() - began

@@ -114,12 +114,11 @@ class TestPass:
         """Run the rest of the model from the concepts alone.
 
         Args:
-            with_ablations: Whether to run it without each active concept too, without the first concepts of each class
-                (in the order of ``leading_concepts``), and without any.
+            with_ablations: Whether to run it without each active concept too, and without the first concepts of each
+                class (in the order of ``leading_concepts``).
         """
         everything = range(self.concepts.shape[1])
-        leading = [concepts for _, _, concepts in leading_concepts(self.segments.by_class)]
-        sets = [*leading, everything] if with_ablations else []
+        sets = [own for _, _, own in leading_concepts(self.segments.by_class)] if with_ablations else []
         groups = torch.tensor([[concept in own for concept in everything] for own in sets], dtype=torch.bool)
         self._logits = run_interventions(
             self.classifier, self.method.decode, self.hidden, self.concepts,
@@ -146,8 +145,8 @@ class TestPass:
         """Whether activations and, once the model was run, what they lead to hold neither NaN nor infinity."""
         found = [self.concepts]
         if self._logits is not None:
-            # Without any concept nothing is measured.
-            found += [self._logits.bottleneck, self._logits.pair, self._logits.groups[:-1]]
+            # What is said with no concept at all need not be: it is asked of the floor alone.
+            found += [self._logits.bottleneck, self._logits.pair, self._logits.groups]
         return all(bool(values.isfinite().all()) for values in found)
 
 

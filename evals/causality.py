@@ -8,12 +8,12 @@ from pydantic import Field
 from sae_lens_classif.evals.base import EvaluationSpec, Exact, TestPass, interval_settings
 from sae_lens_classif.evals.bootstrap import Statistic, resample
 from sae_lens_classif.evals.measures import Change, Count, Limit, Measure, Share
-from sae_lens_classif.evals.results import Measures
+from sae_lens_classif.evals.results import Measures, finite
 from sae_lens_classif.evals.segments import Segments, leading_concepts
 from sae_lens_classif.hooks.interventions import InterventionLogits
 
 _EFFECTS = ("tvd", "label_flip_rate", "accuracy_change")
-_NAMES = tuple(f"conditional_{effect}" for effect in _EFFECTS)
+_NAMES = (*(f"conditional_{effect}" for effect in _EFFECTS), "median_tvd", "influence")
 
 
 def effects(before: torch.Tensor, after: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -47,25 +47,27 @@ def conditional_causality(
         seed: Seed of the resampling.
 
     Returns:
-        Metrics ``conditional_tvd``, ``conditional_label_flip_rate``, ``conditional_accuracy_change``, means over
-        the concepts that are active somewhere (None where none is), with ``_ci95``; details ``concepts``.
+        Metrics, each with ``_ci95``: ``conditional_tvd``, ``conditional_label_flip_rate``,
+        ``conditional_accuracy_change``, means over the concepts that are active somewhere (None where none is); and
+        over all concepts, those that are never active counting 0: ``median_tvd``, and ``influence``, the mean TVD over
+        all texts, which a concept that fires seldom can move but little. Details ``concepts``.
     """
     text, concept = logits.pair_text, logits.pair_concept
     values = torch.zeros(3, len(labels), n_concepts)
     values[:, text, concept] = effects(logits.bottleneck[text], logits.pair, labels[text])
     active = torch.zeros(len(labels), n_concepts)
     active[text, concept] = 1
-    counts = active.double().sum(dim=0)
-    by_concept = values.double().sum(dim=1) / counts.clamp(min=1)
+    everything = torch.ones(1, len(labels), dtype=torch.float64)
+    counts, sums = active.double().sum(dim=0), values.double().sum(dim=1)
     concepts = [
         {"concept": number, "n_texts": int(counts[number]), **_named(means)}
-        for number, means in enumerate(by_concept.T.tolist())
+        for number, means in enumerate((sums / counts.clamp(min=1)).T.tolist())
     ]
-    of_living = by_concept[:, counts > 0]
-    if of_living.shape[1] == 0:
-        return Measures({key: None for name in _NAMES for key in (name, f"{name}_ci95")}, {"concepts": concepts})
-    measures = Measures(dict(zip(_NAMES, of_living.mean(dim=1).tolist(), strict=True)), {"concepts": concepts})
-    measures.add_intervals(_NAMES, resample(_mean_effects(values, active), len(labels), n_bootstrap, seed))
+    statistic = _mean_effects(values, active)
+    measures = Measures(
+        finite(dict(zip(_NAMES, statistic(everything)[0].tolist(), strict=True))), {"concepts": concepts}
+    )
+    measures.add_intervals(_NAMES, resample(statistic, len(labels), n_bootstrap, seed))
     return measures
 
 
@@ -74,12 +76,16 @@ def _named(effect: list[float]) -> dict[str, float]:
 
 
 def _mean_effects(values: torch.Tensor, active: torch.Tensor) -> Statistic:
-    """Means over living concepts of means over their texts, from float (3, N, n) and float (N, n)."""
+    """The metrics of conditional causality from float (3, N, n) and float (N, n); NaN for means over no concept."""
 
     def statistic(weights: torch.Tensor) -> torch.Tensor:
-        counts = weights @ active
-        ratios = torch.stack([weights @ value for value in values], dim=1) / counts[:, None].clamp(min=1e-12)
-        return (ratios * (counts > 0)[:, None]).sum(dim=2) / (counts > 0).sum(dim=1, keepdim=True)
+        counts = weights @ active.to(weights)
+        sums = torch.stack([weights @ value.to(weights) for value in values], dim=1)
+        means = sums / counts[:, None].clamp(min=1e-12)
+        of_living = means.sum(dim=2) / (counts > 0).sum(dim=1, keepdim=True)
+        median = means[:, 0].quantile(0.5, dim=1)
+        influence = (sums[:, 0] / weights.sum(dim=1, keepdim=True)).mean(dim=1)
+        return torch.cat([of_living, torch.stack([median, influence], dim=1)], dim=1)
 
     return statistic
 
@@ -151,7 +157,7 @@ EVALUATION = EvaluationSpec(
         Measure(
             "conditional_tvd", "Shift of the probabilities without a concept (TVD)",
             "Total variation distance between the class probabilities.", "share",
-            better=1, column="TVD", headline=6, has_interval=True, is_essential=True, limits=(Limit(
+            better=1, column="TVD", headline=11, has_interval=True, is_essential=True, limits=(Limit(
                 "below", 0.005, "TVD is below {limit}",
                 "Removing a concept moves the class probabilities by {value:.2%} on average (below {limit}): the "
                 "concepts hardly cause the decisions.",
@@ -159,13 +165,23 @@ EVALUATION = EvaluationSpec(
             ),),
         ),
         Measure(
+            "median_tvd", "  the same, median over all concepts",
+            "The median over all concepts, those that are never active counting 0.", "share",
+            better=1, column="median TVD", headline=12, has_interval=True, is_essential=True,
+        ),
+        Measure(
+            "influence", "Shift without a concept over all texts (influence)",
+            "Total variation distance over all texts, also those where the concept is silent; mean over all concepts.",
+            "share", better=1, column="influence", headline=13, has_interval=True, is_essential=True,
+        ),
+        Measure(
             "conditional_label_flip_rate", "Decisions flipped without a concept", "Texts whose class changes.", "share",
-            better=1, column="flips", headline=7, has_interval=True, is_essential=True,
+            better=1, column="flips", headline=14, has_interval=True, is_essential=True,
         ),
         Measure(
             "conditional_accuracy_change", "Change of accuracy without a concept",
             "Accuracy without less accuracy with the concept.", "change",
-            better=-1, column="accuracy change", headline=8, has_interval=True, uses_labels=True,
+            better=-1, column="accuracy change", headline=15, has_interval=True, uses_labels=True,
         ),
     ),
 )  # fmt: skip

@@ -172,8 +172,7 @@ def _differences(
     results: Sequence[SeedResult], number: int, base: Sequence[SeedResult], base_number: int
 ) -> dict[str, Difference]:
     found = {}
-    for measure in compared_measures(has_interval=True):
-        name = measure.name
+    for name in (measure.name for measure in compared_measures(has_interval=True) if measure.better):
         mean, base_mean = estimate(results, name, number).mean, estimate(base, name, base_number).mean
         values, base_values = _resampled(results, name, number), _resampled(base, name, base_number)
         if mean is None or base_mean is None or values is None or base_values is None:

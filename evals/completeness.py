@@ -2,20 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from sae_lens_classif.evals.base import CHUNK, FIRES, EvaluationSpec, Exact, TestPass, interval_settings
-from sae_lens_classif.evals.bootstrap import mean_of, resample
+from sae_lens_classif.evals.bootstrap import resample
 from sae_lens_classif.evals.measures import Count, Limit, Measure, Share
-from sae_lens_classif.evals.results import Measures
+from sae_lens_classif.evals.results import Measures, finite
+from sae_lens_classif.hooks.interventions import InterventionLogits
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 
 
 def completeness(
     predicted: torch.Tensor,
-    bottleneck_logits: torch.Tensor,
+    logits: InterventionLogits,
     labels: torch.Tensor,
     concepts: torch.Tensor,
     *,
@@ -24,42 +25,67 @@ def completeness(
 ) -> Measures:
     """Compare the model with itself when it sees nothing but the concepts.
 
+    RAcc lies between a floor, the decisions that stay the same with no concept at all, and a ceiling, those that stay
+    the same when the hidden state is not touched but run on by the same protocol. The scaled RAcc is how far of the way
+    between them the concepts go.
+
     Args:
         predicted: int64 (N,), the model's classes.
-        bottleneck_logits: float (N, C), its logits from the concepts' reconstruction.
+        logits: Of the model from the concepts' reconstruction, from the untouched state, and with no concept.
         labels: int64 (N,), gold labels.
         concepts: float (N, n), activations.
         n_bootstrap: Resamplings behind each interval.
         seed: Seed of the resampling.
 
     Returns:
-        Metrics ``recovery_accuracy``, ``original_accuracy``, ``bottleneck_accuracy``, ``mean_activation_rate``,
-        ``max_activation_rate`` (all shares, each with ``_ci95``); details a class and a concept.
+        Metrics, shares of the texts: ``recovery_accuracy``, its ``recovery_ceiling`` and ``recovery_floor``,
+        ``worst_class_recovery`` and ``rarest_class_recovery`` (of the predicted class with the lowest RAcc, and of the
+        one with the fewest texts), ``original_accuracy``, ``bottleneck_accuracy``, ``unexplained_texts`` (on which no
+        concept is active), ``mean_activation_rate``, ``max_activation_rate``; ``scaled_recovery``, which may be below 0
+        and above 1, and is None where the ceiling is not above the floor; each with ``_ci95``. Details a class and a
+        concept.
     """
-    recovered_class = bottleneck_logits.argmax(dim=-1)
-    fires = concepts.abs() > FIRES
-    rates = fires.double().mean(dim=0)
-    correct = {
+    recovered_class, n_classes = logits.bottleneck.argmax(dim=-1), logits.bottleneck.shape[1]
+    fires = (concepts.abs() > FIRES).double()
+    of_texts = {
         "recovery_accuracy": recovered_class == predicted,
+        "recovery_ceiling": logits.untouched.argmax(dim=-1) == predicted,
+        # With no concept some methods stand for nothing that is a number.
+        "recovery_floor": (logits.nothing.argmax(dim=-1) == predicted).double() + 0 * logits.nothing.sum(dim=-1),
         "original_accuracy": predicted == labels,
         "bottleneck_accuracy": recovered_class == labels,
+        "unexplained_texts": fires.sum(dim=1) == 0,
+        "mean_activation_rate": fires.mean(dim=1),
     }
-    metrics: dict[str, Any] = {name: float(values.double().mean()) for name, values in correct.items()}
-    metrics |= {"mean_activation_rate": float(rates.mean()), "max_activation_rate": float(rates.max())}
-    means = [mean_of(values) for values in (*correct.values(), fires.float().mean(dim=1))]
+    values = torch.stack([value.double() for value in of_texts.values()], dim=1)
+    of_class = F.one_hot(predicted, n_classes).double()
+    counts = of_class.sum(dim=0)
+    rarest = int(counts.where(counts > 0, torch.inf).argmin())
 
     def statistic(weights: torch.Tensor) -> torch.Tensor:
-        largest = (weights @ fires.float()).amax(dim=1) / weights.sum(dim=1)
-        return torch.stack([*(mean(weights) for mean in means), largest], dim=1)
+        total = weights.sum(dim=1, keepdim=True)
+        means = weights @ values.to(weights) / total
+        by_class = (weights * values[:, 0].to(weights)) @ of_class.to(weights) / (weights @ of_class.to(weights))
+        recovered, ceiling, floor = means[:, :3].T
+        worst = by_class.nan_to_num(torch.inf).amin(dim=1)  # NaN: a class that was not drawn
+        scaled = ((recovered - floor) / (ceiling - floor)).where(ceiling > floor, torch.nan)
+        largest = (weights @ fires.to(weights) / total).amax(dim=1)
+        return torch.cat([means, torch.stack([scaled, worst, by_class[:, rarest], largest], dim=1)], dim=1)
 
-    n_classes = bottleneck_logits.shape[1]
+    names = (*of_texts, "scaled_recovery", "worst_class_recovery", "rarest_class_recovery", "max_activation_rate")
+    (found,) = statistic(torch.ones(1, len(labels), dtype=torch.float64)).tolist()
+    by_class = (of_class.T @ values[:, :3] / counts[:, None]).tolist()
     details = {
-        "activation_rate": rates.tolist(),
+        "activation_rate": fires.mean(dim=0).tolist(),
         "by_class_original": class_scores(predicted, labels, n_classes),
         "by_class_bottleneck": class_scores(recovered_class, labels, n_classes),
+        "recovery_by_class": [
+            {"n_texts": int(count), "recovery": recovery, "ceiling": ceiling, "floor": floor}
+            for count, (recovery, ceiling, floor) in zip(counts.tolist(), by_class, strict=True)
+        ],
     }
-    measures = Measures(metrics, details)
-    measures.add_intervals(tuple(metrics), resample(statistic, len(labels), n_bootstrap, seed))
+    measures = Measures(finite(dict(zip(names, found, strict=True))), details)
+    measures.add_intervals(names, resample(statistic, len(labels), n_bootstrap, seed))
     return measures
 
 
@@ -121,9 +147,7 @@ def reconstruction_quality(
 
 def measure(texts: TestPass) -> Measures:
     """All of it for one method; of a sparse autoencoder how well it reconstructs, too."""
-    measures = completeness(
-        texts.predicted, texts.logits.bottleneck, texts.labels, texts.concepts, **interval_settings(texts)
-    )
+    measures = completeness(texts.predicted, texts.logits, texts.labels, texts.concepts, **interval_settings(texts))
     sae = texts.method.autoencoder()
     if sae is not None:
         batches = (part.to(sae.device, sae.dtype) for part in texts.hidden.split(CHUNK))
@@ -144,12 +168,22 @@ class ClassScores(Exact):
     n_texts: Count
 
 
+class ClassRecovery(Exact):
+    """Decisions for one class that stay the same: through the concepts, with the untouched state, with no concept."""
+
+    n_texts: Count
+    recovery: Share | None
+    ceiling: Share | None
+    floor: Share | None
+
+
 class CompletenessDetails(Exact):
     """A concept's and a class's own numbers."""
 
     activation_rate: list[Share]
     by_class_original: list[ClassScores]
     by_class_bottleneck: list[ClassScores]
+    recovery_by_class: list[ClassRecovery]
 
 
 _share = partial(Measure, unit="share", has_interval=True, presence="always")
@@ -164,11 +198,40 @@ EVALUATION = EvaluationSpec(
         _share(
             "recovery_accuracy", "Decisions recovered by the concepts (RAcc)",
             "Texts whose class stays the same through the concepts alone (RAcc).",
-            better=1, column="RAcc", headline=3, is_essential=True, limits=(Limit(
-                "below", 0.90, "RAcc is below {limit}",
-                "The concepts recover only {value:.1%} of the model's decisions (below {limit}): they miss part of "
-                "what it uses.",
+            better=1, column="RAcc", headline=3, is_essential=True,
+        ),
+        _share(
+            "recovery_floor", "  its floor: with no concept at all", "The same with no concept at all: the floor.",
+            column="floor", headline=4, presence="nullable",
+        ),
+        _share(
+            "recovery_ceiling", "  its ceiling: with the hidden state untouched",
+            "The same with the hidden state untouched, run on by the same protocol: the ceiling.",
+            column="ceiling", headline=5,
+        ),
+        _share(
+            "scaled_recovery", "Way from the floor to the ceiling that the concepts go (scaled RAcc)",
+            "RAcc less its floor, divided by its ceiling less its floor.",
+            unit="ratio", better=1, column="scaled RAcc", headline=6, presence="nullable", is_essential=True,
+            limits=(Limit(
+                "below", 0.90, "scaled RAcc is below {limit}",
+                "The concepts go only {value:.1%} of the way from what no concept recovers of the model's decisions to "
+                "what the untouched state does (below {limit}): they miss part of what it uses.",
                 "Train longer (train.total_samples), or use more concepts (sae.n_concepts).",
+            ),),
+        ),
+        _share(
+            "worst_class_recovery", "RAcc of the class that has least",
+            "RAcc of the predicted class that has least.", better=1, column="worst class", headline=7,
+        ),
+        _share("rarest_class_recovery", "RAcc of the rarest class", "RAcc of the class that is predicted least often."),
+        _share(
+            "unexplained_texts", "Texts on which no concept is active", "Texts that no concept says anything about.",
+            better=-1, column="no concept", headline=8, limits=(Limit(
+                "above", 0.05, "no concept is active on more than {limit} of the texts",
+                "No concept is active on {value:.1%} of the texts (above {limit}): the concepts say nothing about the "
+                "decisions on them.",
+                "Use more concepts (sae.n_concepts), or another seed (train.seed).",
             ),),
         ),
         _share(
@@ -182,12 +245,12 @@ EVALUATION = EvaluationSpec(
         _share(
             "mean_activation_rate", "Activation rate of a concept, mean",
             "Share of the texts on which a concept fires, mean over concepts.",
-            better=-1, column="mean rate", headline=4, is_essential=True,
+            better=-1, column="mean rate", headline=9, is_essential=True,
         ),
         _share(
             "max_activation_rate", "Activation rate of a concept, largest",
             "The same of the concept that fires most often.",
-            better=-1, column="largest rate", headline=5, limits=(
+            better=-1, column="largest rate", headline=10, limits=(
                 Limit(
                     "at", 0, "no concept fires on any test text",
                     "No concept fires on any test text: there is nothing to explain the decisions with.",

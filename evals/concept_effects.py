@@ -80,7 +80,7 @@ class ConceptEffects:
 
 def effects_of(texts: TestPass) -> ConceptEffects:
     """Effects of a method's concepts, once the model was run with ablations."""
-    without_any = texts.logits.groups[-1] if texts.cfg.context == "alone" else None
+    without_any = texts.logits.nothing if texts.cfg.context == "alone" else None
     return concept_effects(texts.concepts, texts.logits, texts.predicted, texts.labels, without_any)
 
 

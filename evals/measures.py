@@ -19,7 +19,7 @@ Change = Annotated[float, Field(ge=-1.000001, le=1.000001)]
 Cosine = Annotated[float, Field(ge=-1.000001, le=1.000001)]
 Count = Annotated[int, Field(ge=0)]
 Interval = Annotated[list[float | None], Field(min_length=2, max_length=2, description="Low and high end, 95 %.")]
-_TYPES: Mapping[str, Any] = {"share": Share, "change": Change, "cosine": Cosine, "number": float}
+_TYPES: Mapping[str, Any] = {"share": Share, "change": Change, "ratio": float, "cosine": Cosine, "number": float}
 
 FLOOR = "dataset_mean_cosine"  # what a ConceptSim is held against
 
@@ -59,11 +59,11 @@ class Measure:
         name: Its key in the JSON files.
         title: Its heading in a list of measures.
         about: What it is, in a sentence.
-        unit: ``share`` (0..1) and ``change`` (of a share, -1..1) are written in percent, ``cosine`` (-1..1) and
-            ``number`` as they are.
+        unit: ``share`` (0..1), ``change`` (of a share, -1..1) and ``ratio`` (of any size) are written in percent,
+            ``cosine`` (-1..1) and ``number`` as they are.
         better: Whether more (1) or less (-1) is better where methods are compared by it; 0: they are not.
         column: Its heading in the table of a comparison; empty: it is not in it.
-        headline: Its place among the headline numbers of a run, those of the package being 1 to 9; 0: it is none.
+        headline: Its place among the headline numbers of a run, those of the package being 1 to 16; 0: it is none.
         has_interval: Whether ``<name>_ci95`` stands beside it.
         presence: ``always``: a number. ``nullable``: null where nothing could be measured. ``optional``: may be
             missing, such as what is known of SAEs alone.
@@ -76,7 +76,7 @@ class Measure:
     name: str
     title: str = ""
     about: str = ""
-    unit: Literal["share", "change", "cosine", "number"] = "number"
+    unit: Literal["share", "change", "ratio", "cosine", "number"] = "number"
     better: Literal[-1, 0, 1] = 0
     column: str = ""
     headline: int = 0
@@ -90,7 +90,12 @@ class Measure:
     @property
     def in_percent(self) -> bool:
         """Whether it reads better in percent."""
-        return self.unit in ("share", "change")
+        return self.unit in ("share", "change", "ratio")
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether methods are held against each other by it, or have it in their table."""
+        return bool(self.better or self.column)
 
     @property
     def heading(self) -> str:
@@ -152,12 +157,12 @@ def headline_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def compared_measures(has_interval: bool | None = None) -> tuple[Measure, ...]:
-    """Measures by which methods are compared.
+    """Measures by which methods are compared, and others in the table of a comparison.
 
     Args:
         has_interval: Only those with an interval, or only those without. Default: these before those.
     """
-    found = (entry for entry in all_measures() if entry.better and has_interval in (None, entry.has_interval))
+    found = (entry for entry in all_measures() if entry.is_compared and has_interval in (None, entry.has_interval))
     return tuple(sorted(found, key=lambda measure: not measure.has_interval))
 
 

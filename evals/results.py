@@ -29,7 +29,7 @@ class Measures:
         """Keep resampled values, float64 (R, s), of s headline numbers, and put their intervals beside these."""
         for name, column in zip(names, values.T.contiguous(), strict=True):
             self.resamples[name] = column
-            self.metrics[f"{name}_ci95"] = interval(column)
+            self.metrics[f"{name}_ci95"] = None if column.isnan().all() else interval(column)
 
 
 def merged_metrics(measures: Mapping[str, Measures]) -> dict[str, Any]:

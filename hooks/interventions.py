@@ -25,6 +25,9 @@ class InterventionLogits:
         pair_concept: int64 (P,), the concept of each pair.
         pair: float32 (P, C), as ``bottleneck``, with the pair's concept zeroed.
         groups: float32 (G, N, C), as ``bottleneck``, with each group of concepts zeroed.
+        untouched: float32 (N, C), hidden states as they are, run on as the replaced ones are: what no concepts could
+            better, the ceiling.
+        nothing: float32 (N, C), hidden states replaced by what stands for no concept at all: the floor.
     """
 
     bottleneck: torch.Tensor
@@ -32,6 +35,8 @@ class InterventionLogits:
     pair_concept: torch.Tensor
     pair: torch.Tensor
     groups: torch.Tensor
+    untouched: torch.Tensor
+    nothing: torch.Tensor
 
 
 def replace_states(decode: Decode, concepts: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
@@ -62,7 +67,7 @@ def run_interventions(
     texts: Sequence[str] | None = None,
     batch_size: int = 4096,
 ) -> InterventionLogits:
-    """Run the rest of the model from the bottleneck, without each active concept, and without groups.
+    """Run the rest of the model from the bottleneck, from the states as they are, and without concepts.
 
     Args:
         classifier: The model.
@@ -81,13 +86,15 @@ def run_interventions(
     n_pairs = ablated_alone.sum(dim=1)
     pairs_of = torch.arange(len(pair_text)).split(n_pairs.tolist())
     n_classes = len(classifier.class_names)
-    bottleneck = torch.empty(n_texts, n_classes)
+    untouched, nothing, bottleneck = torch.empty(3, n_texts, n_classes)
     pair = torch.empty(len(pair_text), n_classes)
     grouped = torch.empty(len(groups), n_texts, n_classes)
     progress = tqdm(total=n_texts, desc="Ablating concepts", unit=" texts", delay=1)  # not for a single text
     for rows, context, size in _batches(classifier, texts, n_texts, batch_size):
         run = partial(_run, classifier, decode, hidden[rows], context, size)
         own = torch.arange(len(rows))
+        untouched[rows] = run(None, own)
+        nothing[rows] = run(torch.zeros_like(concepts[rows]), own)
         bottleneck[rows] = run(concepts[rows], own)
         batch_pairs = torch.cat([pairs_of[row] for row in rows.tolist()])
         ablated = concepts[pair_text[batch_pairs]]
@@ -97,7 +104,7 @@ def run_interventions(
             grouped[number, rows] = run(concepts[rows].masked_fill(group, 0), own)
         progress.update(len(rows))
     progress.close()
-    return InterventionLogits(bottleneck, pair_text, pair_concept, pair, grouped)
+    return InterventionLogits(bottleneck, pair_text, pair_concept, pair, grouped, untouched, nothing)
 
 
 def _batches(
@@ -120,12 +127,17 @@ def _run(
     hidden: torch.Tensor,
     context: Context | None,
     size: int,
-    concepts: torch.Tensor,
+    concepts: torch.Tensor | None,
     places: torch.Tensor,
 ) -> torch.Tensor:
-    """Logits, float32 (m, C), for concepts (m, n) of texts at places (m,) of a batch, alone or in their context."""
+    """Logits, float32 (m, C), for concepts (m, n) of texts at places (m,) of a batch, alone or in their context.
+
+    Without concepts for the states as they are.
+    """
     logits = []
-    for part, own in zip(concepts.split(size), places.split(size), strict=True):
+    for part in torch.arange(len(places)).split(size):
+        own = places[part]
         earlier = context.select(own.to(context.last.device)) if context is not None else None
-        logits.append(classifier.logits_from(replace_states(decode, part, hidden[own]), earlier))
+        states = hidden[own] if concepts is None else replace_states(decode, concepts[part], hidden[own])
+        logits.append(classifier.logits_from(states, earlier))
     return torch.cat(logits)

@@ -51,15 +51,14 @@ def explain(
         raise UserError("the text to be explained has no word; give one with at least one")
     method = as_concept_method(method)
     whole, concepts, driven = _read(method, classifier, text, spans)
-    everything = torch.ones(1, concepts.shape[1], dtype=torch.bool)
     texts = [text] if context == "in_context" else None
-    logits = run_interventions(classifier, method.decode, whole.hidden, concepts, groups=everything, texts=texts)
+    logits = run_interventions(classifier, method.decode, whole.hidden, concepts, texts=texts)
     return Explanation(
         text=text,
         class_names=classifier.class_names,
         probabilities=tuple(whole.logits[0].softmax(dim=0).tolist()),
         through_concepts=tuple(logits.bottleneck[0].softmax(dim=0).tolist()),
-        with_none=tuple(logits.groups[0, 0].softmax(dim=0).tolist()),
+        with_none=tuple(logits.nothing[0].softmax(dim=0).tolist()),
         words=tuple(text[start:end] for start, end in spans),
         concepts=_active_concepts(concepts[0], driven, logits, int(whole.logits[0].argmax()), descriptions),
     )

@@ -160,18 +160,24 @@ def _knows_the_classes(report: Report) -> Finding:
 
 
 def _suffice(report: Report) -> Finding:
-    share = report.entry["recovery_accuracy"]
-    verdict: Verdict = "yes" if share >= _NEARLY_ALL else "no" if _is_poor("recovery_accuracy", share) else "partly"
+    entry, share = report.entry, report.entry["scaled_recovery"]
+    if share is None:
+        nothing = "The model decides as before on no more texts with the hidden state untouched than with no concept."
+        return Finding("Do the concepts suffice?", "unknown", "Cannot be said", nothing)
+    verdict: Verdict = "yes" if share >= _NEARLY_ALL else "no" if _is_poor("scaled_recovery", share) else "partly"
     answer = {
         "yes": "Yes: they carry nearly everything the model uses",
         "partly": "Mostly: they miss a little of what the model uses",
         "no": "No: they miss part of what the model uses",
     }[verdict]
     evidence = (
-        f"When the model sees nothing but the {report.n_concepts} concepts, it decides {number(share, True)} of the "
-        f"texts as before{_interval(report, 'recovery_accuracy')}. Its accuracy is then "
-        f"{number(report.entry['bottleneck_accuracy'], True)}, before it was "
-        f"{number(report.entry['original_accuracy'], True)}."
+        f"When the model sees nothing but the {report.n_concepts} concepts, it decides "
+        f"{number(entry['recovery_accuracy'], True)} of the texts as before{_interval(report, 'recovery_accuracy')}; "
+        f"with no concept at all {number(entry['recovery_floor'], True)}, with its hidden state untouched "
+        f"{number(entry['recovery_ceiling'], True)}: the concepts go {number(share, True)} of that way. Its accuracy "
+        f"is then {number(entry['bottleneck_accuracy'], True)}, before it was "
+        f"{number(entry['original_accuracy'], True)}. No concept is active on {number(entry['unexplained_texts'], True)} of the texts; the class that comes off "
+        f"worst keeps {number(entry['worst_class_recovery'], True)} of its decisions."
     )
     return Finding("Do the concepts suffice?", verdict, answer, evidence)
 
@@ -294,13 +300,13 @@ def _found_again(report: Report) -> Finding:
         for measure, heading in _OVER_SEEDS.items()
         if (known := [value for value in trained.estimates[measure].by_seed if value is not None])
     ]
-    failed = trained.estimates["recovery_accuracy"].by_seed.count(None)
+    recovered = trained.estimates["scaled_recovery"].by_seed
+    failed = recovered.count(None)
     evidence = f"Over {len(trained.seeds)} trainings: {'; '.join(spread) or 'no numbers'}."
     if failed:
         evidence += f" {failed} of them gave none."
-    shares = [share for share in trained.estimates["recovery_accuracy"].by_seed if share is not None]
-    if failed or _is_poor("recovery_accuracy", min(shares)):
-        return Finding(question, "no", "No: not every training recovers 90 % of the decisions", evidence)
+    if failed or _is_poor("scaled_recovery", min(share for share in recovered if share is not None)):
+        return Finding(question, "no", "No: not every training recovers nearly all of the decisions", evidence)
     return Finding(question, "partly", "Within this spread", evidence)
 
 

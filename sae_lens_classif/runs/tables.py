@@ -69,10 +69,11 @@ def best_methods(methods: Sequence[ComparedMethod]) -> dict[str, str]:
     active have the lowest activation rate.
     """
     rivals = [method for method in methods if method.name not in CONTROLS]
-    recovery = find_measure("recovery_accuracy")
-    complete = [method for method in rivals if not recovery.passed(method.estimates[recovery.name].mean or 0)]
+    recovery = find_measure("scaled_recovery")
+    shares = {method.name: method.estimates.get(recovery.name, _UNKNOWN).mean for method in rivals}
+    complete = [method for method in rivals if not recovery.passed(shares[method.name] or 0)]
     best = {}
-    for measure in columns():
+    for measure in (measure for measure in columns() if measure.better):
         means = {method.name: method.estimates.get(measure.name, _UNKNOWN).mean for method in complete or rivals}
         known = {name: measure.better * mean for name, mean in means.items() if mean is not None}
         if len(known) > 1:
@@ -141,5 +142,8 @@ def intervals(methods: Sequence[ComparedMethod], n_texts: int, where: str = "In 
 def marks(methods: Sequence[ComparedMethod]) -> str:
     """What bold type and asterisks mean."""
     star = " * differs from ClassifSAE (paired bootstrap, 95 %)." if any(row.differences for row in methods) else ""
-    (recovered,) = find_measure("recovery_accuracy").limits
-    return f"Best in bold; controls, and methods {recovered.words('below {limit} RAcc')}, aside.{star}"
+    (recovered,) = find_measure("scaled_recovery").limits
+    about = (
+        "Scaled RAcc: how far RAcc is on the way from its floor (no concept at all) to its ceiling (untouched state)."
+    )
+    return f"Best in bold; controls, and methods {recovered.words('below {limit} scaled RAcc')}, aside.{star} {about}"

@@ -31,7 +31,7 @@ from sae_lens_classif.runs.tables import best_methods, to_latex, to_markdown, wr
 
 Array = npt.NDArray[np.float64]
 TVD = "conditional_tvd"
-N_COLUMNS = 11  # the method, nine measures, the time
+N_COLUMNS = 18  # the method, sixteen measures, the time
 _QUANTILES = (0.025, 0.975)
 WITH_INTERVAL = [measure.name for measure in compared_measures(has_interval=True)]
 WITHOUT = [measure.name for measure in compared_measures(has_interval=False)]
@@ -282,14 +282,20 @@ def test_every_measure_of_the_table_has_its_place_in_every_row() -> None:
     header, _, first, second = _rows_of_markdown(to_markdown(methods, 10))
     assert len(header) == len(first) == N_COLUMNS
     assert first[0] == "The classifsae" and first[-1] == "4"
-    less_is_better = {"mean_activation_rate", "max_activation_rate", "conditional_accuracy_change"}
+    less_is_better = {
+        "mean_activation_rate", "max_activation_rate", "unexplained_texts", "conditional_accuracy_change",
+    }  # fmt: skip
+    neither = {"recovery_floor", "recovery_ceiling"}
     bare = {"concept_sim", "c_v", "c_npmi"}
     for measure, heading, one, other in zip(columns(), header[1:-1], first[1:-1], second[1:-1], strict=True):
         in_percent, more_is_better = measure.name not in bare, measure.name not in less_is_better
         assert heading.endswith(", %") == in_percent
         assert ("50.0" if in_percent else "0.500") in one
         assert ("25.0" if in_percent else "0.250") in other
-        assert ("**" in one, "**" in other) == (more_is_better, not more_is_better), measure.name
+        is_told = measure.name not in neither
+        assert ("**" in one, "**" in other) == (is_told and more_is_better, is_told and not more_is_better), (
+            measure.name
+        )
 
 
 def test_a_control_never_wins_though_it_is_best() -> None:
@@ -365,6 +371,9 @@ def test_the_json_holds_every_number_of_the_comparison(tmp_path: Path) -> None:
     for measure in WITH_INTERVAL:
         assert other["estimates"][measure]["mean"] == 0.75
         assert other["estimates"][measure]["ci95"] == pytest.approx([0.655, 0.845])
+        if measure in ("recovery_floor", "recovery_ceiling"):  # neither more nor less is better
+            assert measure not in other["differences"]
+            continue
         assert other["differences"][measure]["mean"] == 0.25
         assert other["differences"][measure]["is_real"] is True
 
@@ -403,7 +412,8 @@ def test_the_tables_say_what_their_intervals_are_over_and_what_their_marks_mean(
 
 
 def _write(folder: Path, values: Array, settings: str = "abc") -> Path:
-    pairs = {name: [0.5, math.nan] for name in (TVD, "conditional_label_flip_rate", "conditional_accuracy_change")}
+    others = ("median_tvd", "influence", "conditional_label_flip_rate", "conditional_accuracy_change")
+    pairs = {name: [0.5, math.nan] for name in (TVD, *others)}
     metrics = {**dict.fromkeys(pairs, math.nan), **{f"{name}_ci95": pair for name, pair in pairs.items()}}
     measures = Measures({**metrics, TVD: 0.75}, {"concepts": [], "segments": [[1, 0], []], "global": []})
     measures.add_intervals((TVD,), torch.from_numpy(values)[:, None])

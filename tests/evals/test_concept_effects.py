@@ -22,7 +22,7 @@ def _logits(concepts: torch.Tensor) -> InterventionLogits:
     text, concept = concepts.nonzero(as_tuple=True)
     ablated = concepts[text].clone()
     ablated[torch.arange(len(text)), concept] = 0
-    return InterventionLogits(concepts, text, concept, ablated, torch.zeros(0, len(concepts), 2))
+    return InterventionLogits(concepts, text, concept, ablated, torch.zeros(0, len(concepts), 2), concepts, concepts)
 
 
 def test_the_effect_by_class_is_the_mean_change_where_a_concept_is_active() -> None:
@@ -71,7 +71,7 @@ def test_a_concept_that_takes_from_the_wrong_class_or_adds_next_to_nothing_misle
     for speaks, is_misled in (((0.0, -1.0, 1.0), False), ((0.001, 0.0, 0.0), False), ((1.0, 0.0, 0.0), True)):
         bottleneck, without = torch.tensor([speaks]), torch.zeros(1, 3)
         pair = torch.zeros(1, dtype=torch.int64)
-        logits = InterventionLogits(bottleneck, pair, pair, without, torch.zeros(0, 1, 3))
+        logits = InterventionLogits(bottleneck, pair, pair, without, torch.zeros(0, 1, 3), bottleneck, without)
         found = concept_effects(torch.ones(1, 1), logits, torch.tensor([0]), torch.tensor([1]))
         assert bool(found.misled) == is_misled
         if is_misled:

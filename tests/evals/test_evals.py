@@ -28,18 +28,53 @@ def _logits(*classes: int) -> torch.Tensor:
     return torch.nn.functional.one_hot(torch.tensor(classes), 3).float() * 5
 
 
+_NO_PAIR = torch.zeros(0, dtype=torch.int64)
+
+
+def _ran(
+    bottleneck: torch.Tensor,
+    untouched: torch.Tensor | None = None,
+    nothing: torch.Tensor | None = None,
+    pairs: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
+) -> InterventionLogits:
+    """What a model says, without groups; where it is not given, the same as through all concepts."""
+    text, concept, pair = pairs or (_NO_PAIR, _NO_PAIR, torch.zeros(0, bottleneck.shape[1]))
+    groups = torch.zeros(0, *bottleneck.shape)
+    untouched, nothing = (bottleneck if logits is None else logits for logits in (untouched, nothing))
+    return InterventionLogits(bottleneck, text, concept, pair, groups, untouched, nothing)
+
+
 def test_completeness_of_four_texts() -> None:
     predicted, labels = torch.tensor([0, 1, 2, 0]), torch.tensor([0, 1, 1, 1])
-    concepts = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.5, 1e-7], [0.0, -3.0]])
-    metrics = completeness(predicted, _logits(0, 1, 1, 2), labels, concepts).metrics
+    concepts = torch.tensor([[1.0, 0.0], [2.0, 0.0], [1e-7, 1e-7], [0.0, -3.0]])
+    logits = _ran(_logits(0, 1, 1, 2), untouched=_logits(0, 1, 2, 1), nothing=_logits(1, 1, 1, 1))
+    measures = completeness(predicted, logits, labels, concepts)
+    metrics = measures.metrics
     assert metrics["recovery_accuracy"] == 0.5
+    assert (metrics["recovery_floor"], metrics["recovery_ceiling"], metrics["scaled_recovery"]) == (0.25, 0.75, 0.5)
+    assert metrics["worst_class_recovery"] == 0, "the one text of the last class"
+    assert metrics["rarest_class_recovery"] == 1, "of two that are rarest the first"
+    assert metrics["unexplained_texts"] == 0.25
+    assert measures.details["recovery_by_class"][0] == {"n_texts": 2, "recovery": 0.5, "ceiling": 0.5, "floor": 0.0}
     assert metrics["original_accuracy"] == 0.5
     assert metrics["bottleneck_accuracy"] == 0.75
-    assert metrics["mean_activation_rate"] == 0.5  # 3 of 4 and 1 of 4: 1e-7 does not count, -3 does
-    assert metrics["max_activation_rate"] == 0.75
+    assert metrics["mean_activation_rate"] == 0.375  # 2 of 4 and 1 of 4: 1e-7 does not count, -3 does
+    assert metrics["max_activation_rate"] == 0.5
     for name in ("recovery_accuracy", "max_activation_rate"):
         low, high = metrics[f"{name}_ci95"]
         assert 0 <= low <= metrics[name] <= high <= 1
+
+
+def test_between_floor_and_ceiling_nothing_is_scaled_where_there_is_no_way() -> None:
+    predicted = torch.tensor([0, 1, 0, 1])
+    same = _ran(_logits(0, 0, 0, 0))
+    metrics = completeness(predicted, same, predicted, torch.ones(4, 1)).metrics
+    assert metrics["recovery_floor"] == metrics["recovery_ceiling"] == 0.5
+    assert metrics["scaled_recovery"] is None and metrics["scaled_recovery_ci95"] is None
+    silent = _ran(_logits(0, 1, 0, 0), nothing=torch.full((4, 3), torch.nan))
+    metrics = completeness(predicted, silent, predicted, torch.ones(4, 1)).metrics
+    assert metrics["recovery_accuracy"] == 0.75
+    assert metrics["recovery_floor"] is None and metrics["scaled_recovery"] is None, "no number with no concept"
 
 
 def test_recall_precision_and_f1_of_each_class() -> None:
@@ -97,18 +132,22 @@ def test_conditional_effects_are_means_over_living_concepts_of_means_over_their_
     bottleneck = _logits(0, 0, 1)
     pair_text, pair_concept = torch.tensor([0, 1, 2]), torch.tensor([0, 0, 2])
     pair = _logits(1, 0, 2)
-    logits = InterventionLogits(bottleneck, pair_text, pair_concept, pair, groups=torch.zeros(0, 3, 3))
+    logits = _ran(bottleneck, pairs=(pair_text, pair_concept, pair))
     measures = conditional_causality(logits, torch.tensor([0, 0, 1]), 4)
     # Concept 0: one of two texts flips; concept 2: its one text flips; 1 and 3 are dead.
     assert measures.metrics["conditional_label_flip_rate"] == pytest.approx(0.75)
     assert measures.metrics["conditional_accuracy_change"] == pytest.approx(-0.75)
     assert [concept["n_texts"] for concept in measures.details["concepts"]] == [2, 0, 1, 0]
+    # A flip moves e⁵/(e⁵+2) - 1/(e⁵+2) of the probability; over all four concepts the dead ones count 0.
+    moved = (math.exp(5) - 1) / (math.exp(5) + 2)
+    assert measures.metrics["conditional_tvd"] == pytest.approx((moved / 2 + moved) / 2)
+    assert measures.metrics["median_tvd"] == pytest.approx((0 + moved / 2) / 2)
+    assert measures.metrics["influence"] == pytest.approx((moved / 3 + moved / 3) / 4)
 
 
 def test_conditional_effects_without_any_active_concept_are_none_and_null_in_json() -> None:
-    nothing = torch.zeros(0, dtype=torch.int64)
-    logits = InterventionLogits(_logits(0, 1), nothing, nothing, torch.zeros(0, 3), groups=torch.zeros(0, 2, 3))
-    measures = conditional_causality(logits, torch.tensor([0, 1]), 2)
+    measures = conditional_causality(_ran(_logits(0, 1)), torch.tensor([0, 1]), 2)
+    assert measures.metrics["influence"] == measures.metrics["median_tvd"] == 0
     assert measures.metrics["conditional_tvd"] is None and measures.metrics["conditional_tvd_ci95"] is None
     assert json.loads(json.dumps(finite(measures.metrics), allow_nan=False))["conditional_tvd"] is None
 
@@ -238,23 +277,26 @@ def test_key_words_of_texts_without_words_are_none() -> None:
 
 def test_warnings_say_what_to_do() -> None:
     bad = {
-        "recovery_accuracy": 0.89,
+        "scaled_recovery": 0.89,
+        "unexplained_texts": 0.06,
         "max_activation_rate": 0.51,
         "conditional_tvd": 0.004,
         "dead_latents": 0.6,
     }
     assert [warning.split(".")[0][:20] for warning in warnings_about(bad)] == [
-        "The concepts recover",
+        "The concepts go only",
+        "No concept is active",
         "One concept is activ",
         "Removing a concept m",
         "60",
     ]
     good = {
-        "recovery_accuracy": 0.90,
+        "scaled_recovery": 0.90,
+        "unexplained_texts": 0.05,
         "max_activation_rate": 0.5,
         "conditional_tvd": 0.005,
         "dead_latents": 0.5,
     }
     assert warnings_about(good) == []
-    assert warnings_about({"recovery_accuracy": None}) == []
+    assert warnings_about({"scaled_recovery": None, "recovery_accuracy": 0.1}) == []
     assert "No concept fires" in warnings_about({"max_activation_rate": 0.0})[0]

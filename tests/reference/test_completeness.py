@@ -99,7 +99,7 @@ def test_rates_of_completeness_equal_the_reference(reference: Callable[[str], An
     settings, tensors = reference("completeness")
     metrics = completeness(
         tensors["class_logits"].argmax(dim=-1),
-        logits.bottleneck,
+        logits,
         tensors["y_true"],
         tensors["z"][:, : settings["n_class_features"]],
     ).metrics
