@@ -176,8 +176,9 @@ def _suffice(report: Report) -> Finding:
         f"with no concept at all {number(entry['recovery_floor'], True)}, with its hidden state untouched "
         f"{number(entry['recovery_ceiling'], True)}: the concepts go {number(share, True)} of that way. Its accuracy "
         f"is then {number(entry['bottleneck_accuracy'], True)}, before it was "
-        f"{number(entry['original_accuracy'], True)}. No concept is active on {number(entry['unexplained_texts'], True)} of the texts; the class that comes off "
-        f"worst keeps {number(entry['worst_class_recovery'], True)} of its decisions."
+        f"{number(entry['original_accuracy'], True)}. No concept is active on "
+        f"{number(entry['unexplained_texts'], True)} of the texts; the class that comes off worst keeps "
+        f"{number(entry['worst_class_recovery'], True)} of its decisions."
     )
     return Finding("Do the concepts suffice?", verdict, answer, evidence)
 
