@@ -59,8 +59,14 @@ def conditional_causality(
     active[text, concept] = 1
     everything = torch.ones(1, len(labels), dtype=torch.float64)
     counts, sums = active.double().sum(dim=0), values.double().sum(dim=1)
+    raises = effects_by_class(logits, n_concepts).argmax(dim=1)
     concepts = [
-        {"concept": number, "n_texts": int(counts[number]), **_named(means)}
+        {
+            "concept": number,
+            "n_texts": int(counts[number]),
+            "raises": int(raises[number]) if counts[number] else None,
+            **_named(means),
+        }
         for number, means in enumerate((sums / counts.clamp(min=1)).T.tolist())
     ]
     statistic = _mean_effects(values, active)
@@ -69,6 +75,21 @@ def conditional_causality(
     )
     measures.add_intervals(_NAMES, resample(statistic, len(labels), n_bootstrap, seed))
     return measures
+
+
+def effects_by_class(logits: InterventionLogits, n_concepts: int) -> torch.Tensor:
+    """Change of each class's probability that a concept brings about, mean over the texts where it is active.
+
+    Args:
+        logits: Without ablation, and with the concept of each pair zeroed.
+        n_concepts: Number of concepts n.
+
+    Returns:
+        float32 (n, C); 0 for a concept that is active nowhere.
+    """
+    change = logits.bottleneck.softmax(dim=1)[logits.pair_text] - logits.pair.softmax(dim=1)
+    total = torch.zeros(n_concepts, change.shape[1]).index_add_(0, logits.pair_concept, change)
+    return total / logits.pair_concept.bincount(minlength=n_concepts).clamp(min=1)[:, None]
 
 
 def _named(effect: list[float]) -> dict[str, float]:
@@ -124,6 +145,7 @@ class ConceptEffect(Exact):
 
     concept: Count
     n_texts: Count
+    raises: Count | None = Field(description="Class whose probability it raises most; null for one that never fires.")
     tvd: Share | None
     label_flip_rate: Share | None
     accuracy_change: Change | None

@@ -7,6 +7,7 @@ from typing import Self
 import torch
 
 from sae_lens_classif.evals.base import FIRES, TestPass
+from sae_lens_classif.evals.causality import effects_by_class
 from sae_lens_classif.hooks.interventions import InterventionLogits
 
 _LEAST = 0.005  # that a concept adds to the probability of a class, to be called a push
@@ -101,17 +102,15 @@ def concept_effects(
         without_any: float (N, C), logits with no concept at all. Default: not known.
     """
     change = logits.bottleneck.softmax(dim=1)[logits.pair_text] - logits.pair.softmax(dim=1)
-    n_concepts, n_classes = concepts.shape[1], change.shape[1]
-    total = torch.zeros(n_concepts, n_classes).index_add_(0, logits.pair_concept, change)
-    counts = torch.bincount(logits.pair_concept, minlength=n_concepts)
+    n_concepts = concepts.shape[1]
     is_wrong, fires = predicted != labels, (concepts.abs() > FIRES).float()
     misled = _misled(change, logits, predicted, labels)
     return ConceptEffects(
-        by_class=total / counts.clamp(min=1)[:, None],
+        by_class=effects_by_class(logits, n_concepts),
         rate_on_wrong=_mean(fires[is_wrong]),
         rate_on_right=_mean(fires[~is_wrong]),
         misled=misled,
-        n_texts=counts,
+        n_texts=logits.pair_concept.bincount(minlength=n_concepts),
         wrong_texts=_wrong_texts(concepts.abs(), is_wrong, misled),
         default=None if without_any is None else _default(without_any),
     )

@@ -32,7 +32,9 @@ class Concept:
 
     Attributes:
         index: Its number, 0..n-1.
-        class_name: Class on whose texts it is most active.
+        class_name: Class whose probability it raises most where it is active; where that was not measured, the one on
+            whose texts it is most active.
+        active_class_name: Class on whose texts it is most active.
         key_words: Words that set its texts apart.
         activation_rate: Share of the texts on which it fires.
         tvd: Mean shift of the class probabilities when it is removed where it is active, 0..1.
@@ -43,6 +45,7 @@ class Concept:
 
     index: int
     class_name: str
+    active_class_name: str
     key_words: tuple[str, ...]
     activation_rate: float
     tvd: float | None
@@ -163,12 +166,13 @@ def _describe(texts: TestPass, measures: Mapping[str, Measures], class_names: Se
         class_ = texts.segments.class_of(index)
         if class_ is None:
             continue
-        tvd = causal[index]["tvd"] if causal else None
+        tvd, raised = (causal[index]["tvd"], causal[index]["raises"]) if causal else (None, None)
         active = texts.concepts[order[:, index], index].abs() > FIRES
         concepts.append(
             Concept(
                 index=index,
-                class_name=class_names[class_],
+                class_name=class_names[class_ if raised is None else raised],
+                active_class_name=class_names[class_],
                 key_words=tuple(words[index])[:_N_KEY_WORDS],
                 activation_rate=rates[index],
                 tvd=tvd,

@@ -2,7 +2,8 @@
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 _MARKS = re.compile(r"([\\`*_{}\[\]#~])")
 
@@ -23,6 +24,12 @@ def number(value: float | None, in_percent: bool) -> str:
 def points(share: float) -> str:
     """A difference of two shares, with its sign."""
     return f"{round(100 * share, 1) + 0.0:+.1f} points"  # 0.0 is added to -0.0
+
+
+def class_of_concept(concept: Mapping[str, Any]) -> str:
+    """The class of a concept of ``summary.json``, and where it is another the one on whose texts it is most active."""
+    raised, active = concept["class_name"], concept["active_class_name"]
+    return raised if raised == active else f"{raised} (most active on {active})"
 
 
 def markdown_row(cells: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from sae_lens_classif.files import sizes
 from sae_lens_classif.runs.sweep import varied
 from sae_lens_classif.runs.tables import Cell, best_methods, cell_of, marks
 from sae_lens_classif.runs.transfer import Transfer, measure_rows
-from sae_lens_classif.wording import bare_number, number, points
+from sae_lens_classif.wording import bare_number, class_of_concept, number, points
 
 _N_CONCEPTS = 5
 _N_TEXTS = 2
@@ -187,7 +187,7 @@ def _concept(concept: dict[str, Any], texts: Sequence[str]) -> Group:
     words = f"[bold]{escape(', '.join(concept['key_words']))}[/]"
     examples = [f"· {escape(_shorten(texts[row]))}" for row in concept["top_texts"][:_N_TEXTS]]
     return Group(
-        f"\n[bold cyan]Concept {concept['index']}, {escape(concept['class_name'])}[/]: {numbers}",
+        f"\n[bold cyan]Concept {concept['index']}, {escape(class_of_concept(concept))}[/]: {numbers}",
         *(Padding(line, (0, 0, 0, 4)) for line in (words, *examples)),
     )
 

@@ -20,7 +20,7 @@ class ActiveConcept:
 
     Attributes:
         index: Its number, 0..n-1.
-        class_name: Class on whose texts it is most active; None where that is not known.
+        class_name: Class whose probability it raises most over all texts; None where that is not known.
         key_words: Words that set its texts apart; empty where they are not known.
         activation: How strongly it is active.
         effect: What it adds to the probability of the text's class: that through all concepts less that without it,

@@ -144,6 +144,7 @@ def _concepts(
         ShownConcept(
             index=(index := concept["index"]),
             class_number=class_names.index(concept["class_name"]),
+            active_class_number=class_names.index(concept["active_class_name"]),
             weights=words[index] if words else dict.fromkeys(concept["key_words"], 1.0),
             activation_rate=concept["activation_rate"],
             n_texts=int(effects.n_texts[index]),

@@ -37,7 +37,8 @@ class ShownConcept:
 
     Attributes:
         index: Its number.
-        class_number: Class on whose texts it is most active.
+        class_number: Class whose probability it raises most; where that was not measured, as below.
+        active_class_number: Class on whose texts it is most active.
         weights: Its key words, the most telling first, each with its weight.
         activation_rate: Share of the texts on which it fires.
         n_texts: Number of the texts on which it is active.
@@ -53,6 +54,7 @@ class ShownConcept:
 
     index: int
     class_number: int
+    active_class_number: int
     weights: Mapping[str, float]
     activation_rate: float
     n_texts: int
