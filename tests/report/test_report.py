@@ -198,8 +198,8 @@ def _assert_in_order(words: str, *parts: str) -> None:
 
 def _concept(index: int, effects: tuple[float, ...], n_texts: int = 100, **changes: Any) -> ShownConcept:
     concept = ShownConcept(
-        index=index, class_number=0, active_class_number=0, weights={"some": 1.0, "words": 0.5},
-        activation_rate=0.1, n_texts=n_texts, tvd=0.1, flips=0.1, concept_sim=0.2, effects=effects, rate_on_wrong=0.1, rate_on_right=0.2,
+        index=index, class_number=0, active_class_number=0, weights={"some": 1.0, "words": 0.5}, activation_rate=0.1,
+        n_texts=n_texts, tvd=0.1, flips=0.1, concept_sim=0.2, effects=effects, rate_on_wrong=0.1, rate_on_right=0.2,
         top_texts=(), wrong_texts=(),
     )  # fmt: skip
     return dataclasses.replace(concept, **changes)
