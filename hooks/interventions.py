@@ -11,6 +11,7 @@ from sae_lens_classif.hooks.batching import batches_by_length
 from sae_lens_classif.hooks.classifier import Context, TextClassifier
 
 Decode = Callable[[torch.Tensor], torch.Tensor]
+Run = Callable[[torch.Tensor | None, torch.Tensor], torch.Tensor]
 ACTIVE = 1e-8
 _EPSILON = 1e-9
 
@@ -90,8 +91,7 @@ def run_interventions(
     pair = torch.empty(len(pair_text), n_classes)
     grouped = torch.empty(len(groups), n_texts, n_classes)
     progress = tqdm(total=n_texts, desc="Ablating concepts", unit=" texts", delay=1)  # not for a single text
-    for rows, context, size in _batches(classifier, texts, n_texts, batch_size):
-        run = partial(_run, classifier, decode, hidden[rows], context, size)
+    for rows, run in text_batches(classifier, decode, hidden, texts, batch_size):
         own = torch.arange(len(rows))
         untouched[rows] = run(None, own)
         nothing[rows] = run(torch.zeros_like(concepts[rows]), own)
@@ -107,18 +107,32 @@ def run_interventions(
     return InterventionLogits(bottleneck, pair_text, pair_concept, pair, grouped, untouched, nothing)
 
 
-def _batches(
-    classifier: TextClassifier, texts: Sequence[str] | None, n_texts: int, batch_size: int
-) -> Iterator[tuple[torch.Tensor, Context | None, int]]:
-    """Numbers of the texts of each batch, int64 (b,), their context, and how many states go into one pass."""
+def text_batches(
+    classifier: TextClassifier, decode: Decode, hidden: torch.Tensor, texts: Sequence[str] | None, batch_size: int
+) -> Iterator[tuple[torch.Tensor, Run]]:
+    """Batches of texts, each with what runs the rest of the model for them, as often as wanted.
+
+    Args:
+        classifier: The model.
+        decode: From concepts (m, n) to hidden states (m, d_in).
+        hidden: float (N, d_in), original states.
+        texts: The N texts, to keep the earlier tokens (in context). Default: each state alone.
+        batch_size: States of one pass; in context, tokens of one pass.
+
+    Yields:
+        Numbers of the texts, int64 (b,), and a function from concepts, float (m, n), and the places in the batch of the
+        texts that they are of, int64 (m,), to logits, float32 (m, C); None for the states as they are.
+    """
     if texts is None:
-        for rows in torch.arange(n_texts).split(batch_size):
-            yield rows, None, batch_size
+        for rows in torch.arange(len(hidden)).split(batch_size):
+            yield rows, partial(_run, classifier, decode, hidden[rows], None, batch_size)
         return
     inputs = classifier.inputs(texts)
     for numbers in batches_by_length([len(ids) for ids in inputs], batch_size):
         own = [inputs[number] for number in numbers]
-        yield torch.tensor(numbers), classifier.context(own), max(1, batch_size // max(map(len, own)))
+        size = max(1, batch_size // max(map(len, own)))
+        rows = torch.tensor(numbers)
+        yield rows, partial(_run, classifier, decode, hidden[rows], classifier.context(own), size)
 
 
 def _run(
