@@ -31,7 +31,7 @@ from sae_lens_classif.runs.tables import best_methods, to_latex, to_markdown, wr
 
 Array = npt.NDArray[np.float64]
 TVD = "conditional_tvd"
-N_COLUMNS = 18  # the method, sixteen measures, the time
+N_COLUMNS = 20  # the method, eighteen measures, the time
 _QUANTILES = (0.025, 0.975)
 WITH_INTERVAL = [measure.name for measure in compared_measures(has_interval=True)]
 WITHOUT = [measure.name for measure in compared_measures(has_interval=False)]
