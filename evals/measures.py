@@ -63,7 +63,7 @@ class Measure:
             ``cosine`` (-1..1) and ``number`` as they are.
         better: Whether more (1) or less (-1) is better where methods are compared by it; 0: they are not.
         column: Its heading in the table of a comparison; empty: it is not in it.
-        headline: Its place among the headline numbers of a run, those of the package being 1 to 16; 0: it is none.
+        headline: Its place among the headline numbers of a run, those of the package being 1 to 18; 0: it is none.
         has_interval: Whether ``<name>_ci95`` stands beside it.
         presence: ``always``: a number. ``nullable``: null where nothing could be measured. ``optional``: may be
             missing, such as what is known of SAEs alone.
