@@ -213,7 +213,8 @@ def _found(report: Report, **numbers: Any) -> dict[str, Finding]:
 
 def test_the_answers_turn_where_the_numbers_do(report: Report) -> None:
     for share, verdict in ((0.95, "yes"), (0.94, "partly"), (0.9, "partly"), (0.89, "no")):
-        assert _found(report, recovery_accuracy=share)["Do the"].verdict == verdict
+        assert _found(report, scaled_recovery=share)["Do the"].verdict == verdict
+    assert _found(report, scaled_recovery=None)["Do the"].verdict == "unknown", "no way from the floor to the ceiling"
     for shift, verdict in ((0.005, "yes"), (0.004, "no")):
         assert _found(report, conditional_tvd=shift)["Do they"].verdict == verdict
     for largest, verdict in ((0.5, "yes"), (0.51, "no"), (0.0, "no")):
@@ -263,7 +264,7 @@ def test_how_many_concepts_carry_the_most_is_counted(report: Report) -> None:
 def _method(name: str, share: float, *, difference: Difference | None = None, n_seeds: int = 1) -> ComparedMethod:
     estimates = {
         measure: Estimate(share, None, (share,) * n_seeds)
-        for measure in ("recovery_accuracy", "mean_activation_rate", "conditional_tvd")
+        for measure in ("recovery_accuracy", "scaled_recovery", "mean_activation_rate", "conditional_tvd")
     }
     differences = {"recovery_accuracy": difference} if difference else {}
     return ComparedMethod(name, name.title(), tuple(range(n_seeds)), estimates, differences, (), None)
@@ -331,9 +332,8 @@ def test_several_trainings_are_told_by_their_range(report: Report) -> None:
     trained = dataclasses.replace(trained, estimates={**trained.estimates, "recovery_accuracy": estimate})
     found = _found(dataclasses.replace(report, comparison=(trained,)))["Do other"]
     _assert_in_order(found.evidence, "2", "80.0 %", "90.0 %")
-    half = dataclasses.replace(
-        trained, estimates={**trained.estimates, "recovery_accuracy": Estimate(None, None, (0.8, None))}
-    )
+    of_one = dict.fromkeys(("recovery_accuracy", "scaled_recovery"), Estimate(None, None, (0.8, None)))
+    half = dataclasses.replace(trained, estimates={**trained.estimates, **of_one})
     found = _found(dataclasses.replace(report, comparison=(half,)))["Do other"]
     assert found.verdict == "no"
     _assert_in_order(found.evidence, "80.0 %", "80.0 %", "1")
@@ -456,7 +456,8 @@ def test_each_number_stands_where_it_belongs(report: Report) -> None:
         entry={
             "original_accuracy": 0.91, "recovery_accuracy": 0.92, "conditional_label_flip_rate": 0.93,
             "bottleneck_accuracy": 0.94, "conditional_tvd": 0.95, "max_activation_rate": 0.46,
-            "mean_activation_rate": 0.17, "warnings": [], "concepts": [], "context": "alone",
+            "mean_activation_rate": 0.17, "recovery_floor": 0.18, "recovery_ceiling": 0.97, "scaled_recovery": 0.9367,
+            "unexplained_texts": 0.021, "worst_class_recovery": 0.71, "warnings": [], "concepts": [], "context": "alone",
         },
     )  # fmt: skip
     html = report_page(made)
@@ -488,7 +489,7 @@ def test_each_number_stands_where_it_belongs(report: Report) -> None:
     _assert_in_order(_words(html, "classifier"), *scores)
     _assert_in_order(
         _words(html, "trust"),
-        "92.0 %", "94.0 %", "91.0 %", "95.0 %", "93.0 %", "17.0 %", str(report.n_concepts), "46.0 %",
+        "92.0 %", "18.0 %", "97.0 %", "93.7 %", "94.0 %", "91.0 %", "2.1 %", "71.0 %", "95.0 %", "93.0 %", "17.0 %", str(report.n_concepts), "46.0 %",
     )  # fmt: skip
     concepts = html[html.index('id="concepts"') : html.index('id="mistakes"')]
     cards = [
