@@ -189,7 +189,7 @@ EVALUATION = EvaluationSpec(
         Measure(
             "median_tvd", "  the same, median over all concepts",
             "The median over all concepts, those that are never active counting 0.", "share",
-            better=1, column="median TVD", headline=12, has_interval=True, is_essential=True,
+            better=1, column="median TVD", headline=12, has_interval=True,
         ),
         Measure(
             "influence", "Shift without a concept over all texts (influence)",
@@ -198,7 +198,7 @@ EVALUATION = EvaluationSpec(
         ),
         Measure(
             "conditional_label_flip_rate", "Decisions flipped without a concept", "Texts whose class changes.", "share",
-            better=1, column="flips", headline=14, has_interval=True, is_essential=True,
+            better=1, column="flips", headline=14, has_interval=True,
         ),
         Measure(
             "conditional_accuracy_change", "Change of accuracy without a concept",

@@ -212,7 +212,7 @@ EVALUATION = EvaluationSpec(
         _share(
             "scaled_recovery", "Way from the floor to the ceiling that the concepts go (scaled RAcc)",
             "RAcc less its floor, divided by its ceiling less its floor.",
-            unit="ratio", better=1, column="scaled RAcc", headline=6, presence="nullable", is_essential=True,
+            unit="ratio", better=1, column="scaled", headline=6, presence="nullable", is_essential=True,
             limits=(Limit(
                 "below", 0.90, "scaled RAcc is below {limit}",
                 "The concepts go only {value:.1%} of the way from what no concept recovers of the model's decisions to "

@@ -292,7 +292,7 @@ EVALUATION = EvaluationSpec(
         ),
         Measure(
             "c_v", about="Topic coherence of the key words, mean over concepts.",
-            better=1, column="C_V", is_essential=True,
+            better=1, column="C_V",
         ),
         Measure("c_uci", better=1),
         Measure("c_npmi", better=1, column="C_NPMI"),

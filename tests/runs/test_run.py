@@ -43,7 +43,7 @@ def test_the_run_folder_holds_what_each_step_made(run: Path) -> None:
     assert len(ActivationStore(run / "activations" / "train")) == 600
     assert len(ActivationStore(run / "activations" / "test")) == 150
     assert ClassifSAE.load_from_disk(run / "saes" / "classifsae").cfg.d_sae == 64
-    names = ("causality", "completeness", "interpretability")
+    names = ("causality", "completeness", "interpretability", "sufficiency")
     evaluated = {f"{name}.{suffix}" for name in names for suffix in ("json", "safetensors")}
     assert {path.name for path in (run / "evals" / "classifsae").iterdir()} == {*evaluated, "effects.safetensors"}
     methods = ["classifsae", "ica", "topk_sae"]

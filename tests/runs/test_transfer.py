@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import shutil
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -38,7 +39,14 @@ _MEASURES = (
     "mean_activation_rate",
     "max_activation_rate",
     "recovery_accuracy",
+    "recovery_floor",
+    "recovery_ceiling",
+    "scaled_recovery",
+    "worst_class_recovery",
+    "unexplained_texts",
     "conditional_tvd",
+    "median_tvd",
+    "influence",
     "conditional_label_flip_rate",
 )
 _OTHER_THAN_TRANSFER = ("*.*", "saes/**/*", "evals/**/*", "activations/**/*", "figures/**/*", "sweep/**/*")
@@ -119,7 +127,8 @@ def _by_hand(run: Path, texts: tuple[str, ...], classifier: TextClassifier) -> t
         return classifier.logits_from(decoded * scale[:, None]).double().softmax(dim=1)
 
     everything = probabilities(torch.arange(len(texts)), concepts)
-    shifts, flips = [], []
+    nothing = probabilities(torch.arange(len(texts)), torch.zeros_like(concepts))
+    shifts, flips, of_all_concepts, over_all_texts = [], [], [0.0] * _N, 0.0
     for number in range(_N):
         rows = (concepts[:, number].abs() > 1e-8).nonzero()[:, 0]
         if len(rows):
@@ -127,18 +136,32 @@ def _by_hand(run: Path, texts: tuple[str, ...], classifier: TextClassifier) -> t
             without[:, number] = 0
             changed = probabilities(rows, without)
             shifts.append(((changed - everything[rows]).abs().sum(dim=1) / 2).mean().item())
+            of_all_concepts[number] = shifts[-1]
+            over_all_texts += shifts[-1] * len(rows) / len(texts)
             flips.append((changed.argmax(dim=1) != everything[rows].argmax(dim=1)).double().mean().item())
     pairs = [_pairs(embeddings, _members(column.tolist())) for column in concepts.T]
     cosines = [cosine for own in pairs for cosine in own]
-    agreed = everything.argmax(dim=1) == states.logits.argmax(dim=1)
+    said = states.logits.argmax(dim=1)
+    agreed = everything.argmax(dim=1) == said
+    shares = [
+        (logits.argmax(dim=1) == said).double().mean().item()
+        for logits in (everything, nothing, classifier.logits_from(states.hidden))
+    ]
     of_all = _pairs(embeddings, list(range(len(texts))))
     return {
         "concept_sim": sum(cosines) / len(cosines),  # every pair counts once: weighted by number of pairs
         "dataset_mean_cosine": sum(of_all) / len(of_all),
         "mean_activation_rate": sum(rates) / _N,
         "max_activation_rate": max(rates),
-        "recovery_accuracy": agreed.double().mean().item(),
+        "recovery_accuracy": shares[0],
+        "recovery_floor": shares[1],
+        "recovery_ceiling": shares[2],
+        "scaled_recovery": (shares[0] - shares[1]) / (shares[2] - shares[1]),
+        "worst_class_recovery": min(agreed[said == number].double().mean().item() for number in said.unique().tolist()),
+        "unexplained_texts": sum(not (row.abs() > 1e-6).any() for row in concepts) / len(texts),
         "conditional_tvd": sum(shifts) / len(shifts),
+        "median_tvd": statistics.median(of_all_concepts),
+        "influence": over_all_texts / _N,
         "conditional_label_flip_rate": sum(flips) / len(flips),
     }, rates
 
@@ -184,7 +207,8 @@ def test_the_numbers_of_both_data_sets_are_those_computed_by_hand(
             assert moved.result[side][measure] == pytest.approx(expected[measure], rel=1e-5, abs=1e-6), measure
     assert moved.result["here"] != moved.result["there"]
     assert moved.result["n_texts"] == [90, 60]
-    assert tuple(name for name in moved.result["here"] if not name.endswith("_ci95")) == _MEASURES
+    found = tuple(name for name in moved.result["here"] if not name.endswith("_ci95"))
+    assert found == (*_MEASURES, "sufficiency", "necessity"), "the last two have a test by hand of their own"
 
 
 def test_the_run_s_own_side_is_what_its_summary_says_with_the_same_intervals(trained: Trained, moved: Moved) -> None:
