@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from sae_lens_classif.evals.base import CHUNK, FIRES, EvaluationSpec, Exact, TestPass, interval_settings
-from sae_lens_classif.evals.bootstrap import resample
+from sae_lens_classif.evals.bootstrap import Statistic, resample
 from sae_lens_classif.evals.measures import Count, Limit, Measure, Share
 from sae_lens_classif.evals.results import Measures, finite
 from sae_lens_classif.hooks.interventions import InterventionLogits
@@ -62,16 +62,7 @@ def completeness(
     counts = of_class.sum(dim=0)
     rarest = int(counts.where(counts > 0, torch.inf).argmin())
 
-    def statistic(weights: torch.Tensor) -> torch.Tensor:
-        total = weights.sum(dim=1, keepdim=True)
-        means = weights @ values.to(weights) / total
-        by_class = (weights * values[:, 0].to(weights)) @ of_class.to(weights) / (weights @ of_class.to(weights))
-        recovered, ceiling, floor = means[:, :3].T
-        worst = by_class.nan_to_num(torch.inf).amin(dim=1)  # NaN: a class that was not drawn
-        scaled = ((recovered - floor) / (ceiling - floor)).where(ceiling > floor, torch.nan)
-        largest = (weights @ fires.to(weights) / total).amax(dim=1)
-        return torch.cat([means, torch.stack([scaled, worst, by_class[:, rarest], largest], dim=1)], dim=1)
-
+    statistic = _statistic(values, fires, of_class, rarest)
     names = (*of_texts, "scaled_recovery", "worst_class_recovery", "rarest_class_recovery", "max_activation_rate")
     (found,) = statistic(torch.ones(1, len(labels), dtype=torch.float64)).tolist()
     by_class = (of_class.T @ values[:, :3] / counts[:, None]).tolist()
@@ -87,6 +78,30 @@ def completeness(
     measures = Measures(finite(dict(zip(names, found, strict=True))), details)
     measures.add_intervals(names, resample(statistic, len(labels), n_bootstrap, seed))
     return measures
+
+
+def _statistic(values: torch.Tensor, fires: torch.Tensor, of_class: torch.Tensor, rarest: int) -> Statistic:
+    """The metrics of completeness as a statistic over texts.
+
+    Args:
+        values: float64 (N, v), of each text; the first are whether its decision stays through the concepts, with the
+            state untouched, and with no concept.
+        fires: float64 (N, n), whether each concept fires.
+        of_class: float64 (N, C), 1 at the predicted class.
+        rarest: Number of the class that is predicted least often.
+    """
+
+    def statistic(weights: torch.Tensor) -> torch.Tensor:
+        total = weights.sum(dim=1, keepdim=True)
+        means = weights @ values.to(weights) / total
+        by_class = (weights * values[:, 0].to(weights)) @ of_class.to(weights) / (weights @ of_class.to(weights))
+        recovered, ceiling, floor = means[:, :3].T
+        worst = by_class.nan_to_num(torch.inf).amin(dim=1)  # NaN: a class that was not drawn
+        scaled = ((recovered - floor) / (ceiling - floor)).where(ceiling > floor, torch.nan)
+        largest = (weights @ fires.to(weights) / total).amax(dim=1)
+        return torch.cat([means, torch.stack([scaled, worst, by_class[:, rarest], largest], dim=1)], dim=1)
+
+    return statistic
 
 
 def class_scores(predicted: torch.Tensor, labels: torch.Tensor, n_classes: int) -> list[dict[str, float]]:
