@@ -65,19 +65,25 @@ def completeness(
     statistic = _statistic(values, fires, of_class, rarest)
     names = (*of_texts, "scaled_recovery", "worst_class_recovery", "rarest_class_recovery", "max_activation_rate")
     (found,) = statistic(torch.ones(1, len(labels), dtype=torch.float64)).tolist()
-    by_class = (of_class.T @ values[:, :3] / counts[:, None]).tolist()
     details = {
         "activation_rate": fires.mean(dim=0).tolist(),
         "by_class_original": class_scores(predicted, labels, n_classes),
         "by_class_bottleneck": class_scores(recovered_class, labels, n_classes),
-        "recovery_by_class": [
-            {"n_texts": int(count), "recovery": recovery, "ceiling": ceiling, "floor": floor}
-            for count, (recovery, ceiling, floor) in zip(counts.tolist(), by_class, strict=True)
-        ],
+        "recovery_by_class": _recovery_by_class(values[:, :3], of_class),
     }
     measures = Measures(finite(dict(zip(names, found, strict=True))), details)
     measures.add_intervals(names, resample(statistic, len(labels), n_bootstrap, seed))
     return measures
+
+
+def _recovery_by_class(stays: torch.Tensor, of_class: torch.Tensor) -> list[dict[str, float]]:
+    """Number of texts of each predicted class, and shares of them whose decision stays (float64 (N, 3), as below)."""
+    counts = of_class.sum(dim=0)
+    shares = torch.cat([counts[:, None], of_class.T @ stays / counts[:, None]], dim=1).tolist()
+    return [
+        {"n_texts": int(count), "recovery": recovery, "ceiling": ceiling, "floor": floor}
+        for count, recovery, ceiling, floor in shares
+    ]
 
 
 def _statistic(values: torch.Tensor, fires: torch.Tensor, of_class: torch.Tensor, rarest: int) -> Statistic:
