@@ -1,6 +1,6 @@
 """What an evaluation is, which there are, and what each is given."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -123,8 +123,13 @@ class TestPass:
         self._logits = run_interventions(
             self.classifier, self.method.decode, self.hidden, self.concepts,
             groups=groups, pairs=with_ablations, batch_size=self.cfg.batch_size,
-            texts=self.data.texts if self.cfg.context == "in_context" else None,
+            texts=self.kept_texts,
         )  # fmt: skip
+
+    @property
+    def kept_texts(self) -> Sequence[str] | None:
+        """The texts where their earlier tokens are kept (in context); None where each state is run on alone."""
+        return self.data.texts if self.cfg.context == "in_context" else None
 
     @property
     def logits(self) -> InterventionLogits:

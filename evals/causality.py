@@ -87,7 +87,7 @@ def effects_by_class(logits: InterventionLogits, n_concepts: int) -> torch.Tenso
     Returns:
         float32 (n, C); 0 for a concept that is active nowhere.
     """
-    change = logits.bottleneck.softmax(dim=1)[logits.pair_text] - logits.pair.softmax(dim=1)
+    change = logits.pair_change
     total = torch.zeros(n_concepts, change.shape[1]).index_add_(0, logits.pair_concept, change)
     return total / logits.pair_concept.bincount(minlength=n_concepts).clamp(min=1)[:, None]
 

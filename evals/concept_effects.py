@@ -101,10 +101,9 @@ def concept_effects(
         labels: int64 (N,), gold labels.
         without_any: float (N, C), logits with no concept at all. Default: not known.
     """
-    change = logits.bottleneck.softmax(dim=1)[logits.pair_text] - logits.pair.softmax(dim=1)
     n_concepts = concepts.shape[1]
     is_wrong, fires = predicted != labels, (concepts.abs() > FIRES).float()
-    misled = _misled(change, logits, predicted, labels)
+    misled = _misled(logits.pair_change, logits, predicted, labels)
     return ConceptEffects(
         by_class=effects_by_class(logits, n_concepts),
         rate_on_wrong=_mean(fires[is_wrong]),

@@ -8,7 +8,6 @@ from tqdm.auto import tqdm
 
 from sae_lens_classif.evals.base import EvaluationSpec, Exact, TestPass
 from sae_lens_classif.evals.bootstrap import resample
-from sae_lens_classif.evals.causality import effects
 from sae_lens_classif.evals.measures import Measure, Share
 from sae_lens_classif.evals.results import Measures
 from sae_lens_classif.hooks.interventions import ACTIVE, Run, text_batches
@@ -62,15 +61,11 @@ def measure(texts: TestPass) -> Measures:
     """Both curves, in the order of each concept's own effect on the text and in a random one."""
     logits, (n_texts, n_concepts) = texts.logits, texts.concepts.shape
     active, strength = texts.concepts.abs() > ACTIVE, torch.zeros(n_texts, n_concepts)
-    of_text = texts.labels[logits.pair_text]
-    strength[logits.pair_text, logits.pair_concept] = effects(
-        logits.bottleneck[logits.pair_text], logits.pair, of_text
-    )[0]
+    strength[logits.pair_text, logits.pair_concept] = logits.pair_change.abs().sum(dim=1)
     any_order = torch.rand(strength.shape, generator=torch.Generator().manual_seed(texts.cfg.seed))
     ranked = {"": ranks(strength, active), "_random": ranks(any_order, active)}
-    in_context = texts.data.texts if texts.cfg.context == "in_context" else None
     curves = {f"{curve}{order}": torch.empty(n_concepts + 1, n_texts) for curve in _CURVES for order in ranked}
-    batches = text_batches(texts.classifier, texts.method.decode, texts.hidden, in_context, texts.cfg.batch_size)
+    batches = text_batches(texts.classifier, texts.method.decode, texts.hidden, texts.kept_texts, texts.cfg.batch_size)
     for rows, run in tqdm(batches, desc="Keeping few concepts", unit=" batches", delay=1):
         n_active, predicted = active[rows].sum(dim=1), texts.predicted[rows]
         for order, places in ranked.items():

@@ -39,6 +39,11 @@ class InterventionLogits:
     untouched: torch.Tensor
     nothing: torch.Tensor
 
+    @property
+    def pair_change(self) -> torch.Tensor:
+        """What the concept of each pair adds to the probability of each class, float32 (P, C), -1..1."""
+        return self.bottleneck.softmax(dim=1)[self.pair_text] - self.pair.softmax(dim=1)
+
 
 def replace_states(decode: Decode, concepts: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
     """Decode concepts and give the result the original state's L2 norm.

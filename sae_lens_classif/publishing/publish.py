@@ -16,7 +16,7 @@ from sae_lens_classif.publishing.model_card import LOCAL_MODEL, SAE_ID, TEXTS_FI
 from sae_lens_classif.publishing.upload import upload
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.results import read_comparison, read_measures, read_summary
-from sae_lens_classif.runs.run_method import RunMethod, load_fitted, measured
+from sae_lens_classif.runs.run_method import SETTINGS_FILE, RunMethod, load_fitted, measured
 from sae_lens_classif.runs.tables import write_comparison
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.saes.export import export_topk
@@ -140,7 +140,7 @@ def _write_concepts(folder: Path, run: RunFolder, of: RunMethod, model: str) -> 
     export_topk(sae, folder / TOPK_ID)
     sae.save_model(folder / SAE_ID)
     write_json(folder / SAE_ID / "cfg.json", dict(sorted(sae.cfg.to_dict().items())))  # SAELens' order varies
-    shutil.copyfile(run.sae / "runner_cfg.json", folder / SAE_ID / "runner_cfg.json")
+    shutil.copyfile(run.sae / SETTINGS_FILE, folder / SAE_ID / SETTINGS_FILE)
 
 
 def _write_evaluations(folder: Path, of: RunMethod, entry: Mapping[str, Any], repo_id: str, model: str) -> None:

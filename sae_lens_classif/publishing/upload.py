@@ -15,8 +15,9 @@ from sae_lens.training.upload_saes_to_huggingface import upload_saes_to_huggingf
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hub import hub_is_reachable
 from sae_lens_classif.methods.base import METHOD_FILE
+from sae_lens_classif.publishing.model_card import SAE_ID, TOPK_ID
 
-_OURS = ("classifsae/cfg.json", f"*/{METHOD_FILE}")  # one of these is in what this package uploads
+_OURS = (f"{SAE_ID}/cfg.json", f"*/{METHOD_FILE}")  # one of these is in what this package uploads
 _EMPTY = {".gitattributes", "README.md"}  # what the Hub's own page for a new repository puts there
 
 
@@ -53,7 +54,7 @@ def upload(folder: Path, repo_id: str, *, private: bool = False) -> str:
             upload_saes_to_huggingface(saes, repo_id, show_progress=False, add_default_readme=False)
         # What an earlier one had and this has not.
         ours = {Path(name).parts[0] for name in there if _is_ours(name)}
-        of_another_method = (ours | {"topk"} if "classifsae" in ours else ours) - saes.keys()
+        of_another_method = (ours | {TOPK_ID} if SAE_ID in ours else ours) - saes.keys()
         api.upload_folder(
             repo_id=repo_id,
             folder_path=folder,
