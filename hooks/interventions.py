@@ -56,7 +56,19 @@ def replace_states(decode: Decode, concepts: torch.Tensor, hidden: torch.Tensor)
     Returns:
         float (m, d_in).
     """
-    decoded = decode(concepts)
+    return with_norm_of(hidden, decode(concepts))
+
+
+def with_norm_of(hidden: torch.Tensor, decoded: torch.Tensor) -> torch.Tensor:
+    """What concepts decode to, with the L2 norm of the states in whose place it comes.
+
+    Args:
+        hidden: float (m, d_in), the original states.
+        decoded: float (m, d_in); gradients flow back.
+
+    Returns:
+        float (m, d_in).
+    """
     scale: torch.Tensor = hidden.norm(dim=-1, keepdim=True) / (decoded.norm(dim=-1, keepdim=True) + _EPSILON)
     return decoded * scale
 

@@ -59,7 +59,7 @@ def check(section: str, settings: Any, kind: Any = None) -> None:
         if get_origin(hint) is Literal:
             words = list(get_args(hint))
             require(value in words, f"{name} is {value!r}; {nearest(str(value), words)}")
-        if value is not None:
+        if value is not None and value != "auto":
             _check_bounds(name, value if isinstance(value, tuple) else (value,), entry.metadata.get("bounds", {}))
 
 

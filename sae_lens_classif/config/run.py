@@ -4,9 +4,9 @@ The sections are what a YAML file holds and what the command line overrides (``-
 This module imports nothing heavy, so that ``--help`` stays quick.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Literal
+from typing import Any, Literal, Self
 
 from sae_lens_classif.artifacts import incidental
 from sae_lens_classif.config.checks import check, limited, positive, require
@@ -24,18 +24,46 @@ def evaluation_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys((*_PAPER_S_EVALUATIONS, *sorted(members("evals", "EVALUATION")))))
 
 
+RECIPES: dict[str, dict[str, Any]] = {
+    "robust": {
+        "k_concepts": 2,
+        "concept_init": "clusters",
+        "model_coefficient": 1.0,
+        "necessity_coefficient": 0.3,
+    },
+    "reference": {
+        "k_concepts": 0,
+        "concept_init": "random",
+        "model_coefficient": 0.0,
+        "necessity_coefficient": 0.0,
+    },
+}
+
+
 @dataclass
 class SAESettings:
-    """The sparse autoencoder and its loss.
+    """The sparse autoencoder and its loss; what is ``auto`` follows from the recipe and the task (see ``sized``).
 
     Args:
-        d_sae: Number of latents.
+        recipe: ``robust``: places kept for concepts, which start at clusters of texts and are held to what the model
+            itself makes of them. ``reference``: the paper's.
+        d_sae: Number of latents. ``auto``: twice the width of the hidden states, and twice the concepts at least.
         k: Latents that are active on one text at most.
-        n_concepts: The first so many latents feed the head: the concepts (z_class).
+        n_concepts: The first so many latents feed the head: the concepts (z_class). ``auto``: 20, and two a class at
+            least.
+        k_concepts: So many of the k places are kept for concepts, the others for the other latents; 0: all latents
+            compete for all places, as in the paper. ``auto``: the recipe's, 2 or 0.
+        concept_init: Where the concepts start. ``clusters``: at clusters of the texts of each predicted class, so
+            that other seeds find the same ones. ``random``: as the other latents do. ``auto``: the recipe's.
         gamma: Activation rate that costs nothing: each latent may fire on this share of a batch.
         mse_coefficient: Weight of the reconstruction and of the dead-latent term.
         activation_rate_coefficient: Weight of the activation-rate sparsity loss.
         classifier_coefficient: Weight of the head's cross-entropy against the predicted class.
+        model_coefficient: Weight of the cross-entropy of the model itself, run on from the concepts alone, against
+            the predicted class. ``auto``: the recipe's, 1 or 0.
+        necessity_coefficient: Weight of what is left of the predicted class when the model runs without one of the
+            concepts. ``auto``: the recipe's, 0.3 or 0.
+        model_rows: Texts of each batch for which the model is run on.
         schedule: ``reference``: constant weights, and from half of training on the reconstruction sends
             no gradient through the concepts. ``paper``: the first two weights fall linearly to 0.
         head_init: How the head starts. ``by_class``: each concept speaks for one class, all classes alike.
@@ -48,13 +76,19 @@ class SAESettings:
         unit_norm_decoder: Keep the decoder's rows at norm 1.
     """
 
-    d_sae: int = positive(2048)
-    k: int = 10
-    n_concepts: int = 20
+    recipe: Literal["robust", "reference"] = "robust"
+    d_sae: int | Literal["auto"] = positive("auto")
+    k: int = positive(10)
+    n_concepts: int | Literal["auto"] = positive("auto")
+    k_concepts: int | Literal["auto"] = limited("auto", least=0)
+    concept_init: Literal["auto", "clusters", "random"] = "auto"
     gamma: float = limited(0.1, above=0, most=1)
     mse_coefficient: float = limited(0.02, least=0)
     activation_rate_coefficient: float = limited(0.02, least=0)
     classifier_coefficient: float = limited(1.0, least=0)
+    model_coefficient: float | Literal["auto"] = limited("auto", least=0)
+    necessity_coefficient: float | Literal["auto"] = limited("auto", least=0)
+    model_rows: int = positive(100)
     schedule: Literal["reference", "paper"] = "reference"
     head_init: Literal["by_class", "kaiming"] = "by_class"
     dead_latent_loss: Literal["ghost", "aux", "none"] = "ghost"
@@ -64,23 +98,60 @@ class SAESettings:
 
     def __post_init__(self) -> None:
         check("sae", self, SAESettings)
-        check_latents(self.d_sae, self.k, self.n_concepts, "sae.")
+        check_latents(self)
         require(
             self.dead_latent_loss != "aux" or self.normalize_activations == "none",
             "sae.dead_latent_loss is aux, SAELens' own, which works only with normalize_activations none "
             f"(it is {self.normalize_activations}); use dead_latent_loss ghost",
         )
 
+    def sized(self, n_classes: int, d_in: int) -> Self:
+        """These settings with a number or word wherever they are ``auto``.
 
-def check_latents(d_sae: int, k: int, n_concepts: int, section: str = "") -> None:
+        Args:
+            n_classes: Number of classes C of the task.
+            d_in: Width of the hidden states.
+
+        Raises:
+            UserError: If what was found does not go together with what was given.
+        """
+        n_concepts = self.concepts_for(n_classes)
+        found = {
+            **RECIPES[self.recipe],
+            "n_concepts": n_concepts,
+            "d_sae": max(2 * d_in, 2 * n_concepts, self.k),
+        }
+        return replace(self, **{name: value for name, value in found.items() if getattr(self, name) == "auto"})
+
+    def concepts_for(self, n_classes: int) -> int:
+        """How many concepts a task of C classes gets."""
+        return max(20, 2 * n_classes) if self.n_concepts == "auto" else self.n_concepts
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether a term of the loss runs the language model; of settings without ``auto``."""
+        return self.model_coefficient != 0 or self.necessity_coefficient != 0
+
+
+def check_latents(sizes: Any) -> None:
     """Refuse more active latents or concepts than there are latents.
+
+    Args:
+        sizes: Has ``d_sae``, ``k``, ``n_concepts`` and ``k_concepts``; of those that are ``auto`` nothing is known.
 
     Raises:
         UserError: Naming the number, its value and what it may be.
     """
-    for name, value in (("k", k), ("n_concepts", n_concepts)):
-        is_valid = 1 <= value <= d_sae
-        require(is_valid, f"{section}{name} is {value}; it must be 1..{d_sae}, as {section}d_sae = {d_sae}")
+
+    def at_most(name: str, limit: Any, of: str) -> None:
+        value = getattr(sizes, name)
+        known = isinstance(value, int) and isinstance(limit, int)
+        require(not known or value <= limit, f"sae.{name} is {value}; it must be at most {limit}, as {of} = {limit}")
+
+    at_most("k", sizes.d_sae, "sae.d_sae")
+    at_most("n_concepts", sizes.d_sae, "sae.d_sae")
+    at_most("k_concepts", sizes.k, "sae.k")
+    at_most("k_concepts", sizes.n_concepts, "sae.n_concepts")
 
 
 @dataclass

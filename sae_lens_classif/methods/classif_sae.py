@@ -7,6 +7,7 @@ from typing import Self
 import torch
 from typing_extensions import override
 
+from sae_lens_classif.config.run import RECIPES
 from sae_lens_classif.methods.base import ConceptMethod, FitTask
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.training.train import train_classifsae
@@ -57,14 +58,32 @@ def train_sae(task: FitTask) -> ClassifSAE:
     """Train a ClassifSAE with a task's settings and give its inference form."""
     settings = replace(task.sae, n_concepts=task.n_concepts)
     with tempfile.TemporaryDirectory() as folder:
-        train_classifsae(task.store, settings, replace(task.train, seed=task.seed)).save(folder)
+        sae = train_classifsae(task.store, settings, replace(task.train, seed=task.seed), classifier=task.classifier)
+        sae.save(folder)
         return ClassifSAE.load_from_disk(folder)
+
+
+@ClassifSAEConcepts.variant(name="classifsae_reference", title="ClassifSAE, as in the paper")
+def fit_reference(task: FitTask) -> ClassifSAEConcepts:
+    """The paper's ClassifSAE, whatever recipe the settings name."""
+    return ClassifSAEConcepts.fit(of_the_paper(task))
+
+
+def of_the_paper(task: FitTask, **changes: float) -> FitTask:
+    """A task with the paper's recipe.
+
+    Args:
+        task: Its other settings stay.
+        changes: Settings of the SAE that the paper's component study changes.
+    """
+    recipe = dict.fromkeys(RECIPES["reference"], "auto")  # whatever they were set to for another recipe
+    return replace(task, sae=replace(task.sae, recipe="reference", **recipe, **changes))
 
 
 @ClassifSAEConcepts.variant(name="classifier_only", title="Classifier only")
 def fit_classifier_only(task: FitTask) -> ClassifSAEConcepts:
     """The component study's joint classifier without the activation-rate loss."""
-    return ClassifSAEConcepts.fit(replace(task, sae=replace(task.sae, activation_rate_coefficient=0.0)))
+    return ClassifSAEConcepts.fit(of_the_paper(task, activation_rate_coefficient=0.0))
 
 
 @ClassifSAEConcepts.variant(name="permuted_labels", title="Permuted labels")

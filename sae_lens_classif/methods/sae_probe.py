@@ -20,7 +20,7 @@ from sae_lens_classif.config.methods import ProbeSettings
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hub import cache_alone, hub_is_reachable, hub_unreachable_message
 from sae_lens_classif.methods.base import ConceptMethod, FitTask
-from sae_lens_classif.methods.classif_sae import train_sae
+from sae_lens_classif.methods.classif_sae import of_the_paper, train_sae
 from sae_lens_classif.saes.export import export_topk
 
 STRENGTHS = (0.01, 0.1, 1.0)
@@ -101,8 +101,8 @@ class SAEProbeConcepts(ConceptMethod, name="sae_probe", title="", settings=Probe
     @classmethod
     def fit(cls, task: FitTask) -> Self:
         """A TopK SAE trained on reconstruction alone, then the probe."""
-        settings = replace(task.sae, activation_rate_coefficient=0.0, classifier_coefficient=0.0, mse_coefficient=1.0)
-        return cls.from_trained(replace(task, sae=settings), task.n_concepts)
+        topk = of_the_paper(task, activation_rate_coefficient=0.0, classifier_coefficient=0.0, mse_coefficient=1.0)
+        return cls.from_trained(topk, task.n_concepts)
 
     @classmethod
     def from_trained(cls, task: FitTask, head_concepts: int) -> Self:
@@ -197,14 +197,14 @@ def fit_topk_sae(task: FitTask) -> SAEProbeConcepts:
 @SAEProbeConcepts.variant(name="rate_only", title="Rate only + probe")
 def fit_rate_only(task: FitTask) -> SAEProbeConcepts:
     """The component study's activation-rate loss without the joint classifier."""
-    settings = replace(task.sae, classifier_coefficient=0.0)
-    return SAEProbeConcepts.from_trained(replace(task, sae=settings), task.n_concepts)
+    return SAEProbeConcepts.from_trained(of_the_paper(task, classifier_coefficient=0.0), task.n_concepts)
 
 
 @SAEProbeConcepts.variant(name="all_latents", title="All latents + probe")
 def fit_all_latents(task: FitTask) -> SAEProbeConcepts:
     """The component study without a sub-setting: all latents feed the head, the probe chooses the concepts."""
-    return SAEProbeConcepts.from_trained(task, task.sae.d_sae)
+    d_sae = task.sae.sized(task.store.n_classes, task.store.d_in).d_sae
+    return SAEProbeConcepts.from_trained(of_the_paper(task), d_sae)
 
 
 def load_sae(source: str) -> SAE[Any]:

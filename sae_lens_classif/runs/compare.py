@@ -53,11 +53,13 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     specs = [find_method(name) for name in cfg.compare.methods]
     _check_names(specs)
     _check_settings(specs, cfg.compare.settings)
-    check_number_of_texts(len(load_text_data(cfg.data, "train")), cfg.sae.n_concepts)
+    data = load_text_data(cfg.data, "train")
+    n_concepts = cfg.sae.concepts_for(len(data.class_names))
+    check_number_of_texts(len(data), n_concepts)
     finetune_step(run)
     classifier = open_run_classifier(run)
     for spec in specs:
-        spec.check(classifier.d_model, cfg.sae.n_concepts)
+        spec.check(classifier.d_model, n_concepts)
     cache_step(run, classifier)
     store = ActivationStore(run.activations("train"))
     check_classes(store)
@@ -101,12 +103,13 @@ def _check_settings(specs: Sequence[MethodSpec], settings: Mapping[str, Mapping[
 
 def _task(run: RunFolder, spec: MethodSpec, store: ActivationStore, classifier: TextClassifier, seed: int) -> FitTask:
     cfg = run.cfg
+    sae = cfg.sae.sized(store.n_classes, store.d_in)
     return FitTask(
         store,
         classifier,
-        cfg.sae.n_concepts,
+        sae.n_concepts,
         seed,
-        cfg.sae,
+        sae,
         replace(cfg.train, seed=seed),
         cfg.baselines,
         spec.own_settings(cfg.compare.settings),

@@ -4,6 +4,7 @@ Its inference form, which is saved and loaded, and its training form with the lo
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, cast
@@ -20,10 +21,12 @@ from typing_extensions import override
 from sae_lens_classif.config.run import SAESettings, check_latents
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.saes import losses
+from sae_lens_classif.saes.concept_start import ConceptStart
 from sae_lens_classif.saes.saving import check_weights, explain_loading, note_weights
-from sae_lens_classif.saes.sparse import ActiveLatents, decode, encode
+from sae_lens_classif.saes.sparse import ActiveLatents, Places, TopKWithKeptPlaces, decode, encode
 
 ARCHITECTURE = "classifsae"
+_WHOLE = 0.6  # of the texts for which the model is run; from the others a concept is taken
 _NORMALISERS = {"dense_batch": losses.distance_from_mean, "none": losses.unnormalised}
 
 
@@ -35,6 +38,8 @@ class ClassifSAEConfig(TopKSAEConfig):
         n_classes: Number of classes C of the language model's task.
         n_concepts: The first so many latents are the concepts (z_class) that feed the head.
         k: Latents that are active on one text at most.
+        k_concepts: So many of the k places are kept for concepts, the others for the other latents; 0: all latents
+            compete for all places, which is plain TopK.
         normalize_activations: ``constant_norm_rescale`` gives every hidden state the norm sqrt(d_in).
         apply_b_dec_to_input: Whether ``b_dec`` is subtracted from the input; the paper does not.
 
@@ -43,20 +48,26 @@ class ClassifSAEConfig(TopKSAEConfig):
     """
 
     n_classes: int
-    n_concepts: int = SAESettings.n_concepts
-    k: int = SAESettings.k
+    n_concepts: int = 20
+    k: int = 10
+    k_concepts: int = 0
     apply_b_dec_to_input: bool = False
     normalize_activations: str = SAESettings.normalize_activations  # type: ignore[assignment]  # SAELens' list lacks it
 
     def __post_init__(self) -> None:
         super().__post_init__()  # type: ignore[no-untyped-call]  # SAELens left it without
         _check_task(self.d_in, self.n_classes)
-        check_latents(self.d_sae, self.k, self.n_concepts)
+        check_latents(self)
 
     @override
     @classmethod
     def architecture(cls) -> str:
         return ARCHITECTURE
+
+
+def places_of(cfg: "ClassifSAEConfig | ClassifTrainingSAEConfig") -> Places:
+    """How a configuration gives the k places of a text to latents."""
+    return Places(cfg.k, cfg.k_concepts, cfg.n_concepts)
 
 
 def _check_task(d_in: int, n_classes: int) -> None:
@@ -85,6 +96,10 @@ class ClassifSAE(TopKSAE):
     def initialize_weights(self) -> None:
         super().initialize_weights()
         initialize_head(self)
+
+    @override
+    def get_activation_fn(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        return TopKWithKeptPlaces(places_of(self.cfg)) if self.cfg.k_concepts else super().get_activation_fn()
 
     def classify(self, z: torch.Tensor) -> torch.Tensor:
         """Class logits of the head.
@@ -177,12 +192,23 @@ def initialize_head(sae: "ClassifSAE | ClassifTrainingSAE", head_init: str = "ka
     weight = torch.empty(n_classes, n_concepts, dtype=sae.dtype, device=sae.device)
     nn.init.kaiming_uniform_(weight)
     if head_init == "by_class" and n_classes <= n_concepts:
-        own = torch.arange(n_concepts, device=sae.device) % n_classes
-        others = math.sqrt(2 / (n_concepts * (n_classes - 1)))
-        weight = torch.full_like(weight, -others)
-        weight[own, torch.arange(n_concepts, device=sae.device)] = (n_classes - 1) * others
+        weight = _speaking_for(torch.arange(n_concepts, device=sae.device) % n_classes, weight)
     sae.classifier_weight = nn.Parameter(weight)
     sae.classifier_bias = nn.Parameter(torch.zeros(n_classes, dtype=sae.dtype, device=sae.device))
+
+
+def _speaking_for(classes: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """A head in which each concept speaks for one class, alike against the others; the mean square is Kaiming's.
+
+    Args:
+        classes: int64 (n_concepts,).
+        weight: float (C, n_concepts), for its shape.
+    """
+    n_classes, n_concepts = weight.shape
+    others = math.sqrt(2 / (n_concepts * (n_classes - 1)))
+    weight = torch.full_like(weight, -others)
+    weight[classes, torch.arange(n_concepts, device=weight.device)] = (n_classes - 1) * others
+    return weight
 
 
 @dataclass(kw_only=True)
@@ -208,6 +234,11 @@ class ClassifTrainingSAEConfig(SAESettings, _TaskConfig):  # type: ignore[misc]
             loss is asked for together with a normalisation it cannot work with.
     """
 
+    d_sae: int
+    n_concepts: int
+    k_concepts: int
+    model_coefficient: float
+    necessity_coefficient: float
     apply_b_dec_to_input: bool = False
     rescale_acts_by_decoder_norm: bool = False
     decoder_init_norm: float | None = None
@@ -232,15 +263,22 @@ class ClassifTrainingSAEConfig(SAESettings, _TaskConfig):  # type: ignore[misc]
         return dict(sorted(super().get_inference_sae_cfg_dict().items()))
 
 
+# From what concepts decode to, float (m, d_in), and the states in whose place it comes, float (m, d_in), to class
+# logits, float (m, C); gradients flow back.
+RunModel = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
 @dataclass
 class ClassifTrainStepInput(TrainStepInput):
-    """SAELens' input of a training step, and the class that the language model predicted on each text.
+    """SAELens' input of a training step, and what the language model says.
 
     Attributes:
-        predicted: int64 (B,), each in 0..C-1.
+        predicted: int64 (B,), the class that it predicted on each text, each in 0..C-1.
+        run_model: Runs its rest from what concepts stand for; needed by the loss terms that ask it.
     """
 
     predicted: torch.Tensor
+    run_model: RunModel | None = None
 
 
 @dataclass
@@ -265,6 +303,30 @@ class ClassifTrainingSAE(TopKTrainingSAE):
         self.W_enc.data = self.W_enc.data.T.contiguous().T
 
     @override
+    def get_activation_fn(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        return TopKWithKeptPlaces(places_of(self.cfg)) if self.cfg.k_concepts else super().get_activation_fn()
+
+    @torch.no_grad()
+    def start_concepts_at(self, start: ConceptStart) -> None:
+        """Put the concepts where a start says; those it has no direction for stay where they are.
+
+        Every latent then measures from the centre of all texts, and what stands for no concept is that centre.
+
+        Args:
+            start: In the space of normalised states.
+        """
+        found = len(start.directions)
+        directions = start.directions.to(self.W_dec)
+        self.W_dec[:found], self.W_enc[:, :found] = directions, directions.T
+        self.b_dec.copy_(start.centre)
+        self.b_enc.copy_(-(start.centre.to(self.W_enc) @ self.W_enc))
+        n_concepts, n_classes = self.cfg.n_concepts, self.cfg.n_classes
+        if self.cfg.head_init == "by_class" and n_concepts >= n_classes:
+            classes = torch.arange(n_concepts, device=self.device) % n_classes
+            classes[:found] = start.classes.to(self.device)
+            self.classifier_weight.copy_(_speaking_for(classes, self.classifier_weight))
+
+    @override
     def process_state_dict_for_saving(self, state_dict: dict[str, Any]) -> None:
         """Put ``W_enc`` into the order of memory that safetensors writes."""
         super().process_state_dict_for_saving(state_dict)
@@ -282,11 +344,11 @@ class ClassifTrainingSAE(TopKTrainingSAE):
 
     @override
     def training_forward_pass(self, step_input: TrainStepInput) -> ClassifTrainStepOutput:
-        """Loss = c_mse (MSE + dead-latent term) + c_rate RATE + c_cls CE.
+        """Loss = c_mse (MSE + dead-latent term) + c_rate RATE + c_cls CE + c_model CE_model + c_necessity NECESSITY.
 
         Args:
-            step_input: ``sae_in`` float (B, d_in). The head needs the classes of a ``ClassifTrainStepInput``; without
-                it (``classifier_coefficient`` 0) SAELens' own will do.
+            step_input: ``sae_in`` float (B, d_in). The head needs the classes of a ``ClassifTrainStepInput``, the last
+                two terms its model; without them (coefficients of 0) SAELens' own will do.
 
         Returns:
             The total loss, its unweighted terms, and the head's accuracy as a metric.
@@ -313,6 +375,8 @@ class ClassifTrainingSAE(TopKTrainingSAE):
             _add(output, "activation_rate_loss", losses.activation_rate_loss(active, cfg.gamma), c.activation_rate)
         if cfg.classifier_coefficient > 0:
             self._add_classifier_loss(output, step_input, c.classifier)
+        if cfg.asks_model:
+            self._add_model_losses(output, step_input)
         return output
 
     def _encode_sparse(self, x: torch.Tensor, dead: torch.Tensor) -> tuple[ActiveLatents, torch.Tensor, torch.Tensor]:
@@ -323,7 +387,7 @@ class ClassifTrainingSAE(TopKTrainingSAE):
         if self.cfg.rescale_acts_by_decoder_norm:
             norms = self.W_dec.norm(dim=-1)
             W_enc, b_enc = W_enc * norms, b_enc * norms
-        return encode(sae_in, W_enc, b_enc, self.cfg.k, dead)
+        return encode(sae_in, W_enc, b_enc, places_of(self.cfg), dead)
 
     def _decode_sparse(self, active: ActiveLatents) -> torch.Tensor:
         W_dec = self.W_dec
@@ -336,13 +400,26 @@ class ClassifTrainingSAE(TopKTrainingSAE):
     def _add_classifier_loss(
         self, output: ClassifTrainStepOutput, step_input: TrainStepInput, coefficient: float
     ) -> None:
-        if not isinstance(step_input, ClassifTrainStepInput):
-            raise TypeError(
-                f"the head needs the predicted classes: give a ClassifTrainStepInput, not {type(step_input).__name__}"
-            )
-        logits, predicted = self.classify(output.active.first(self.cfg.n_concepts)), step_input.predicted
+        predicted = _classified(step_input).predicted
+        logits = self.classify(output.active.first(self.cfg.n_concepts))
         _add(output, "classifier_loss", losses.classifier_loss(logits, predicted), coefficient)
         output.metrics["classifier_accuracy"] = (logits.argmax(dim=-1) == predicted).float().mean()
+
+    def _add_model_losses(self, output: ClassifTrainStepOutput, step_input: TrainStepInput) -> None:
+        """Run the model from the concepts of the first texts of the batch; of some, one concept is taken away."""
+        given, cfg = _classified(step_input), self.cfg
+        if given.run_model is None:
+            raise TypeError("the loss asks the language model: give the step's input a run_model")
+        rows = slice(0, cfg.model_rows)
+        z_class, predicted = output.active.first(cfg.n_concepts)[rows], given.predicted[rows]
+        n_whole = math.ceil(_WHOLE * len(z_class))
+        less, had_concept = losses.without_one_concept(z_class[n_whole:], given.n_training_steps)
+        decoded = torch.cat([z_class[:n_whole], less]) @ self.W_dec[: cfg.n_concepts] + self.b_dec
+        logits = given.run_model(decoded, given.sae_in[rows]).to(self.device)
+        whole, without = logits.split([n_whole, len(less)])
+        _add(output, "model_loss", losses.classifier_loss(whole, predicted[:n_whole]), cfg.model_coefficient)
+        necessity = losses.necessity_loss(without, predicted[n_whole:], had_concept)
+        _add(output, "necessity_loss", necessity, cfg.necessity_coefficient)
 
     def _dead(self, step_input: TrainStepInput) -> torch.Tensor:
         """int64 (m,), the latents that ghost gradients are for."""
@@ -384,6 +461,14 @@ class ClassifTrainingSAE(TopKTrainingSAE):
             folder: Gets ``cfg.json`` and ``sae_weights.safetensors``.
         """
         self.save_inference_model(folder)
+
+
+def _classified(step_input: TrainStepInput) -> ClassifTrainStepInput:
+    if isinstance(step_input, ClassifTrainStepInput):
+        return step_input
+    raise TypeError(
+        f"the head needs the predicted classes: give a ClassifTrainStepInput, not {type(step_input).__name__}"
+    )
 
 
 def _add(output: TrainStepOutput, name: str, term: torch.Tensor, coefficient: float) -> None:

@@ -87,6 +87,38 @@ def classifier_loss(logits: torch.Tensor, predicted: torch.Tensor) -> torch.Tens
     return F.cross_entropy(logits, predicted)
 
 
+def without_one_concept(z_class: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Take one active concept from each text: of m active ones each in its turn, from step to step.
+
+    Args:
+        z_class: float (B, n), activations of the concepts.
+        step: Finished training steps.
+
+    Returns:
+        The activations without it, float (B, n); whether the text had one, bool (B,).
+    """
+    n_active = (z_class > 0).sum(dim=1)
+    turn = (torch.arange(len(z_class), device=z_class.device) + step) % n_active.clamp(min=1)
+    chosen = z_class.detach().argsort(dim=1, descending=True).gather(1, turn[:, None])
+    return z_class.scatter(1, chosen, 0.0), n_active > 0
+
+
+def necessity_loss(logits: torch.Tensor, predicted: torch.Tensor, had_concept: torch.Tensor) -> torch.Tensor:
+    """How much of the predicted class is left without one of the concepts: ``-log(1 - p)``, mean over texts.
+
+    Args:
+        logits: float (B, C), the language model's, run on from all concepts but one.
+        predicted: int64 (B,).
+        had_concept: bool (B,), whether a concept was there to be taken; the others cost nothing.
+
+    Returns:
+        Scalar.
+    """
+    others = logits.scatter(1, predicted[:, None], -torch.inf).logsumexp(dim=1)
+    left = logits.logsumexp(dim=1) - others  # -log(1 - p), without the rounding of 1 - p
+    return left.where(had_concept, 0.0).sum() / max(1, len(logits))
+
+
 def ghost_gradient_loss(
     sae_out: torch.Tensor,
     sae_in: torch.Tensor,

@@ -9,7 +9,55 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.autograd.function import once_differentiable
+
+
+@dataclass(frozen=True)
+class Places:
+    """How the k places of a text are given to latents.
+
+    Attributes:
+        k: Latents that are active on one text at most.
+        of_concepts: So many of the places are kept for the concepts, the others for the other latents; 0: all latents
+            compete for all places, which is plain TopK.
+        n_concepts: The first so many latents are the concepts.
+    """
+
+    k: int
+    of_concepts: int = 0
+    n_concepts: int = 0
+
+    def largest(self, hidden_pre: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The latents that get a place, in no order.
+
+        Args:
+            hidden_pre: float (..., d_sae), pre-activations.
+
+        Returns:
+            Their pre-activations, float (..., k), and which they are, int64 (..., k).
+        """
+        if self.of_concepts == 0:
+            values, latents = hidden_pre.topk(self.k, dim=-1, sorted=False)
+            return values, latents
+        n = self.n_concepts
+        concepts = hidden_pre[..., :n].topk(self.of_concepts, dim=-1, sorted=False)
+        others = hidden_pre[..., n:].topk(self.k - self.of_concepts, dim=-1, sorted=False)
+        values = torch.cat([concepts.values, others.values], dim=-1)
+        return values, torch.cat([concepts.indices, others.indices + n], dim=-1)
+
+
+class TopKWithKeptPlaces(nn.Module):
+    """The activation function of an SAE whose concepts have places of their own: ``ReLU`` of what gets a place."""
+
+    def __init__(self, places: Places) -> None:
+        super().__init__()
+        self.places = places
+
+    def forward(self, hidden_pre: torch.Tensor) -> torch.Tensor:
+        """From float (..., d_sae) to float (..., d_sae), 0 for every latent without a place."""
+        values, latents = self.places.largest(hidden_pre)
+        return torch.zeros_like(hidden_pre).scatter(-1, latents, values.relu())
 
 
 @dataclass(frozen=True)
@@ -63,7 +111,7 @@ class ActiveLatents:
 
 
 def encode(
-    sae_in: torch.Tensor, W_enc: torch.Tensor, b_enc: torch.Tensor, k: int, dead: torch.Tensor
+    sae_in: torch.Tensor, W_enc: torch.Tensor, b_enc: torch.Tensor, places: Places, dead: torch.Tensor
 ) -> tuple[ActiveLatents, torch.Tensor, torch.Tensor]:
     """``ReLU(top-k(sae_in @ W_enc + b_enc))``.
 
@@ -71,7 +119,7 @@ def encode(
         sae_in: float (B, d_in).
         W_enc: float (d_in, d_sae).
         b_enc: float (d_sae,).
-        k: Latents a text.
+        places: How many latents a text has, and which may take them.
         dead: int64 (m,), latents whose pre-activations are wanted too.
 
     Returns:
@@ -79,7 +127,7 @@ def encode(
         through which no gradient flows.
     """
     # PyTorch's apply has no annotations.
-    outputs = _TopK.apply(sae_in, W_enc, b_enc, k, dead)  # type: ignore[no-untyped-call]
+    outputs = _TopK.apply(sae_in, W_enc, b_enc, places, dead)  # type: ignore[no-untyped-call]
     top, latents, order, counts, of_dead, hidden_pre = cast(tuple[torch.Tensor, ...], outputs)
     return ActiveLatents(top.relu(), latents, order, counts), of_dead, hidden_pre
 
@@ -102,10 +150,10 @@ def decode(active: ActiveLatents, W_dec: torch.Tensor) -> torch.Tensor:
 class _TopK(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, sae_in: torch.Tensor, W_enc: torch.Tensor, b_enc: torch.Tensor, k: int, dead: torch.Tensor
+        ctx: Any, sae_in: torch.Tensor, W_enc: torch.Tensor, b_enc: torch.Tensor, places: Places, dead: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         hidden_pre = torch.addmm(b_enc, sae_in, W_enc)
-        top, latents = hidden_pre.topk(k, dim=1, sorted=False)
+        top, latents = places.largest(hidden_pre)
         order, counts = _group_by_latent(latents, hidden_pre.shape[1])
         ctx.save_for_backward(sae_in, W_enc, latents, order, counts, dead)
         ctx.mark_non_differentiable(latents, order, counts, hidden_pre)

@@ -16,6 +16,7 @@ from sae_lens_classif.saes.classif_sae import (
     ClassifTrainingSAEConfig,
     ClassifTrainStepInput,
     ClassifTrainStepOutput,
+    RunModel,
 )
 
 _Trainer = SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
@@ -39,13 +40,16 @@ def _transpose(weight: torch.nn.Parameter) -> None:
     weight.grad = gradient.T if gradient is not None else None
 
 
-def fast_step(trainer: _Trainer, hidden: torch.Tensor, predicted: torch.Tensor) -> ClassifTrainStepOutput:
+def fast_step(
+    trainer: _Trainer, hidden: torch.Tensor, predicted: torch.Tensor, run_model: RunModel | None = None
+) -> ClassifTrainStepOutput:
     """Change the weights once, and count which latents fired.
 
     Args:
         trainer: Its SAE, optimizer, schedulers and counters are used and changed as ``_train_step`` does.
         hidden: float32 (B, d_in).
         predicted: int64 (B,), the class that the language model predicted on each text.
+        run_model: Runs the language model from the concepts, where the loss asks it.
 
     Raises:
         UserError: If the loss is not finite.
@@ -59,6 +63,7 @@ def fast_step(trainer: _Trainer, hidden: torch.Tensor, predicted: torch.Tensor) 
                 n_training_steps=trainer.n_training_steps,
                 is_logging_step=False,
                 predicted=predicted,
+                run_model=run_model,
             )
         )
     if not output.loss.isfinite():

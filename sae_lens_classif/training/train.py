@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from sae_lens.config import LoggingConfig, SAETrainerConfig
 from sae_lens.saes.sae import SAEMetadata
@@ -15,13 +16,23 @@ from sae_lens_classif.artifacts import Artifact, settings_that_matter
 from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import write_json
-from sae_lens_classif.saes.classif_sae import ClassifTrainingSAE, ClassifTrainingSAEConfig, ClassifTrainStepInput
+from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.hooks.huggingface import pick_device
+from sae_lens_classif.hooks.interventions import with_norm_of
+from sae_lens_classif.saes.classif_sae import (
+    ClassifTrainingSAE,
+    ClassifTrainingSAEConfig,
+    ClassifTrainStepInput,
+    RunModel,
+)
+from sae_lens_classif.saes.concept_start import cluster_start
 from sae_lens_classif.store.store import ActivationStore, RowSplit
 from sae_lens_classif.training.trainer import ClassifSAETrainer
 
 LOG_FILE = "training_log.jsonl"
 _CHECKPOINTS = "checkpoints"
 _SETTINGS = "settings.json"
+_MAX_CLUSTERED = 20_000  # texts; more would move no centre
 _MAX_VALIDATED = 20_000  # more would tell no more, and a large store would be read over and over
 
 
@@ -30,22 +41,27 @@ def train_classifsae(
     settings: SAESettings | None = None,
     train: TrainConfig | None = None,
     folder: str | Path | None = None,
+    classifier: TextClassifier | None = None,
 ) -> ClassifTrainingSAE:
     """Train a ClassifSAE on the hidden states of a store.
 
     Args:
         store: Hidden states and predicted classes of the training texts.
-        settings: The SAE and its loss. Default: the paper's.
-        train: How it is trained. Default: the paper's.
+        settings: The SAE and its loss. Default: those of the recipe ``robust``.
+        train: How it is trained. Default: as long as in the paper.
         folder: Gets the log and the checkpoints; a killed training goes on from there. Default: nothing is written.
+        classifier: The model that is explained, which the recipe ``robust`` runs on from the concepts; ``reference``
+            does without.
 
     Returns:
         The trained SAE; its ``save(folder)`` writes what ``SAE.load_from_disk`` reads.
 
     Raises:
-        UserError: If the settings do not fit each other or the store, or the folder is of another training.
+        UserError: If the settings do not fit each other or the store, they ask a classifier that is not given or is
+            another than the store's, or the folder is of another training.
     """
-    settings, train = settings or SAESettings(), train or TrainConfig()
+    settings = (settings or SAESettings()).sized(store.n_classes, store.d_in)
+    train = train or TrainConfig()
     split = store.training_rows(train.validation_share, train.seed, train.data_share)
     if train.keep == "best" and not split.n_held_out:
         raise UserError(
@@ -53,8 +69,9 @@ def train_classifsae(
             "make it larger, or set train.keep to last"
         )
     sae = new_training_sae(store, settings, train)
+    run_model = _model_of(sae.cfg, store, classifier)
     folder = Path(folder) if folder is not None else None
-    validate = partial(validation_measures, store=store, split=split, batch_size=train.batch_size)
+    validate = partial(validation_measures, store=store, split=split, batch_size=train.batch_size, run_model=run_model)
     trainer = ClassifSAETrainer(
         trainer_config(train, folder, sae.cfg.device),
         sae,
@@ -64,6 +81,7 @@ def train_classifsae(
         validate=validate if split.n_held_out else None,
         validate_every=math.ceil(train.total_steps / train.n_validations),
         checkpoint_every=math.ceil(train.total_steps / (train.n_checkpoints + 1)) if folder else 0,
+        run_model=run_model,
     )
     if folder is not None:
         _claim(folder, made_from(store, settings, train))
@@ -77,7 +95,8 @@ def train_classifsae(
 
 def made_from(store: ActivationStore, settings: SAESettings, train: TrainConfig) -> dict[str, Any]:
     """Everything that the weights of a training depend on, as JSON can hold it."""
-    return {"store": store.fingerprint(), "sae": asdict(settings), "train": settings_that_matter(train)}
+    sized = settings.sized(store.n_classes, store.d_in)
+    return {"store": store.fingerprint(), "sae": asdict(sized), "train": settings_that_matter(train)}
 
 
 def new_training_sae(store: ActivationStore, settings: SAESettings, train: TrainConfig) -> ClassifTrainingSAE:
@@ -86,8 +105,7 @@ def new_training_sae(store: ActivationStore, settings: SAESettings, train: Train
     Raises:
         UserError: If the settings do not fit each other.
     """
-    from sae_lens_classif.hooks.huggingface import pick_device
-
+    settings = settings.sized(store.n_classes, store.d_in)
     cfg = ClassifTrainingSAEConfig(
         d_in=store.d_in,
         n_classes=store.n_classes,
@@ -105,7 +123,35 @@ def new_training_sae(store: ActivationStore, settings: SAESettings, train: Train
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(train.seed)
         sae = ClassifTrainingSAE(cfg)
+    if settings.concept_init == "clusters":
+        split = store.training_rows(train.validation_share, train.seed, train.data_share)
+        rows = np.sort(split.training(np.arange(min(split.n_training, _MAX_CLUSTERED))))
+        states = sae.run_time_activation_norm_fn_in(store.rows("hidden", rows).float())
+        sae.start_concepts_at(cluster_start(states, store.rows("predicted", rows), cfg.n_classes, cfg.n_concepts))
     return sae.to(str(pick_device(train.device)))  # drawn on the CPU: the same weights on every device
+
+
+def _model_of(
+    cfg: ClassifTrainingSAEConfig, store: ActivationStore, classifier: TextClassifier | None
+) -> RunModel | None:
+    """What runs the model on from the concepts, each state a sequence of one token; None where no term asks it."""
+    if not cfg.asks_model:
+        return None
+    if classifier is None:
+        raise UserError(
+            f"sae.recipe {cfg.recipe} runs the classifier on from the concepts: give it, as in "
+            "train_classifsae(store, classifier=classifier), or use the recipe reference"
+        )
+    if store.fingerprints.model != classifier.model_fingerprint:
+        raise UserError(
+            f"{store.folder} was made with another model (fingerprint {store.fingerprints.model[:16]}) than "
+            f"{classifier.name} ({classifier.model_fingerprint[:16]}); give the classifier of these states"
+        )
+
+    def run_model(decoded: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        return classifier.logits_from(with_norm_of(hidden, decoded))
+
+    return run_model
 
 
 def trainer_config(train: TrainConfig, folder: Path | None, device: str) -> SAETrainerConfig:
@@ -141,7 +187,7 @@ def _resume(trainer: ClassifSAETrainer, folder: Path, store: ActivationStore, sp
 
 @torch.no_grad()
 def validation_measures(
-    sae: ClassifTrainingSAE, store: ActivationStore, split: RowSplit, batch_size: int
+    sae: ClassifTrainingSAE, store: ActivationStore, split: RowSplit, batch_size: int, run_model: RunModel | None = None
 ) -> dict[str, float]:
     """Loss terms on the held-out states, at most 20,000 of them, and ``loss``: their sum with the configured weights.
 
@@ -152,6 +198,7 @@ def validation_measures(
         store: Where the states are.
         split: Which of them are held out.
         batch_size: States a batch; the activation-rate term depends on it.
+        run_model: Runs the model from the concepts, where the loss asks it.
     """
     totals: dict[str, float] = {}
     n_states = min(split.n_held_out, _MAX_VALIDATED)
@@ -160,6 +207,7 @@ def validation_measures(
         step_input = ClassifTrainStepInput(
             sae_in=batch[:, :-1],
             predicted=batch[:, -1].to(torch.int64),
+            run_model=run_model,
             coefficients={},
             dead_neuron_mask=None,
             n_training_steps=0,

@@ -17,7 +17,12 @@ from typing_extensions import override
 
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import explain_full_disk, new_folder, read_json, write_json, write_text
-from sae_lens_classif.saes.classif_sae import ClassifTrainingSAE, ClassifTrainingSAEConfig, ClassifTrainStepOutput
+from sae_lens_classif.saes.classif_sae import (
+    ClassifTrainingSAE,
+    ClassifTrainingSAEConfig,
+    ClassifTrainStepOutput,
+    RunModel,
+)
 from sae_lens_classif.training.fast_step import diverged, fast_step, use_fused_adam
 
 Validate = Callable[[ClassifTrainingSAE], dict[str, float]]
@@ -50,6 +55,7 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         validate: Validate | None = None,
         validate_every: int = 0,
         checkpoint_every: int = 0,
+        run_model: RunModel | None = None,
     ) -> None:
         """
         Args:
@@ -62,10 +68,12 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
             validate: Gives the measures of the present weights on held-out states; ``loss`` is the one that counts.
             validate_every: Steps between two validations; 0 for none but the last.
             checkpoint_every: Steps between two checkpoints under ``cfg.checkpoint_path``; 0 for none.
+            run_model: Runs the language model from the concepts, where the loss asks it.
         """
         super().__init__(cfg, sae, data_provider)
         use_fused_adam(self)
         self.log_file = log_file
+        self._run_model = run_model
         self._log_every = log_every
         self._validate = validate
         self._validate_every = validate_every
@@ -87,7 +95,7 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         self._between_steps()
         activations, predicted = self._split(batch.to(self.sae.device))
         self.n_training_samples += len(batch)
-        output = fast_step(self, activations, predicted)
+        output = fast_step(self, activations, predicted, self._run_model)
         self._log(output)
         return output
 

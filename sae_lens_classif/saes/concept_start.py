@@ -1,0 +1,95 @@
+"""Where concepts start: at clusters of the texts of each class, found without chance, so that seeds agree on them."""
+
+from dataclasses import dataclass
+
+import torch
+from sklearn.cluster import KMeans
+
+_POWER_STEPS = 30
+_LLOYD_STEPS = 20
+
+
+@dataclass(frozen=True)
+class ConceptStart:
+    """Directions from which concepts start; there may be fewer than asked for, where the texts are too alike.
+
+    Attributes:
+        directions: float32 (m, d), of norm 1: from the centre of all texts to the centre of each cluster.
+        classes: int64 (m,), the class of each cluster's texts.
+        centre: float32 (d,), mean of all texts.
+    """
+
+    directions: torch.Tensor
+    classes: torch.Tensor
+    centre: torch.Tensor
+
+
+def cluster_start(states: torch.Tensor, predicted: torch.Tensor, n_classes: int, n_concepts: int) -> ConceptStart:
+    """Directions of clusters, each of texts of one predicted class.
+
+    Every class is split in two along its principal direction, and the part with the largest squared distances from its
+    own centre again, until it has its share of the concepts; k-means goes on from there (principal direction divisive
+    partitioning, Boley 1998). A class's share grows with the square root of its texts, so that a rare one is not
+    forgotten; each has one concept at least. Where there are fewer concepts than classes, all texts are taken together.
+
+    Args:
+        states: float32 (N, d), as the SAE sees them.
+        predicted: int64 (N,), the model's classes.
+        n_classes: Number of classes C.
+        n_concepts: How many directions are wanted, n.
+    """
+    group = predicted if n_concepts >= n_classes else torch.zeros_like(predicted)
+    centre = states.mean(dim=0)
+    clusters, classes = [], []
+    for number, share in enumerate(shares(group.bincount(minlength=n_classes), n_concepts)):
+        own = (group == number).nonzero()[:, 0]
+        labels = _split(states[own], share)
+        for label in labels.unique():
+            members = own[labels == label]
+            clusters.append(states[members].mean(dim=0) - centre)
+            classes.append(predicted[members].mode().values)
+    norms = torch.stack(clusters).norm(dim=1, keepdim=True)
+    apart = norms[:, 0] > 0  # all texts the same: there is no direction
+    return ConceptStart((torch.stack(clusters) / norms)[apart], torch.stack(classes)[apart], centre)
+
+
+def shares(n_texts: torch.Tensor, n_concepts: int) -> list[int]:
+    """How many concepts each class gets: by the square root of its texts (Webster's method), one at least.
+
+    Args:
+        n_texts: int64 (C,), texts of each class; at most as many are above 0 as there are concepts.
+        n_concepts: Concepts to share out.
+    """
+    weights = n_texts.double().sqrt()
+    given = (n_texts > 0).long()
+    for _ in range(n_concepts - int(given.sum())):
+        given[(weights / (2 * given + 1)).argmax()] += 1
+    return [int(share) for share in given]
+
+
+def _split(states: torch.Tensor, n_parts: int) -> torch.Tensor:
+    """Number of the cluster of each text, int64 (N,); fewer clusters where texts are the same."""
+    labels = torch.zeros(len(states), dtype=torch.int64)
+    for number in range(1, n_parts):
+        scatter = torch.stack([_scatter(states[labels == part]) for part in range(number)])
+        largest = (labels == scatter.argmax()).nonzero()[:, 0]
+        labels[largest[_is_beyond(states[largest])]] = number
+    centres = torch.stack([states[labels == part].mean(dim=0) for part in labels.unique()])
+    if len(centres) < 2:
+        return labels
+    lloyd = KMeans(len(centres), init=centres.numpy(), n_init=1, max_iter=_LLOYD_STEPS).fit(states.numpy())
+    return torch.from_numpy(lloyd.labels_).long()
+
+
+def _scatter(states: torch.Tensor) -> torch.Tensor:
+    """Sum of squared distances from the mean, a scalar."""
+    return (states - states.mean(dim=0)).square().sum() if len(states) else states.new_zeros(())
+
+
+def _is_beyond(states: torch.Tensor) -> torch.Tensor:
+    """Which texts lie beyond the mean along the principal direction, bool (N,)."""
+    centred = states - states.mean(dim=0)
+    direction = centred[centred.norm(dim=1).argmax()]
+    for _ in range(_POWER_STEPS):
+        direction = torch.nn.functional.normalize(centred.T @ (centred @ direction), dim=0)
+    return centred @ direction > 0
