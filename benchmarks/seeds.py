@@ -30,7 +30,7 @@ print("| seed |", " | ".join(columns.values()), "|")
 print("|---|" + "---|" * len(columns))
 for seed in map(int, sys.argv[2:]):
     with TemporaryDirectory() as folder:
-        slc.train_classifsae(states, cfg.sae, replace(cfg.train, seed=seed)).save(folder)
+        slc.train_classifsae(states, cfg.sae, replace(cfg.train, seed=seed), classifier=classifier).save(folder)
         sae = slc.ClassifSAE.load_from_disk(folder)
     metrics = slc.evaluate(sae, classifier, test_states, test_data, evaluation).metrics
     print(f"| {seed} |", " | ".join(f"{metrics[name]:.3f}" for name in columns), "|", flush=True)

@@ -28,7 +28,7 @@ if __name__ == "__main__":
         before = peak_memory()
         slc.train_classifsae(
             slc.ActivationStore(path),
-            SAESettings(d_sae=2048),
+            SAESettings(recipe="reference", d_sae=2048),
             TrainConfig(total_samples=_STEPS * _BATCH, batch_size=_BATCH, n_validations=1),
         )
         print("| states | GiB on disk | GiB after the imports | GiB more at the peak |")

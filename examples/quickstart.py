@@ -7,7 +7,7 @@ classifier = slc.load_classifier("runs/demo/classifier")
 states = slc.ActivationStore("runs/demo/activations/train")
 
 settings = slc.SAESettings(d_sae=256, n_concepts=20)
-slc.train_classifsae(states, settings, slc.TrainConfig(total_samples=200_000)).save("my_sae")
+slc.train_classifsae(states, settings, slc.TrainConfig(total_samples=200_000), classifier=classifier).save("my_sae")
 
 sae = slc.ClassifSAE.load_from_disk("my_sae")  # as SAE.load_from_disk does
 test_states = slc.ActivationStore("runs/demo/activations/test")

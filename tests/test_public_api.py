@@ -184,10 +184,11 @@ from sae_lens import SAE
 folder, model, store, texts = sys.argv[1:]
 states = slc.ActivationStore(store)
 sizes = slc.SAESettings(d_sae=48, k=4, n_concepts=6)
-slc.train_classifsae(states, sizes, slc.TrainConfig(total_samples=640, batch_size=32, device="cpu")).save(folder)
+train = slc.TrainConfig(total_samples=640, batch_size=32, device="cpu")
+classifier = slc.load_classifier(model, device="cpu")
+slc.train_classifsae(states, sizes, train, classifier=classifier).save(folder)
 sae = SAE.load_from_disk(folder)
 assert isinstance(sae, slc.ClassifSAE)
-classifier = slc.load_classifier(model, device="cpu")
 assert slc.explain(sae, classifier, "the old dog").concepts is not None
 data = slc.load_text_data(slc.DataConfig(texts, class_names=classifier.class_names), "train")
 cfg = slc.EvaluateConfig(evals=("completeness", "causality"), n_bootstrap=10)

@@ -24,6 +24,7 @@ def evaluation_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys((*_PAPER_S_EVALUATIONS, *sorted(members("evals", "EVALUATION")))))
 
 
+_PAPER_S_LR, _LARGEST_LR = 5e-5, 1e-3
 RECIPES: dict[str, dict[str, Any]] = {
     "robust": {
         "k_concepts": 2,
@@ -119,7 +120,7 @@ class SAESettings:
         found = {
             **RECIPES[self.recipe],
             "n_concepts": n_concepts,
-            "d_sae": max(2 * d_in, 2 * n_concepts, self.k),
+            "d_sae": max(2 * d_in, 2 * n_concepts, n_concepts + self.k),
         }
         return replace(self, **{name: value for name, value in found.items() if getattr(self, name) == "auto"})
 
@@ -143,15 +144,25 @@ def check_latents(sizes: Any) -> None:
         UserError: Naming the number, its value and what it may be.
     """
 
-    def at_most(name: str, limit: Any, of: str) -> None:
+    def at_most(name: str, limit: Any, of: str, least: int = 1) -> None:
         value = getattr(sizes, name)
         known = isinstance(value, int) and isinstance(limit, int)
-        require(not known or value <= limit, f"sae.{name} is {value}; it must be at most {limit}, as {of} = {limit}")
+        require(
+            not known or least <= value <= limit,
+            f"sae.{name} is {value}; it must be {least}..{limit}, as {of} = {limit}",
+        )
 
     at_most("k", sizes.d_sae, "sae.d_sae")
     at_most("n_concepts", sizes.d_sae, "sae.d_sae")
-    at_most("k_concepts", sizes.k, "sae.k")
-    at_most("k_concepts", sizes.n_concepts, "sae.n_concepts")
+    at_most("k_concepts", sizes.k, "sae.k", least=0)
+    at_most("k_concepts", sizes.n_concepts, "sae.n_concepts", least=0)
+    if sizes.k_concepts not in (0, "auto") and "auto" not in (sizes.d_sae, sizes.n_concepts):
+        places, others = sizes.k - sizes.k_concepts, sizes.d_sae - sizes.n_concepts
+        require(
+            places <= others,
+            f"sae.k = {sizes.k} and sae.k_concepts = {sizes.k_concepts} leave {places} places for the {others} other "
+            "latents; raise sae.d_sae, or lower sae.k",
+        )
 
 
 @dataclass
@@ -161,7 +172,8 @@ class TrainConfig:
     Args:
         total_samples: Hidden states seen in all; rounded down to whole batches.
         batch_size: Hidden states a step.
-        lr: Learning rate of Adam at the start.
+        lr: Learning rate of Adam at the start. ``auto``: the paper's 5e-5 for the recipe ``reference``; for ``robust``
+            1 / steps, at most 1e-3, so that weights may go as far as in the paper's 20,000 steps, however many there are.
         lr_end: Learning rate at the end of its cosine.
         dead_after_steps: A latent that has not fired for so many steps is dead.
         data_share: Share of the training texts that is used, after those held out are taken away.
@@ -178,7 +190,7 @@ class TrainConfig:
 
     total_samples: int = positive(10_000_000)
     batch_size: int = positive(500)
-    lr: float = positive(5e-5)
+    lr: float | Literal["auto"] = positive("auto")
     lr_end: float = limited(5e-7, least=0)
     dead_after_steps: int = positive(100)
     data_share: float = limited(1.0, above=0, most=1)
@@ -202,6 +214,12 @@ class TrainConfig:
     def total_steps(self) -> int:
         """Number of optimiser steps."""
         return self.total_samples // self.batch_size
+
+    def lr_for(self, recipe: str) -> float:
+        """Learning rate at the start, for a recipe of the SAE."""
+        if self.lr != "auto":
+            return self.lr
+        return _PAPER_S_LR if recipe == "reference" else min(_LARGEST_LR, 1 / self.total_steps)
 
 
 @dataclass

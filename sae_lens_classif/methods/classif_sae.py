@@ -2,7 +2,7 @@
 
 import tempfile
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from typing_extensions import override
@@ -69,15 +69,14 @@ def fit_reference(task: FitTask) -> ClassifSAEConcepts:
     return ClassifSAEConcepts.fit(of_the_paper(task))
 
 
-def of_the_paper(task: FitTask, **changes: float) -> FitTask:
+def of_the_paper(task: FitTask, **changes: Any) -> FitTask:
     """A task with the paper's recipe.
 
     Args:
         task: Its other settings stay.
         changes: Settings of the SAE that the paper's component study changes.
     """
-    recipe = dict.fromkeys(RECIPES["reference"], "auto")  # whatever they were set to for another recipe
-    return replace(task, sae=replace(task.sae, recipe="reference", **recipe, **changes))
+    return replace(task, sae=replace(task.sae, recipe="reference", **RECIPES["reference"], **changes))
 
 
 @ClassifSAEConcepts.variant(name="classifier_only", title="Classifier only")

@@ -107,7 +107,7 @@ def _task(run: RunFolder, spec: MethodSpec, store: ActivationStore, classifier: 
     return FitTask(
         store,
         classifier,
-        sae.n_concepts,
+        cfg.sae.concepts_for(store.n_classes),
         seed,
         sae,
         replace(cfg.train, seed=seed),

@@ -234,11 +234,12 @@ class ClassifTrainingSAEConfig(SAESettings, _TaskConfig):  # type: ignore[misc]
             loss is asked for together with a normalisation it cannot work with.
     """
 
+    # Without `auto`: by itself it is the paper's.
     d_sae: int
-    n_concepts: int
-    k_concepts: int
-    model_coefficient: float
-    necessity_coefficient: float
+    n_concepts: int = 20
+    k_concepts: int = 0
+    model_coefficient: float = 0.0
+    necessity_coefficient: float = 0.0
     apply_b_dec_to_input: bool = False
     rescale_acts_by_decoder_norm: bool = False
     decoder_init_norm: float | None = None

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from sklearn.cluster import KMeans
 
 _POWER_STEPS = 30
@@ -40,17 +41,17 @@ def cluster_start(states: torch.Tensor, predicted: torch.Tensor, n_classes: int,
     """
     group = predicted if n_concepts >= n_classes else torch.zeros_like(predicted)
     centre = states.mean(dim=0)
-    clusters, classes = [], []
+    offsets, classes = [], []
     for number, share in enumerate(shares(group.bincount(minlength=n_classes), n_concepts)):
         own = (group == number).nonzero()[:, 0]
         labels = _split(states[own], share)
         for label in labels.unique():
             members = own[labels == label]
-            clusters.append(states[members].mean(dim=0) - centre)
+            offsets.append(states[members].mean(dim=0) - centre)
             classes.append(predicted[members].mode().values)
-    norms = torch.stack(clusters).norm(dim=1, keepdim=True)
-    apart = norms[:, 0] > 0  # all texts the same: there is no direction
-    return ConceptStart((torch.stack(clusters) / norms)[apart], torch.stack(classes)[apart], centre)
+    away = torch.stack(offsets)
+    is_apart = away.norm(dim=1) > 1e-6 * centre.norm()  # where all texts are the same there is no direction
+    return ConceptStart(F.normalize(away[is_apart], dim=1), torch.stack(classes)[is_apart], centre)
 
 
 def shares(n_texts: torch.Tensor, n_concepts: int) -> list[int]:
@@ -70,13 +71,13 @@ def shares(n_texts: torch.Tensor, n_concepts: int) -> list[int]:
 def _split(states: torch.Tensor, n_parts: int) -> torch.Tensor:
     """Number of the cluster of each text, int64 (N,); fewer clusters where texts are the same."""
     labels = torch.zeros(len(states), dtype=torch.int64)
-    for number in range(1, n_parts):
+    for number in range(1, min(n_parts, len(states))):
         scatter = torch.stack([_scatter(states[labels == part]) for part in range(number)])
         largest = (labels == scatter.argmax()).nonzero()[:, 0]
         labels[largest[_is_beyond(states[largest])]] = number
-    centres = torch.stack([states[labels == part].mean(dim=0) for part in labels.unique()])
-    if len(centres) < 2:
+    if not labels.any():
         return labels
+    centres = torch.stack([states[labels == part].mean(dim=0) for part in labels.unique()])
     lloyd = KMeans(len(centres), init=centres.numpy(), n_init=1, max_iter=_LLOYD_STEPS).fit(states.numpy())
     return torch.from_numpy(lloyd.labels_).long()
 
@@ -91,5 +92,5 @@ def _is_beyond(states: torch.Tensor) -> torch.Tensor:
     centred = states - states.mean(dim=0)
     direction = centred[centred.norm(dim=1).argmax()]
     for _ in range(_POWER_STEPS):
-        direction = torch.nn.functional.normalize(centred.T @ (centred @ direction), dim=0)
+        direction = F.normalize(centred.T @ (centred @ direction), dim=0)
     return centred @ direction > 0

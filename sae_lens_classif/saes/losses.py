@@ -104,7 +104,9 @@ def without_one_concept(z_class: torch.Tensor, step: int) -> tuple[torch.Tensor,
 
 
 def necessity_loss(logits: torch.Tensor, predicted: torch.Tensor, had_concept: torch.Tensor) -> torch.Tensor:
-    """How much of the predicted class is left without one of the concepts: ``-log(1 - p)``, mean over texts.
+    """How far the predicted class is above one half without one of the concepts, in ``-log(1 - p)``; mean over texts.
+
+    What a concept alone carries costs nothing: without it the class must have no majority, and need not vanish.
 
     Args:
         logits: float (B, C), the language model's, run on from all concepts but one.
@@ -112,11 +114,11 @@ def necessity_loss(logits: torch.Tensor, predicted: torch.Tensor, had_concept: t
         had_concept: bool (B,), whether a concept was there to be taken; the others cost nothing.
 
     Returns:
-        Scalar.
+        Scalar; 0 where ``p`` is at most 1/2 on every text.
     """
     others = logits.scatter(1, predicted[:, None], -torch.inf).logsumexp(dim=1)
     left = logits.logsumexp(dim=1) - others  # -log(1 - p), without the rounding of 1 - p
-    return left.where(had_concept, 0.0).sum() / max(1, len(logits))
+    return (left - math.log(2)).relu().where(had_concept, 0.0).sum() / max(1, len(logits))
 
 
 def ghost_gradient_loss(

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from sae_lens_classif._version import __version__
 from sae_lens_classif.errors import UserError
 
-FORMAT = 1  # of the files; one that this version cannot read has a higher number
+FORMAT = 2  # of the files; one that this version cannot read has a higher number
 NOTED = ("sae_lens_classif_version", "classifsae_format", "weights_sha256", "weights_dtype")
 _AGAIN = "save, copy or download it again"
 

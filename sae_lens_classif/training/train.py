@@ -73,7 +73,7 @@ def train_classifsae(
     folder = Path(folder) if folder is not None else None
     validate = partial(validation_measures, store=store, split=split, batch_size=train.batch_size, run_model=run_model)
     trainer = ClassifSAETrainer(
-        trainer_config(train, folder, sae.cfg.device),
+        trainer_config(train, folder, sae.cfg.device, settings.recipe),
         sae,
         store.batches(train.batch_size, split),
         log_file=folder / LOG_FILE if folder else None,
@@ -126,7 +126,7 @@ def new_training_sae(store: ActivationStore, settings: SAESettings, train: Train
     if settings.concept_init == "clusters":
         split = store.training_rows(train.validation_share, train.seed, train.data_share)
         rows = np.sort(split.training(np.arange(min(split.n_training, _MAX_CLUSTERED))))
-        states = sae.run_time_activation_norm_fn_in(store.rows("hidden", rows).float())
+        states = sae.process_sae_in(store.rows("hidden", rows).float()).detach()
         sae.start_concepts_at(cluster_start(states, store.rows("predicted", rows), cfg.n_classes, cfg.n_concepts))
     return sae.to(str(pick_device(train.device)))  # drawn on the CPU: the same weights on every device
 
@@ -154,12 +154,14 @@ def _model_of(
     return run_model
 
 
-def trainer_config(train: TrainConfig, folder: Path | None, device: str) -> SAETrainerConfig:
+def trainer_config(
+    train: TrainConfig, folder: Path | None, device: str, recipe: str = "reference"
+) -> SAETrainerConfig:
     """SAELens' own settings of a training; checkpoints go into a folder, if one is given."""
     return SAETrainerConfig(
         total_training_samples=train.total_steps * train.batch_size,
         train_batch_size_samples=train.batch_size,
-        lr=train.lr,
+        lr=train.lr_for(recipe),
         lr_end=train.lr_end,
         lr_scheduler_name="cosineannealing",
         dead_feature_window=train.dead_after_steps,

@@ -1,6 +1,7 @@
 """Settings: the defaults are the paper's, the presets are whole, impossible values are refused."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,11 +23,14 @@ def _no_runs_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_defaults_are_those_of_the_paper() -> None:
     cfg = RunConfig()
     sae, train, finetune = cfg.sae, cfg.train, cfg.finetune
-    assert (sae.k, sae.n_concepts, sae.gamma, sae.d_sae) == (10, 20, 0.1, 2048)
+    of_pythia_410m = replace(sae, recipe="reference").sized(n_classes=4, d_in=1024)
+    assert (of_pythia_410m.n_concepts, of_pythia_410m.d_sae) == (20, 2048)
+    assert (of_pythia_410m.k_concepts, of_pythia_410m.concept_init, of_pythia_410m.asks_model) == (0, "random", False)
+    assert (sae.k, sae.gamma) == (10, 0.1)
     coefficients = (sae.mse_coefficient, sae.activation_rate_coefficient, sae.classifier_coefficient)
     assert coefficients == (0.02, 0.02, 1.0)
     assert sae.normalize_activations == "constant_norm_rescale"
-    assert (train.total_samples, train.batch_size, train.lr, train.lr_end) == (10_000_000, 500, 5e-5, 5e-7)
+    assert (train.total_samples, train.batch_size, train.lr_for("reference"), train.lr_end) == (10_000_000, 500, 5e-5, 5e-7)
     assert train.dead_after_steps == 100
     assert train.total_steps == 20_000
     assert (finetune.max_steps, finetune.batch_size, finetune.lr) == (30_000, 2, 2e-6)

@@ -31,7 +31,7 @@ TEXT = "the old dog and some rain near the bank"
 def sae(train_store: ActivationStore, tmp_path_factory: pytest.TempPathFactory) -> ClassifSAE:
     cfg = TrainConfig(total_samples=6400, batch_size=32, lr=1e-2, n_checkpoints=0, device="cpu")
     folder = tmp_path_factory.mktemp("explaining") / "sae"
-    train_classifsae(train_store, SAESettings(d_sae=48, k=4, n_concepts=6), cfg).save(folder)
+    train_classifsae(train_store, SAESettings(recipe="reference", d_sae=48, k=4, n_concepts=6), cfg).save(folder)
     return ClassifSAE.load_from_disk(folder)
 
 

@@ -192,7 +192,11 @@ def test_it_can_be_hung_into_an_sae_transformer_bridge(classifier_folder: Path) 
     [
         ({"n_concepts": 41}, r"n_concepts is 41; .*1\.\.40"),
         ({"k": 41}, r"k is 41; .*1\.\.40"),
-        ({"k": 0}, r"k is 0; .*1\.\.40"),
+        ({"k": 0}, "k is 0; it must be above 0"),
+        ({"k": 5, "k_concepts": 6}, r"k_concepts is 6; .*0\.\.5"),
+        ({"n_concepts": 8, "k_concepts": 9}, r"k_concepts is 9; .*0\.\.8"),
+        ({"k_concepts": -1}, "k_concepts is -1"),
+        ({"k": 40, "k_concepts": 2}, "leave 38 .* 20 other latents"),
         ({"gamma": 0.0}, "gamma is 0.0; .* 0 .* 1"),
         ({"gamma": 1.5}, "gamma is 1.5"),
         ({"gamma": float("nan")}, "gamma is nan"),

@@ -76,8 +76,8 @@ def test_another_number_of_concepts_in_the_configuration_is_noticed(folder: Path
 
 
 def test_a_newer_format_asks_for_an_upgrade(folder: Path, load: Load) -> None:
-    change_cfg(folder, lambda cfg: cfg["metadata"].update(classifsae_format=2, sae_lens_classif_version="9.1"))
-    with pytest.raises(UserError, match=r"format 2 .*9\.1; .* 1: pip install --upgrade"):
+    change_cfg(folder, lambda cfg: cfg["metadata"].update(classifsae_format=3, sae_lens_classif_version="9.1"))
+    with pytest.raises(UserError, match=r"format 3 .*9\.1; .* 2: pip install --upgrade"):
         load(folder)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sae_lens_classif.saes.losses import activation_rate_loss
-from sae_lens_classif.saes.sparse import ActiveLatents, decode, encode
+from sae_lens_classif.saes.sparse import ActiveLatents, Places, decode, encode
 
 _B, _D_IN, _D_SAE, _K = 13, 6, 20, 4
 _NONE = torch.empty(0, dtype=torch.int64)
@@ -34,7 +34,7 @@ def test_values_and_gradients_are_those_of_dense_products(k: int, dead: torch.Te
         return (out**2).sum() + acts.sin().sum() + of_dead.exp().sum()
 
     ours, dense = _weights(), _weights()
-    active, of_dead, hidden_pre = encode(ours["sae_in"], ours["W_enc"], ours["b_enc"], k, dead)
+    active, of_dead, hidden_pre = encode(ours["sae_in"], ours["W_enc"], ours["b_enc"], Places(k), dead)
     out = decode(active, ours["W_dec"])
     acts, pre = _dense(dense, k)
     torch.testing.assert_close(active.dense(), acts)
@@ -51,7 +51,7 @@ def test_the_gradients_agree_with_finite_differences() -> None:
     w = _weights()
 
     def out(*leaves: torch.Tensor) -> torch.Tensor:
-        active, of_dead, _ = encode(leaves[0], leaves[1], leaves[2], _K, _DEAD)
+        active, of_dead, _ = encode(leaves[0], leaves[1], leaves[2], Places(_K), _DEAD)
         return torch.cat([decode(active, leaves[3]), of_dead], dim=1)
 
     assert torch.autograd.gradcheck(out, tuple(w.values()))
@@ -59,7 +59,7 @@ def test_the_gradients_agree_with_finite_differences() -> None:
 
 def test_more_latents_than_16_bits_count_are_grouped_alike() -> None:
     w = _weights(d_sae=2**15 + 100)
-    active, _, _ = encode(w["sae_in"], w["W_enc"], w["b_enc"], _K, _NONE)
+    active, _, _ = encode(w["sae_in"], w["W_enc"], w["b_enc"], Places(_K), _NONE)
     grouped = active.latents.flatten()[active.order]
     assert torch.equal(grouped, active.latents.flatten().sort().values)
     out = decode(active, w["W_dec"])
@@ -70,7 +70,7 @@ def test_more_latents_than_16_bits_count_are_grouped_alike() -> None:
 
 def test_the_encoder_s_gradient_lies_in_memory_as_its_transpose() -> None:
     w = _weights()
-    active, _, _ = encode(w["sae_in"], w["W_enc"], w["b_enc"], _K, _NONE)
+    active, _, _ = encode(w["sae_in"], w["W_enc"], w["b_enc"], Places(_K), _NONE)
     (gradient,) = torch.autograd.grad(active.values.sum(), w["W_enc"])
     assert gradient.T.is_contiguous()
 
@@ -79,7 +79,7 @@ def test_the_encoder_s_gradient_lies_in_memory_as_its_transpose() -> None:
 @pytest.mark.parametrize("k", [1, _K, _D_SAE])
 def test_the_activation_rate_loss_of_active_latents_is_that_of_all(gamma: float, k: int) -> None:
     ours, dense = _weights(), _weights()
-    active, _, _ = encode(ours["sae_in"], ours["W_enc"], ours["b_enc"], k, _NONE)
+    active, _, _ = encode(ours["sae_in"], ours["W_enc"], ours["b_enc"], Places(k), _NONE)
     acts, _ = _dense(dense, k)
     loss, expected = activation_rate_loss(active, gamma), activation_rate_loss(acts, gamma)
     torch.testing.assert_close(loss, expected)

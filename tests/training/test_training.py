@@ -27,7 +27,7 @@ Keep = Literal["best", "last"]
 
 
 def _settings(schedule: Schedule = "reference") -> SAESettings:
-    return SAESettings(d_sae=_D_SAE, k=_K, n_concepts=8, schedule=schedule)
+    return SAESettings(recipe="reference", d_sae=_D_SAE, k=_K, n_concepts=8, schedule=schedule)
 
 
 def _train_config(keep: Keep = "last") -> TrainConfig:
