@@ -34,7 +34,9 @@ def train(n_states: int, folder: str) -> float:
     """400 steps at 128 x 256; the store is written before the clock starts."""
     store = write_store(Path(folder) / "store", n_states, 128)
     began = time.perf_counter()
-    slc.train_classifsae(store, SAESettings(recipe="reference", d_sae=256), TrainConfig(total_samples=200_000, n_validations=1))
+    slc.train_classifsae(
+        store, SAESettings(recipe="reference", d_sae=256), TrainConfig(total_samples=200_000, n_validations=1)
+    )
     return time.perf_counter() - began
 
 
@@ -42,7 +44,9 @@ def train_width(d_sae: int, folder: str) -> float:
     """100 steps at d_in 512."""
     store = write_store(Path(folder) / "store", 20_000, 512)
     began = time.perf_counter()
-    slc.train_classifsae(store, SAESettings(recipe="reference", d_sae=d_sae), TrainConfig(total_samples=50_000, n_validations=1))
+    slc.train_classifsae(
+        store, SAESettings(recipe="reference", d_sae=d_sae), TrainConfig(total_samples=50_000, n_validations=1)
+    )
     return time.perf_counter() - began
 
 

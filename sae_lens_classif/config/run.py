@@ -4,6 +4,7 @@ The sections are what a YAML file holds and what the command line overrides (``-
 This module imports nothing heavy, so that ``--help`` stays quick.
 """
 
+import math
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal, Self
@@ -24,19 +25,18 @@ def evaluation_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys((*_PAPER_S_EVALUATIONS, *sorted(members("evals", "EVALUATION")))))
 
 
+_CONCEPTS_A_PLACE = 100
 _PAPER_S_LR, _LARGEST_LR = 5e-5, 1e-3
 RECIPES: dict[str, dict[str, Any]] = {
     "robust": {
-        "k_concepts": 2,
         "concept_init": "clusters",
         "model_coefficient": 1.0,
-        "necessity_coefficient": 0.3,
+        "balance_coefficient": 0.1,
     },
     "reference": {
-        "k_concepts": 0,
         "concept_init": "random",
         "model_coefficient": 0.0,
-        "necessity_coefficient": 0.0,
+        "balance_coefficient": 0.0,
     },
 }
 
@@ -53,7 +53,7 @@ class SAESettings:
         n_concepts: The first so many latents feed the head: the concepts (z_class). ``auto``: 20, and two a class at
             least.
         k_concepts: So many of the k places are kept for concepts, the others for the other latents; 0: all latents
-            compete for all places, as in the paper. ``auto``: the recipe's, 2 or 0.
+            compete for all places, as in the paper. ``auto``: one for every 100 concepts, or the paper's 0.
         concept_init: Where the concepts start. ``clusters``: at clusters of the texts of each predicted class, so
             that other seeds find the same ones. ``random``: as the other latents do. ``auto``: the recipe's.
         gamma: Activation rate that costs nothing: each latent may fire on this share of a batch.
@@ -62,8 +62,7 @@ class SAESettings:
         classifier_coefficient: Weight of the head's cross-entropy against the predicted class.
         model_coefficient: Weight of the cross-entropy of the model itself, run on from the concepts alone, against
             the predicted class. ``auto``: the recipe's, 1 or 0.
-        necessity_coefficient: Weight of what is left of the predicted class when the model runs without one of the
-            concepts. ``auto``: the recipe's, 0.3 or 0.
+        balance_coefficient: Weight of what balances how often each concept is active. ``auto``: the recipe's, 0.1 or 0.
         model_rows: Texts of each batch for which the model is run on.
         schedule: ``reference``: constant weights, and from half of training on the reconstruction sends
             no gradient through the concepts. ``paper``: the first two weights fall linearly to 0.
@@ -88,7 +87,7 @@ class SAESettings:
     activation_rate_coefficient: float = limited(0.02, least=0)
     classifier_coefficient: float = limited(1.0, least=0)
     model_coefficient: float | Literal["auto"] = limited("auto", least=0)
-    necessity_coefficient: float | Literal["auto"] = limited("auto", least=0)
+    balance_coefficient: float | Literal["auto"] = limited("auto", least=0)
     model_rows: int = positive(100)
     schedule: Literal["reference", "paper"] = "reference"
     head_init: Literal["by_class", "kaiming"] = "by_class"
@@ -120,6 +119,7 @@ class SAESettings:
         found = {
             **RECIPES[self.recipe],
             "n_concepts": n_concepts,
+            "k_concepts": math.ceil(n_concepts / _CONCEPTS_A_PLACE) if self.recipe == "robust" else 0,
             "d_sae": max(2 * d_in, 2 * n_concepts, n_concepts + self.k),
         }
         return replace(self, **{name: value for name, value in found.items() if getattr(self, name) == "auto"})
@@ -130,8 +130,8 @@ class SAESettings:
 
     @property
     def asks_model(self) -> bool:
-        """Whether a term of the loss runs the language model; of settings without ``auto``."""
-        return self.model_coefficient != 0 or self.necessity_coefficient != 0
+        """Whether the loss runs the language model; of settings without ``auto``."""
+        return self.model_coefficient != 0
 
 
 def check_latents(sizes: Any) -> None:
@@ -173,7 +173,7 @@ class TrainConfig:
         total_samples: Hidden states seen in all; rounded down to whole batches.
         batch_size: Hidden states a step.
         lr: Learning rate of Adam at the start. ``auto``: the paper's 5e-5 for the recipe ``reference``; for ``robust``
-            1 / steps, at most 1e-3, so that weights may go as far as in the paper's 20,000 steps, however many there are.
+            1 / steps, at most 1e-3, so that weights may go as far as in the paper's 20,000 steps.
         lr_end: Learning rate at the end of its cosine.
         dead_after_steps: A latent that has not fired for so many steps is dead.
         data_share: Share of the training texts that is used, after those held out are taken away.

@@ -26,7 +26,6 @@ from sae_lens_classif.saes.saving import check_weights, explain_loading, note_we
 from sae_lens_classif.saes.sparse import ActiveLatents, Places, TopKWithKeptPlaces, decode, encode
 
 ARCHITECTURE = "classifsae"
-_WHOLE = 0.6  # of the texts for which the model is run; from the others a concept is taken
 _NORMALISERS = {"dense_batch": losses.distance_from_mean, "none": losses.unnormalised}
 
 
@@ -239,7 +238,7 @@ class ClassifTrainingSAEConfig(SAESettings, _TaskConfig):  # type: ignore[misc]
     n_concepts: int = 20
     k_concepts: int = 0
     model_coefficient: float = 0.0
-    necessity_coefficient: float = 0.0
+    balance_coefficient: float = 0.0
     apply_b_dec_to_input: bool = False
     rescale_acts_by_decoder_norm: bool = False
     decoder_init_norm: float | None = None
@@ -275,7 +274,7 @@ class ClassifTrainStepInput(TrainStepInput):
 
     Attributes:
         predicted: int64 (B,), the class that it predicted on each text, each in 0..C-1.
-        run_model: Runs its rest from what concepts stand for; needed by the loss terms that ask it.
+        run_model: Runs its rest from what concepts stand for; needed where ``model_coefficient`` is above 0.
     """
 
     predicted: torch.Tensor
@@ -345,11 +344,11 @@ class ClassifTrainingSAE(TopKTrainingSAE):
 
     @override
     def training_forward_pass(self, step_input: TrainStepInput) -> ClassifTrainStepOutput:
-        """Loss = c_mse (MSE + dead-latent term) + c_rate RATE + c_cls CE + c_model CE_model + c_necessity NECESSITY.
+        """Loss = c_mse (MSE + dead-latent term) + c_rate RATE + c_cls CE + c_model CE_model + c_balance BALANCE.
 
         Args:
-            step_input: ``sae_in`` float (B, d_in). The head needs the classes of a ``ClassifTrainStepInput``, the last
-                two terms its model; without them (coefficients of 0) SAELens' own will do.
+            step_input: ``sae_in`` float (B, d_in). The head needs the classes of a ``ClassifTrainStepInput``, CE_model
+                its model; without them (coefficients of 0) SAELens' own will do.
 
         Returns:
             The total loss, its unweighted terms, and the head's accuracy as a metric.
@@ -357,7 +356,9 @@ class ClassifTrainingSAE(TopKTrainingSAE):
         cfg, step = self.cfg, step_input.n_training_steps
         c = losses.coefficients(cfg, step)
         dead = self._dead(step_input)
-        active, dead_hidden_pre, hidden_pre = self._encode_sparse(step_input.sae_in, dead)
+        concepts = torch.arange(cfg.n_concepts if cfg.balance_coefficient > 0 else 0, device=self.device)
+        active, of_wanted, hidden_pre = self._encode_sparse(step_input.sae_in, torch.cat([dead, concepts]))
+        dead_hidden_pre, concept_pre = of_wanted.split([len(dead), len(concepts)], dim=1)
         decoded = active.detached_below(cfg.n_concepts) if losses.detaches_concepts(cfg, step) else active
         sae_out = self._decode_sparse(decoded)
         mse = losses.reconstruction_loss(sae_out, step_input.sae_in, _NORMALISERS[cfg.mse_normalization])
@@ -376,11 +377,14 @@ class ClassifTrainingSAE(TopKTrainingSAE):
             _add(output, "activation_rate_loss", losses.activation_rate_loss(active, cfg.gamma), c.activation_rate)
         if cfg.classifier_coefficient > 0:
             self._add_classifier_loss(output, step_input, c.classifier)
-        if cfg.asks_model:
-            self._add_model_losses(output, step_input)
+        if cfg.balance_coefficient > 0:
+            balance = losses.balance_loss(concept_pre, active.first(cfg.n_concepts).detach())
+            _add(output, "balance_loss", balance, cfg.balance_coefficient)
+        if cfg.model_coefficient > 0:
+            self._add_model_loss(output, step_input)
         return output
 
-    def _encode_sparse(self, x: torch.Tensor, dead: torch.Tensor) -> tuple[ActiveLatents, torch.Tensor, torch.Tensor]:
+    def _encode_sparse(self, x: torch.Tensor, wanted: torch.Tensor) -> tuple[ActiveLatents, torch.Tensor, torch.Tensor]:
         sae_in = self.process_sae_in(x)
         if not self.cfg.apply_b_dec_to_input:
             sae_in = sae_in.detach()  # SAELens subtracts 0 times the bias
@@ -388,7 +392,7 @@ class ClassifTrainingSAE(TopKTrainingSAE):
         if self.cfg.rescale_acts_by_decoder_norm:
             norms = self.W_dec.norm(dim=-1)
             W_enc, b_enc = W_enc * norms, b_enc * norms
-        return encode(sae_in, W_enc, b_enc, places_of(self.cfg), dead)
+        return encode(sae_in, W_enc, b_enc, places_of(self.cfg), wanted)
 
     def _decode_sparse(self, active: ActiveLatents) -> torch.Tensor:
         W_dec = self.W_dec
@@ -406,21 +410,15 @@ class ClassifTrainingSAE(TopKTrainingSAE):
         _add(output, "classifier_loss", losses.classifier_loss(logits, predicted), coefficient)
         output.metrics["classifier_accuracy"] = (logits.argmax(dim=-1) == predicted).float().mean()
 
-    def _add_model_losses(self, output: ClassifTrainStepOutput, step_input: TrainStepInput) -> None:
-        """Run the model from the concepts of the first texts of the batch; of some, one concept is taken away."""
-        given, cfg = _classified(step_input), self.cfg
+    def _add_model_loss(self, output: ClassifTrainStepOutput, step_input: TrainStepInput) -> None:
+        """Run the model from the concepts alone, for the first texts of the batch."""
+        given, rows = _classified(step_input), slice(0, self.cfg.model_rows)
         if given.run_model is None:
             raise TypeError("the loss asks the language model: give the step's input a run_model")
-        rows = slice(0, cfg.model_rows)
-        z_class, predicted = output.active.first(cfg.n_concepts)[rows], given.predicted[rows]
-        n_whole = math.ceil(_WHOLE * len(z_class))
-        less, had_concept = losses.without_one_concept(z_class[n_whole:], given.n_training_steps)
-        decoded = torch.cat([z_class[:n_whole], less]) @ self.W_dec[: cfg.n_concepts] + self.b_dec
+        z_class = output.active.first(self.cfg.n_concepts)[rows]
+        decoded = z_class @ self.W_dec[: self.cfg.n_concepts] + self.b_dec
         logits = given.run_model(decoded, given.sae_in[rows]).to(self.device)
-        whole, without = logits.split([n_whole, len(less)])
-        _add(output, "model_loss", losses.classifier_loss(whole, predicted[:n_whole]), cfg.model_coefficient)
-        necessity = losses.necessity_loss(without, predicted[n_whole:], had_concept)
-        _add(output, "necessity_loss", necessity, cfg.necessity_coefficient)
+        _add(output, "model_loss", losses.classifier_loss(logits, given.predicted[rows]), self.cfg.model_coefficient)
 
     def _dead(self, step_input: TrainStepInput) -> torch.Tensor:
         """int64 (m,), the latents that ghost gradients are for."""

@@ -8,6 +8,7 @@ from sklearn.cluster import KMeans
 
 _POWER_STEPS = 30
 _LLOYD_STEPS = 20
+_SAME = 1e-6  # of the centre's norm
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class ConceptStart:
     """Directions from which concepts start; there may be fewer than asked for, where the texts are too alike.
 
     Attributes:
-        directions: float32 (m, d), of norm 1: from the centre of all texts to the centre of each cluster.
+        directions: float32 (m, d), of norm 1: from the centre of all texts to each cluster.
         classes: int64 (m,), the class of each cluster's texts.
         centre: float32 (d,), mean of all texts.
     """
@@ -26,7 +27,7 @@ class ConceptStart:
 
 
 def cluster_start(states: torch.Tensor, predicted: torch.Tensor, n_classes: int, n_concepts: int) -> ConceptStart:
-    """Directions of clusters, each of texts of one predicted class.
+    """Directions of clusters, each of texts of one predicted class, as they are seen from the centre of all texts.
 
     Every class is split in two along its principal direction, and the part with the largest squared distances from its
     own centre again, until it has its share of the concepts; k-means goes on from there (principal direction divisive
@@ -41,21 +42,22 @@ def cluster_start(states: torch.Tensor, predicted: torch.Tensor, n_classes: int,
     """
     group = predicted if n_concepts >= n_classes else torch.zeros_like(predicted)
     centre = states.mean(dim=0)
-    offsets, classes = [], []
+    away = states - centre
+    apart = away.norm(dim=1) > _SAME * centre.norm()  # where all texts are the same there is no direction
+    away, group, predicted = F.normalize(away[apart], dim=1), group[apart], predicted[apart]
+    directions, classes = [states.new_zeros(0, states.shape[1])], [predicted.new_zeros(0)]
     for number, share in enumerate(shares(group.bincount(minlength=n_classes), n_concepts)):
         own = (group == number).nonzero()[:, 0]
-        labels = _split(states[own], share)
+        labels = _split(away[own], share)
         for label in labels.unique():
             members = own[labels == label]
-            offsets.append(states[members].mean(dim=0) - centre)
-            classes.append(predicted[members].mode().values)
-    away = torch.stack(offsets)
-    is_apart = away.norm(dim=1) > 1e-6 * centre.norm()  # where all texts are the same there is no direction
-    return ConceptStart(F.normalize(away[is_apart], dim=1), torch.stack(classes)[is_apart], centre)
+            directions.append(F.normalize(away[members].mean(dim=0, keepdim=True), dim=1))
+            classes.append(predicted[members].mode(keepdim=True).values)
+    return ConceptStart(torch.cat(directions), torch.cat(classes), centre)
 
 
 def shares(n_texts: torch.Tensor, n_concepts: int) -> list[int]:
-    """How many concepts each class gets: by the square root of its texts (Webster's method), one at least.
+    """How many concepts each class with texts gets: by the root of their number (Webster's method), one at least.
 
     Args:
         n_texts: int64 (C,), texts of each class; at most as many are above 0 as there are concepts.

@@ -87,38 +87,23 @@ def classifier_loss(logits: torch.Tensor, predicted: torch.Tensor) -> torch.Tens
     return F.cross_entropy(logits, predicted)
 
 
-def without_one_concept(z_class: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Take one active concept from each text: of m active ones each in its turn, from step to step.
+def balance_loss(concept_pre: torch.Tensor, z_class: torch.Tensor) -> torch.Tensor:
+    """Load balancing of concepts that share few places, so that none takes the others' texts and they die.
+
+    ``n / L0 * sum_j f_j P_j``, with ``f_j`` the share of texts on which concept j is active, ``P_j`` its mean share of
+    the softmax over concepts, and ``L0`` the mean number of active ones (Fedus et al., Switch Transformers,
+    arXiv 2101.03961, equation 4, whose single expert is L0 = 1). It is 1 where all are active alike.
 
     Args:
-        z_class: float (B, n), activations of the concepts.
-        step: Finished training steps.
+        concept_pre: float (B, n), pre-activations of the concepts.
+        z_class: float (B, n), their activations; only which are above 0 counts.
 
     Returns:
-        The activations without it, float (B, n); whether the text had one, bool (B,).
+        Scalar.
     """
-    n_active = (z_class > 0).sum(dim=1)
-    turn = (torch.arange(len(z_class), device=z_class.device) + step) % n_active.clamp(min=1)
-    chosen = z_class.detach().argsort(dim=1, descending=True).gather(1, turn[:, None])
-    return z_class.scatter(1, chosen, 0.0), n_active > 0
-
-
-def necessity_loss(logits: torch.Tensor, predicted: torch.Tensor, had_concept: torch.Tensor) -> torch.Tensor:
-    """How far the predicted class is above one half without one of the concepts, in ``-log(1 - p)``; mean over texts.
-
-    What a concept alone carries costs nothing: without it the class must have no majority, and need not vanish.
-
-    Args:
-        logits: float (B, C), the language model's, run on from all concepts but one.
-        predicted: int64 (B,).
-        had_concept: bool (B,), whether a concept was there to be taken; the others cost nothing.
-
-    Returns:
-        Scalar; 0 where ``p`` is at most 1/2 on every text.
-    """
-    others = logits.scatter(1, predicted[:, None], -torch.inf).logsumexp(dim=1)
-    left = logits.logsumexp(dim=1) - others  # -log(1 - p), without the rounding of 1 - p
-    return (left - math.log(2)).relu().where(had_concept, 0.0).sum() / max(1, len(logits))
+    active = (z_class > 0).to(concept_pre).mean(dim=0)
+    share = concept_pre.softmax(dim=1).mean(dim=0)
+    return len(active) * (active * share).sum() / active.sum().clamp(min=1e-6)
 
 
 def ghost_gradient_loss(

@@ -111,7 +111,7 @@ class ActiveLatents:
 
 
 def encode(
-    sae_in: torch.Tensor, W_enc: torch.Tensor, b_enc: torch.Tensor, places: Places, dead: torch.Tensor
+    sae_in: torch.Tensor, W_enc: torch.Tensor, b_enc: torch.Tensor, places: Places, wanted: torch.Tensor
 ) -> tuple[ActiveLatents, torch.Tensor, torch.Tensor]:
     """``ReLU(top-k(sae_in @ W_enc + b_enc))``.
 
@@ -120,16 +120,16 @@ def encode(
         W_enc: float (d_in, d_sae).
         b_enc: float (d_sae,).
         places: How many latents a text has, and which may take them.
-        dead: int64 (m,), latents whose pre-activations are wanted too.
+        wanted: int64 (m,), latents whose pre-activations are wanted too.
 
     Returns:
-        The active latents; the pre-activations of the dead ones, float (B, m); all pre-activations, float (B, d_sae),
+        The active latents; the pre-activations of the wanted ones, float (B, m); all pre-activations, float (B, d_sae),
         through which no gradient flows.
     """
     # PyTorch's apply has no annotations.
-    outputs = _TopK.apply(sae_in, W_enc, b_enc, places, dead)  # type: ignore[no-untyped-call]
-    top, latents, order, counts, of_dead, hidden_pre = cast(tuple[torch.Tensor, ...], outputs)
-    return ActiveLatents(top.relu(), latents, order, counts), of_dead, hidden_pre
+    outputs = _TopK.apply(sae_in, W_enc, b_enc, places, wanted)  # type: ignore[no-untyped-call]
+    top, latents, order, counts, of_wanted, hidden_pre = cast(tuple[torch.Tensor, ...], outputs)
+    return ActiveLatents(top.relu(), latents, order, counts), of_wanted, hidden_pre
 
 
 def decode(active: ActiveLatents, W_dec: torch.Tensor) -> torch.Tensor:
@@ -150,35 +150,35 @@ def decode(active: ActiveLatents, W_dec: torch.Tensor) -> torch.Tensor:
 class _TopK(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, sae_in: torch.Tensor, W_enc: torch.Tensor, b_enc: torch.Tensor, places: Places, dead: torch.Tensor
+        ctx: Any, sae_in: torch.Tensor, W_enc: torch.Tensor, b_enc: torch.Tensor, places: Places, wanted: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         hidden_pre = torch.addmm(b_enc, sae_in, W_enc)
         top, latents = places.largest(hidden_pre)
         order, counts = _group_by_latent(latents, hidden_pre.shape[1])
-        ctx.save_for_backward(sae_in, W_enc, latents, order, counts, dead)
+        ctx.save_for_backward(sae_in, W_enc, latents, order, counts, wanted)
         ctx.mark_non_differentiable(latents, order, counts, hidden_pre)
         ctx.set_materialize_grads(False)  # zeros in the place of the pre-activations' gradient would cost most
-        return top, latents, order, counts, hidden_pre.index_select(1, dead), hidden_pre
+        return top, latents, order, counts, hidden_pre.index_select(1, wanted), hidden_pre
 
     @staticmethod
     @once_differentiable
     def backward(
         ctx: Any, of_top: torch.Tensor | None, *others: torch.Tensor | None
     ) -> tuple[torch.Tensor | None, ...]:
-        sae_in, W_enc, latents, order, counts, dead = ctx.saved_tensors
-        of_dead = others[3]
+        sae_in, W_enc, latents, order, counts, wanted = ctx.saved_tensors
+        of_wanted = others[3]
         if of_top is None:
             of_top = torch.zeros_like(latents, dtype=sae_in.dtype)
         of_W_enc = _transposed_product(of_top, sae_in, order, counts)
         of_b_enc = of_top.new_zeros(len(counts)).index_add_(0, latents.flatten(), of_top.flatten())
-        if of_dead is not None:
-            of_W_enc.index_add_(0, dead, of_dead.T @ sae_in)
-            of_b_enc.index_add_(0, dead, of_dead.sum(dim=0))
+        if of_wanted is not None:
+            of_W_enc.index_add_(0, wanted, of_wanted.T @ sae_in)
+            of_b_enc.index_add_(0, wanted, of_wanted.sum(dim=0))
         of_sae_in = None
         if ctx.needs_input_grad[0]:
             of_sae_in = F.embedding_bag(latents, W_enc.T.contiguous(), per_sample_weights=of_top, mode="sum")
-            if of_dead is not None:
-                of_sae_in += of_dead @ W_enc[:, dead].T
+            if of_wanted is not None:
+                of_sae_in += of_wanted @ W_enc[:, wanted].T
         return of_sae_in, of_W_enc.T, of_b_enc, None, None
 
 

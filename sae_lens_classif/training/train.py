@@ -154,9 +154,7 @@ def _model_of(
     return run_model
 
 
-def trainer_config(
-    train: TrainConfig, folder: Path | None, device: str, recipe: str = "reference"
-) -> SAETrainerConfig:
+def trainer_config(train: TrainConfig, folder: Path | None, device: str, recipe: str = "reference") -> SAETrainerConfig:
     """SAELens' own settings of a training; checkpoints go into a folder, if one is given."""
     return SAETrainerConfig(
         total_training_samples=train.total_steps * train.batch_size,

@@ -30,7 +30,12 @@ def test_the_defaults_are_those_of_the_paper() -> None:
     coefficients = (sae.mse_coefficient, sae.activation_rate_coefficient, sae.classifier_coefficient)
     assert coefficients == (0.02, 0.02, 1.0)
     assert sae.normalize_activations == "constant_norm_rescale"
-    assert (train.total_samples, train.batch_size, train.lr_for("reference"), train.lr_end) == (10_000_000, 500, 5e-5, 5e-7)
+    assert (train.total_samples, train.batch_size, train.lr_for("reference"), train.lr_end) == (
+        10_000_000,
+        500,
+        5e-5,
+        5e-7,
+    )
     assert train.dead_after_steps == 100
     assert train.total_steps == 20_000
     assert (finetune.max_steps, finetune.batch_size, finetune.lr) == (30_000, 2, 2e-6)

@@ -36,7 +36,8 @@ def test_concepts_start_at_the_clusters_of_each_class() -> None:
     start = cluster_start(states, predicted, n_classes=3, n_concepts=6)
     assert start.classes.tolist() == [0, 0, 1, 1, 2, 2]
     torch.testing.assert_close(start.centre, states.mean(dim=0))
-    expected = F.normalize(torch.stack([part.mean(dim=0) for part in states.split(40)]) - states.mean(dim=0), dim=1)
+    away = F.normalize(states - states.mean(dim=0), dim=1)
+    expected = F.normalize(torch.stack([part.mean(dim=0) for part in away.split(40)]), dim=1)
     cosines = start.directions @ expected.T
     assert sorted(cosines.argmax(dim=1).tolist()) == list(range(6))
     torch.testing.assert_close(cosines.amax(dim=1), torch.ones(6))

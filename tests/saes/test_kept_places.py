@@ -89,38 +89,32 @@ def _step_input(n_texts: int, step: int = 3) -> ClassifTrainStepInput:
     )
 
 
-def test_the_model_s_terms_are_those_of_a_dense_computation() -> None:
-    sae, given = _sae(model_coefficient=2.0, necessity_coefficient=0.5, model_rows=10), _step_input(12)
+def test_the_robust_recipe_s_terms_are_those_of_a_dense_computation() -> None:
+    sae, given = _sae(model_coefficient=2.0, balance_coefficient=0.5, model_rows=10), _step_input(12)
     output = sae.training_forward_pass(given)
     assert given.run_model is not None
-    z_class = _dense(sae, given.sae_in)[:10, :_N]
-    whole = given.run_model(z_class[:6] @ sae.W_dec[:_N] + sae.b_dec, given.sae_in[:6])
-    model = -whole.log_softmax(dim=1)[torch.arange(6), given.predicted[:6]].mean()
-    necessity = torch.zeros((), dtype=torch.float64)
-    for row in range(6, 10):
-        active = z_class[row].argsort(descending=True)[: int((z_class[row] > 0).sum())].tolist()
-        less = z_class[row].clone()
-        if active:
-            less[active[(row - 6 + given.n_training_steps) % len(active)]] = 0
-        p = given.run_model((less @ sae.W_dec[:_N] + sae.b_dec)[None], given.sae_in[row, None]).softmax(dim=1)[0]
-        if active:
-            necessity = necessity + (-(1 - p[given.predicted[row]]).log() + torch.tensor(0.5).log()).relu() / 4
+    z_class = _dense(sae, given.sae_in)[:, :_N]
+    logits = given.run_model(z_class[:10] @ sae.W_dec[:_N] + sae.b_dec, given.sae_in[:10])
+    model = -logits.log_softmax(dim=1)[torch.arange(10), given.predicted[:10]].mean()
+    pre = given.sae_in * (_D_IN**0.5 / given.sae_in.norm(dim=1, keepdim=True)) @ sae.W_enc[:, :_N] + sae.b_enc[:_N]
+    active = (z_class > 0).double()
+    balance = _N * (active.mean(dim=0) * pre.softmax(dim=1).mean(dim=0)).sum() / active.sum(dim=1).mean()
     torch.testing.assert_close(output.losses["model_loss"], model)
-    torch.testing.assert_close(output.losses["necessity_loss"], necessity)
+    torch.testing.assert_close(output.losses["balance_loss"], balance)
     others = sum(
         coefficient * output.losses[name]
         for name, coefficient in (("mse_loss", 0.02), ("activation_rate_loss", 0.02), ("classifier_loss", 1.0))
     )
-    torch.testing.assert_close(output.loss, others + 2 * model + 0.5 * necessity)
+    torch.testing.assert_close(output.loss, others + 2 * model + 0.5 * balance)
     weights = [sae.W_enc, sae.b_enc, sae.W_dec, sae.b_dec]
-    ours = torch.autograd.grad(output.losses["model_loss"] + output.losses["necessity_loss"], weights)
-    for gradient, expected in zip(ours, torch.autograd.grad(model + necessity, weights), strict=True):
+    ours = torch.autograd.grad(output.losses["model_loss"] + output.losses["balance_loss"], weights)
+    for gradient, expected in zip(ours, torch.autograd.grad(model + balance, weights), strict=True):
         torch.testing.assert_close(gradient, expected)
 
 
 @pytest.mark.parametrize("n_texts", [1, 2])
 def test_a_batch_of_one_text_has_finite_terms(n_texts: int) -> None:
-    output = _sae(model_coefficient=1.0, necessity_coefficient=1.0).training_forward_pass(_step_input(n_texts))
+    output = _sae(model_coefficient=1.0, balance_coefficient=1.0).training_forward_pass(_step_input(n_texts))
     assert output.loss.isfinite()
 
 

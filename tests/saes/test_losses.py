@@ -9,15 +9,14 @@ import torch
 from sae_lens_classif import ClassifTrainingSAEConfig
 from sae_lens_classif.saes.losses import (
     activation_rate_loss,
+    balance_loss,
     classifier_loss,
     coefficients,
     detaches_concepts,
     distance_from_mean,
     ghost_gradient_loss,
-    necessity_loss,
     reconstruction_loss,
     unnormalised,
-    without_one_concept,
 )
 
 
@@ -106,34 +105,27 @@ def test_concepts_that_nothing_else_trains_are_never_detached() -> None:
     assert not detaches_concepts(cfg, 99)
 
 
-def test_of_a_text_s_active_concepts_each_is_taken_in_its_turn() -> None:
-    z_class = torch.tensor([[0.0, 3.0, 1.0], [2.0, 0.0, 0.0], [0.0, 0.0, 0.0], [1.0, 2.0, 3.0]])
-    taken = []
-    for step in range(6):
-        less, had_concept = without_one_concept(z_class, step)
-        assert had_concept.tolist() == [True, True, False, True]
-        gone = z_class != less
-        assert (less[gone] == 0).all()
-        assert gone.sum(dim=1).tolist() == [1, 1, 0, 1]
-        taken.append([row.nonzero().tolist() for row in gone])
-    first, _, _, last = zip(*taken, strict=True)
-    assert [entry[0][0] for entry in first] == [1, 2] * 3, "the strongest first"
-    assert [entry[0][0] for entry in last] == [2, 1, 0] * 2, "text 3 began with its turn 3, which is 0 of three"
+def test_balance_is_one_where_all_concepts_are_active_alike_and_n_where_one_takes_all() -> None:
+    alike = torch.eye(4).repeat(3, 1)
+    torch.testing.assert_close(balance_loss(alike * 50, alike), torch.tensor(1.0))
+    one = torch.zeros(12, 4)
+    one[:, 2] = 1
+    torch.testing.assert_close(balance_loss(one * 50, one), torch.tensor(4.0))
 
 
-def test_necessity_costs_what_is_left_of_a_class_above_one_half() -> None:
-    p = torch.tensor([0.9, 0.5, 0.2, 0.9])
-    logits = torch.stack([p.log(), (1 - p).log() - math.log(2), (1 - p).log() - math.log(2)], dim=1)
-    had_concept = torch.tensor([True, True, True, False])
-    loss = necessity_loss(logits, torch.zeros(4, dtype=torch.int64), had_concept)
-    torch.testing.assert_close(loss, torch.tensor((-math.log(0.1) - math.log(2)) / 4))
+def test_balance_of_several_places_by_hand() -> None:
+    z_class = torch.tensor([[1.0, 2.0, 0.0], [1.0, 0.0, 3.0]])
+    pre = torch.tensor([[0.0, math.log(2), 0.0], [0.0, 0.0, math.log(2)]])
+    # f = 1, 1/2, 1/2; P = 1/4, 3/8, 3/8; L0 = 2
+    torch.testing.assert_close(balance_loss(pre, z_class), torch.tensor(3 * (1 / 4 + 3 / 16 + 3 / 16) / 2))
 
 
-def test_necessity_is_finite_where_the_class_is_certain_or_no_text_is_left() -> None:
-    certain = torch.tensor([[200.0, 0.0]], requires_grad=True)
-    loss = necessity_loss(certain, torch.tensor([0]), torch.tensor([True]))
-    torch.testing.assert_close(loss, torch.tensor(200.0 - math.log(2)))
-    (gradient,) = torch.autograd.grad(loss, certain)
-    torch.testing.assert_close(gradient, torch.tensor([[1.0, -1.0]]))
-    nothing = necessity_loss(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool))
-    assert nothing == 0
+def test_balance_pulls_concepts_that_are_active_too_often_down() -> None:
+    pre = torch.zeros(6, 3, requires_grad=True)
+    (gradient,) = torch.autograd.grad(balance_loss(pre, torch.tensor([[1.0, 0.0, 0.0]] * 6)), pre)
+    assert (gradient[:, 0] > 0).all()
+    assert (gradient[:, 1:] < 0).all()
+
+
+def test_without_any_active_concept_nothing_is_out_of_balance() -> None:
+    assert balance_loss(torch.zeros(5, 3), torch.zeros(5, 3)) == 0
