@@ -1,11 +1,13 @@
 """Comparisons as files: JSON, Markdown, LaTeX; best values in bold."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sae_lens_classif.evals.comparison import ComparedMethod, Estimate
+from sae_lens_classif.evals.comparison import REFERENCE, ComparedMethod, Estimate
 from sae_lens_classif.evals.measures import Measure, columns, find_measure
+from sae_lens_classif.evals.significance import ALPHA, resamplings_needed
 from sae_lens_classif.files import write_text
 from sae_lens_classif.runs.results import write_methods
 from sae_lens_classif.wording import bare_number, markdown_row
@@ -139,11 +141,33 @@ def intervals(methods: Sequence[ComparedMethod], n_texts: int, where: str = "In 
     return f"{where} 95 % bootstrap intervals over {over}."
 
 
-def marks(methods: Sequence[ComparedMethod]) -> str:
-    """What bold type and asterisks mean."""
-    star = " * differs from ClassifSAE (paired bootstrap, 95 %)." if any(row.differences for row in methods) else ""
+def marks(methods: Sequence[ComparedMethod], against: str = REFERENCE) -> str:
+    """What bold type and asterisks mean.
+
+    Args:
+        methods: The rows.
+        against: Name of the one that the others are held against.
+    """
     (recovered,) = find_measure("scaled_recovery").limits
+    aside = f"Best in bold; controls, and methods {recovered.words('below {limit} scaled RAcc')}, aside."
     about = (
         "Scaled RAcc: how far RAcc is on the way from its floor (no concept at all) to its ceiling (untouched state)."
     )
-    return f"Best in bold; controls, and methods {recovered.words('below {limit} scaled RAcc')}, aside.{star} {about}"
+    return " ".join(filter(None, (aside, _about_differences(methods, against), about)))
+
+
+def _about_differences(methods: Sequence[ComparedMethod], against: str) -> str:
+    asked = Counter(name for method in methods for name in method.differences)
+    if not asked:
+        return ""
+    ((_, most),) = asked.most_common(1)
+    reference = next(method.title for method in methods if method.name == against)
+    star = (
+        f"* differs from {reference}: paired bootstrap, p ≤ {ALPHA:g} after Holm's correction over {most} "
+        f"method{'s' if most > 1 else ''}, each measure by itself."
+    )
+    drawn = min(one.n_resamples for method in methods for one in method.differences.values())
+    needed = resamplings_needed(most)
+    if drawn >= needed:
+        return star
+    return f"{star} {drawn} resamplings are too few for any difference: set evaluate.n_bootstrap to {needed} or more."

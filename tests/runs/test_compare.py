@@ -266,7 +266,10 @@ def test_a_difference_from_classifsae_pairs_the_resampled_texts(
     assert difference["ci95"] == pytest.approx(np.quantile(values - base_values, [0.025, 0.975]).tolist())
     own, reference = (methods[part]["estimates"][name] for part in ("ica", "classifsae"))
     assert difference["mean"] == pytest.approx(own["mean"] - reference["mean"])
-    assert difference["is_real"] == (difference["ci95"][0] > 0 or difference["ci95"][1] < 0)
+    beyond = min(np.count_nonzero(values <= base_values), np.count_nonzero(values >= base_values))
+    assert difference["p_value"] == difference["p_holm"] == pytest.approx(min(1, 2 * (1 + beyond) / 21))
+    assert not difference["is_real"], "20 resamplings tell no difference at 5 %"
+    assert "20 resamplings are too few" in (alone / "comparison.md").read_text(encoding="utf-8")
     assert own["ci95"] == pytest.approx(np.quantile(values, [0.025, 0.975]).tolist())
 
 
