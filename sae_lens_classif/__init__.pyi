@@ -32,6 +32,7 @@ from .methods.random_directions import RandomDirections as RandomDirections
 from .methods.sae_probe import SAEProbeConcepts as SAEProbeConcepts
 from .publishing.publish import publish as publish
 from .report.page import write_report as write_report
+from .runs.across import across as across
 from .saes.classif_sae import ClassifSAE as ClassifSAE
 from .saes.classif_sae import ClassifSAEConfig as ClassifSAEConfig
 from .saes.classif_sae import ClassifTrainingSAE as ClassifTrainingSAE

@@ -53,6 +53,7 @@ _PUBLIC = [
     "TextData",
     "TrainConfig",
     "UserError",
+    "across",
     "cache_states",
     "evaluate",
     "explain",

@@ -1,6 +1,6 @@
 """What each command of the command line does, once its settings are known."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sae_lens_classif.cli.display import (
+    show_across,
     show_comparison,
     show_explanation,
     show_folder,
@@ -23,6 +24,7 @@ from sae_lens_classif.files import write_text
 from sae_lens_classif.publishing.publish import publish as publish_run
 from sae_lens_classif.report.page import write_report
 from sae_lens_classif.runs import steps as pipeline
+from sae_lens_classif.runs.across import across
 from sae_lens_classif.runs.compare import compare_step
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.results import read_summary
@@ -101,6 +103,11 @@ def _show_report(page: Path) -> None:
     )
 
 
+def _across(runs: Sequence[Path], out: Path, against: str) -> None:
+    show_across(Console(), across(runs, out, against))
+    show_folder(Console(), out)
+
+
 def _demo(run: RunFolder) -> None:
     _steps(*_MAKING)(run)
     summary = _steps(pipeline.evaluate_step)(run)
@@ -122,5 +129,7 @@ COMMANDS: dict[str, Step] = {
     "demo": _demo,
 }
 
-# What is done with a finished run; the command line's options by their names.
-OF_A_RUN: dict[str, Callable[..., None]] = {"explain": _explain, "report": _report, "publish": _publish}
+# What is done with finished runs; the command line's options by their names.
+WITHOUT_SETTINGS: dict[str, Callable[..., None]] = {
+    "explain": _explain, "report": _report, "publish": _publish, "across": _across,
+}  # fmt: skip

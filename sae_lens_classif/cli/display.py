@@ -13,6 +13,17 @@ from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.measures import columns, headline_rows
 from sae_lens_classif.explaining.explanation import ActiveConcept, Explanation
 from sae_lens_classif.files import sizes
+from sae_lens_classif.runs.across_tables import (
+    about_aside,
+    about_scores,
+    best_rank,
+    rank,
+    score_of,
+    scored,
+    titles,
+    wins,
+)
+from sae_lens_classif.runs.results import Across
 from sae_lens_classif.runs.sweep import varied
 from sae_lens_classif.runs.tables import Cell, best_methods, cell_of, marks
 from sae_lens_classif.runs.transfer import Transfer, measure_rows
@@ -50,18 +61,51 @@ def show_comparison(console: Console, methods: Sequence[ComparedMethod]) -> None
         console: Where to print.
         methods: The rows.
     """
-    measures = [column for column in columns() if column.is_essential]
-    headings = ["Method", *(measure.column for measure in measures)]
-    table = _table("Concept methods beside each other, rates in percent", headings, no_wrap=True)
-    best = best_methods(methods)
-    for method in methods:
-        shown = [cell_of(method, measure, best) for measure in measures]
-        table.add_row(escape(method.title), *map(_compared, shown))
-    console.print(table)
+    console.print(_numbers("Concept methods beside each other, rates in percent", methods))
     console.print(marks(methods), "Intervals and more columns: comparison.md", style="dim", highlight=False)
     for method in methods:
         for note in method.notes:
             console.print(f"[yellow]{escape(method.title)}:[/] {escape(note)}", highlight=False)
+
+
+def show_across(console: Console, found: Across) -> None:
+    """Print the numbers of each data set, then ranks and wins over them, and how to read these.
+
+    Args:
+        console: Where to print.
+        found: The comparisons of several data sets.
+    """
+    for one in found.data_sets:
+        methods = list(one.methods.values())
+        console.print(_numbers(f"{one.name}, rates in percent", methods))
+    console.print(marks(methods, found.against), style="dim", highlight=False)
+    measures = [measure for measure in scored() if measure.is_essential]
+    headings = ["Method", *(measure.column for measure in measures)]
+    n_data_sets = f"over {len(found.data_sets)} data sets"
+    ranks = _table(f"Mean ranks {n_data_sets}", headings, no_wrap=True)
+    won = _table(f"Better and worse than {titles(found)[found.against]} {n_data_sets}", headings, no_wrap=True)
+    for name, title in titles(found).items():
+        scores = [(score_of(found, name, measure), best_rank(found, measure)) for measure in measures]
+        if name in found.ranked:
+            cells = (f"[bold]{rank(one)}[/]" if one.mean_rank == best else rank(one) for one, best in scores)
+            ranks.add_row(escape(title), *cells)
+        if name != found.against:
+            won.add_row(escape(title), *(wins(one) for one, _ in scores))
+    console.print(ranks, won)
+    for line in (*about_scores(found), *about_aside(found)):
+        console.print(escape(line), style="dim", highlight=False)
+    console.print("Intervals and more measures: across.md", style="dim", highlight=False)
+
+
+def _numbers(title: str, methods: Sequence[ComparedMethod]) -> Table:
+    measures = [column for column in columns() if column.is_essential]
+    headings = ["Method", *(measure.column for measure in measures)]
+    table = _table(title, headings, no_wrap=True)
+    best = best_methods(methods)
+    for method in methods:
+        shown = [cell_of(method, measure, best) for measure in measures]
+        table.add_row(escape(method.title), *map(_compared, shown))
+    return table
 
 
 def _compared(cell: Cell) -> str:

@@ -15,7 +15,8 @@ from sae_lens_classif.wording import bare_number, markdown_row
 _UNKNOWN = Estimate(None, None, ())  # of a measure that came later
 CONTROLS = ("random_directions", "permuted_labels")
 _LATEX = str.maketrans(
-    {char: f"\\{char}" for char in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}", "…": r"\dots{}"}
+    {char: f"\\{char}" for char in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}", "…": r"\dots{}", "−": "$-$"}
 )
 
 
@@ -64,19 +65,23 @@ def cell_of(method: ComparedMethod, measure: Measure, best: dict[str, str]) -> C
     return Cell(bare_number(estimate.mean, measure.in_percent), low_high, is_best, is_real)
 
 
-def best_methods(methods: Sequence[ComparedMethod]) -> dict[str, str]:
-    """For each measure the method whose mean is best.
+def competing(methods: Sequence[ComparedMethod]) -> list[ComparedMethod]:
+    """The methods that can be best.
 
-    Controls cannot win, nor methods that recover too few of the decisions while others do more: concepts that are never
+    Controls cannot, nor methods that recover too few of the decisions while others do more: concepts that are never
     active have the lowest activation rate.
     """
     rivals = [method for method in methods if method.name not in CONTROLS]
     recovery = find_measure("scaled_recovery")
     shares = {method.name: method.estimates.get(recovery.name, _UNKNOWN).mean for method in rivals}
-    complete = [method for method in rivals if not recovery.passed(shares[method.name] or 0)]
+    return [method for method in rivals if not recovery.passed(shares[method.name] or 0)] or rivals
+
+
+def best_methods(methods: Sequence[ComparedMethod]) -> dict[str, str]:
+    """For each measure the method whose mean is best, of those that compete."""
     best = {}
     for measure in (measure for measure in columns() if measure.better):
-        means = {method.name: method.estimates.get(measure.name, _UNKNOWN).mean for method in complete or rivals}
+        means = {method.name: method.estimates.get(measure.name, _UNKNOWN).mean for method in competing(methods)}
         known = {name: measure.better * mean for name, mean in means.items() if mean is not None}
         if len(known) > 1:
             best[measure.name] = max(known, key=known.__getitem__)
@@ -90,21 +95,39 @@ def fit_time(method: ComparedMethod) -> str:
 
 def to_markdown(methods: Sequence[ComparedMethod], n_texts: int) -> str:
     """The table as GitHub renders it, then how to read it and the notes."""
-    head, *rows = _rows(methods, str, bold="**{}**", star=r"\*", brackets=" ({})")
     about = f"{intervals(methods, n_texts)} {marks(methods)}".replace("*", r"\*")
     notes = [f"- {note}" for note in _notes(methods)]
-    lines = [markdown_row(head), "|---" + "|---:" * (len(head) - 1) + "|", *map(markdown_row, rows), "", about]
+    lines = [*numbers_in_markdown(methods), "", about]
     return "\n".join([*lines, *(["", "Notes:", "", *notes] if notes else []), ""])
 
 
 def to_latex(methods: Sequence[ComparedMethod], n_texts: int) -> str:
     """The table for a paper (needs the package booktabs), notes as comments below it."""
-    rows = _rows(methods, _latex, bold=r"\textbf{{{}}}", star=r"$^{*}$", brackets=r" {{\scriptsize({})}}")
+    below = [f"% {line}" for line in (f"{intervals(methods, n_texts)} {marks(methods)}", *_notes(methods))]
+    return "\n".join([*numbers_in_latex(methods), *below, ""])
+
+
+def numbers_in_markdown(methods: Sequence[ComparedMethod]) -> list[str]:
+    """The lines of the table alone."""
+    return markdown_table(_rows(methods, str, bold="**{}**", star=r"\*", brackets=" ({})"))
+
+
+def numbers_in_latex(methods: Sequence[ComparedMethod]) -> list[str]:
+    """The lines of the table alone."""
+    return latex_table(_rows(methods, latex, bold=r"\textbf{{{}}}", star=r"$^{*}$", brackets=r" {{\scriptsize({})}}"))
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table whose first row are headings and whose first column are words, all others numbers."""
+    head, *others = rows
+    return [markdown_row(head), "|---" + "|---:" * (len(head) - 1) + "|", *map(markdown_row, others)]
+
+
+def latex_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The same for LaTeX with the package booktabs; what the cells hold is escaped already."""
     begin = rf"\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}"
     head, *lines = [" & ".join(row) + r" \\" for row in rows]
-    table = [begin, r"\toprule", head, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"]
-    below = [f"% {line}" for line in (f"{intervals(methods, n_texts)} {marks(methods)}", *_notes(methods))]
-    return "\n".join([*table, *below, ""])
+    return [begin, r"\toprule", head, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"]
 
 
 def _notes(methods: Sequence[ComparedMethod]) -> list[str]:
@@ -112,7 +135,8 @@ def _notes(methods: Sequence[ComparedMethod]) -> list[str]:
     return [" ".join(f"{method.title}: {note}".split()) for method in methods for note in method.notes]
 
 
-def _latex(text: str) -> str:
+def latex(text: str) -> str:
+    """Any text with what LaTeX takes for commands escaped."""
     return text.translate(_LATEX)
 
 
