@@ -1,5 +1,6 @@
 """One measure against others, a mark a method: who gives up what (Pareto fronts)."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -59,8 +60,10 @@ def tradeoffs(y: Measure, against: Sequence[Measure], methods: Mapping[str, Mark
         methods: For each method, by its title, its values.
         about: What the small marks are.
     """
-    figure = Figure(figsize=(4.9 * max(1, len(against)), 4.6), layout="constrained")
-    figure.suptitle(f"Which methods are not beaten in both? {about}", fontsize=10)
+    figure = Figure(figsize=(4.9 * max(1, len(against)), 4.8), layout="constrained")
+    figure.suptitle("What does each method give up?")
+    legend = "Filled marks compete, hollow ones do not. Dashed: the front that no competing method beats in both."
+    figure.supxlabel(f"{legend} {about}".strip(), fontsize=8, color=style.GREY)
     for axes, x in zip(figure.subplots(1, len(against), sharey=True, squeeze=False)[0], against, strict=True):
         drawn = {title: own for title, own in methods.items() if len(own.points(x, y))}
         if not drawn:
@@ -84,7 +87,7 @@ def _draw_panel(axes: Axes, x: Measure, y: Measure, methods: Mapping[str, Marks]
         )
     rivals = np.array([own.points(x, y).mean(axis=0) for own in methods.values() if own.competes]).reshape(-1, 2)
     on_front = rivals[front(rivals, (x.better, y.better))]
-    axes.plot(*on_front.T, color=style.GREY, linewidth=1.2, linestyle="--", zorder=1)
+    axes.plot(*on_front.T, color=style.GREY, linewidth=1.2, linestyle="--", drawstyle="steps-post", zorder=1)
     axes.set_xlabel(_label(x))
     if axes.get_subplotspec().is_first_col():  # type: ignore[union-attr]  # made by subplots
         axes.set_ylabel(_label(y))
@@ -96,7 +99,8 @@ def _draw_panel(axes: Axes, x: Measure, y: Measure, methods: Mapping[str, Marks]
 
 
 def _label(measure: Measure) -> str:
-    return f"{measure.column} ({'more' if measure.better > 0 else 'less'} is better)"
+    title = textwrap.fill(measure.title.strip(), 48)
+    return f"{title}\n{'more' if measure.better > 0 else 'less'} is better"
 
 
 def _name_marks(axes: Axes, points: Mapping[str, Points], methods: Mapping[str, Marks]) -> None:

@@ -54,7 +54,7 @@ def across(runs: Sequence[str | Path], out: str | Path = "runs/across", against:
     write_json(Path(out) / "across.json", finite(found.model_dump(mode="json")))
     write_text(Path(out) / "across.md", to_markdown(found))
     write_text(Path(out) / "across.tex", to_latex(found))
-    draw_tradeoffs(Path(out), _marks(found), "Small: a data set.")
+    draw_tradeoffs(Path(out), _marks(found), "Small marks: data sets.")
     return found
 
 

@@ -80,7 +80,7 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
         about = f"95 % intervals over texts, seed {cfg.compare.seeds[0]}"
         draw_curves_of_methods(run.figures, drawn, split.store.class_names, cfg.sae.gamma, about)
         n_seeds = len(cfg.compare.seeds)
-        draw_tradeoffs(run.figures, marks_of_seeds(compared), "Small: a seed." if n_seeds > 1 else "")
+        draw_tradeoffs(run.figures, marks_of_seeds(compared), "Small marks: seeds." if n_seeds > 1 else "")
     return compared
 
 

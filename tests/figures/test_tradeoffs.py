@@ -23,7 +23,7 @@ def _figure(n: int, n_small: int = 3, spread: float = 0.3) -> Figure:
         )
         for number in range(n)
     }
-    return tradeoffs(Y, AGAINST, methods, "Small: a seed.")
+    return tradeoffs(Y, AGAINST, methods, "Small marks: seeds.")
 
 
 def test_the_front_holds_the_points_that_no_other_beats_in_both() -> None:
