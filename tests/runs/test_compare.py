@@ -304,7 +304,7 @@ def test_figures_of_each_method_and_of_all_together_are_drawn_once_they_are_aske
     chosen = ["classifsae", "concept_shap", "random_directions"]
     finished_comparing(run, "--evaluate.figures", "true", "--compare.methods", f"[{','.join(chosen)}]")
     figures = [*(f"{name}/{kind}" for name in chosen for kind in ("concept_map", "word_clouds"))]
-    figures += ["activation_rates", "sentence_sim", "ablation"]
+    figures += ["activation_rates", "sentence_sim", "ablation", "tradeoffs"]
     for figure in figures:
         assert (run / "figures" / f"{figure}.png").read_bytes().startswith(b"\x89PNG"), figure
         assert "<svg" in (run / "figures" / f"{figure}.svg").read_text(encoding="utf-8"), figure
