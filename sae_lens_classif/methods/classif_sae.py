@@ -11,13 +11,13 @@ from sae_lens_classif.methods.base import ConceptMethod, FitTask
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.training.train import train_classifsae
 
-RATE_LOSS = {  # what is tried of a method with the activation-rate loss
+# What is tried of methods with the activation-rate loss, and of those without it.
+RATE_LOSS = {
     "sae.gamma": (0.05, 0.1, 0.2),
     "sae.activation_rate_coefficient": (0.01, 0.02, 0.05),
     "train.lr": (5e-5, 2e-4, 1e-3),
 }
-
-TOPK = {"sae.k": (5, 10, 20), "train.lr": (5e-5, 2e-4, 1e-3)}  # of one without
+TOPK = {"sae.k": (5, 10, 20), "train.lr": (5e-5, 2e-4, 1e-3)}
 
 
 @dataclass
