@@ -2,7 +2,7 @@
 
 It minimises, as scikit-learn's ``LogisticRegression(C=strength, l1_ratio=1)`` does,
 
-    strength * sum over texts of weight * cross-entropy  +  sum of |coefficients|
+    ``strength * (sum over texts of weight * cross-entropy) + sum of absolute coefficients``
 
 with free intercepts. A coefficient is written as the difference of two numbers that are not negative: the penalty is
 then their sum, and SciPy's L-BFGS-B minimises a smooth function within bounds. Where saga needs thousands of passes
