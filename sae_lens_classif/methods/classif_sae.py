@@ -11,9 +11,17 @@ from sae_lens_classif.methods.base import ConceptMethod, FitTask
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.training.train import train_classifsae
 
+# What is tried of methods with the activation-rate loss, and of those without it.
+RATE_LOSS = {
+    "sae.gamma": (0.05, 0.1, 0.2),
+    "sae.activation_rate_coefficient": (0.01, 0.02, 0.05),
+    "train.lr": (5e-5, 2e-4, 1e-3),
+}
+TOPK = {"sae.k": (5, 10, 20), "train.lr": (5e-5, 2e-4, 1e-3)}
+
 
 @dataclass
-class ClassifSAEConcepts(ConceptMethod, name="classifsae", title="ClassifSAE", settings=None):
+class ClassifSAEConcepts(ConceptMethod, name="classifsae", title="ClassifSAE", settings=None, tune=RATE_LOSS):
     """The first latents of a ``ClassifSAE`` (Le Bail et al., arXiv 2506.23951).
 
     Attributes:
@@ -61,7 +69,7 @@ def train_sae(task: FitTask) -> ClassifSAE:
         return ClassifSAE.load_from_disk(folder)
 
 
-@ClassifSAEConcepts.variant(name="classifier_only", title="Classifier only")
+@ClassifSAEConcepts.variant(name="classifier_only", title="Classifier only", tune=TOPK)
 def fit_classifier_only(task: FitTask) -> ClassifSAEConcepts:
     """The component study's joint classifier without the activation-rate loss."""
     return ClassifSAEConcepts.fit(replace(task, sae=replace(task.sae, activation_rate_coefficient=0.0)))
