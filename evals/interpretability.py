@@ -9,6 +9,7 @@ from pydantic import Field
 from sae_lens_classif.evals.base import EvaluationSpec, Exact, TestPass, interval_settings
 from sae_lens_classif.evals.bootstrap import interval, mean_of, resample
 from sae_lens_classif.evals.measures import FLOOR, Cosine, Count, Measure
+from sae_lens_classif.evals.overlap import jaccard
 from sae_lens_classif.evals.results import Measures, finite
 from sae_lens_classif.evals.topic_coherence import key_words, topic_coherence
 
@@ -214,17 +215,12 @@ def set_measures(member: torch.Tensor) -> dict[str, float]:
         ``mean_jaccard`` over pairs of concepts (an empty pair counts 0), ``redundancy`` (memberships a distinct
         text) and ``coverage`` (share of texts in some set).
     """
-    sets = member.double()
-    shared = sets.T @ sets
-    sizes = sets.sum(dim=0)
-    union = sizes[:, None] + sizes[None, :] - shared
-    jaccard = shared / union.clamp(min=1)
     n = member.shape[1]
     upper = torch.ones(n, n, dtype=torch.bool).triu(diagonal=1)
     distinct = int(member.any(dim=1).sum())
     return {
-        "mean_jaccard": float(jaccard[upper].mean()) if n > 1 else 0.0,
-        "redundancy": float(sizes.sum()) / max(distinct, 1),
+        "mean_jaccard": float(jaccard(member, member)[upper].mean()) if n > 1 else 0.0,
+        "redundancy": int(member.sum()) / max(distinct, 1),
         "coverage": distinct / len(member),
     }
 
