@@ -1,5 +1,7 @@
 """How far two concepts are one and the same: on the same texts, or of the same direction."""
 
+from collections.abc import Sequence
+
 import torch
 
 from sae_lens_classif.evals.base import Exact
@@ -33,10 +35,10 @@ def cosines(some: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
         others: float (m, d).
 
     Returns:
-        float64 (n, m), -1..1; 0 where one has no length.
+        float64 (n, m), -1..1; 0 where one has no length, or is not finite.
     """
     ours, theirs = (torch.nn.functional.normalize(directions.double(), dim=1) for directions in (some, others))
-    return ours @ theirs.T
+    return (ours @ theirs.T).nan_to_num(0)
 
 
 class Twins(Exact):
@@ -78,3 +80,32 @@ def twins(member: torch.Tensor, directions: torch.Tensor | None) -> list[Twins]:
         for i, j in torch.combinations(living).tolist()
     )
     return [pair for pair in pairs if pair.fires_with or pair.points_with]
+
+
+def share_with_twin(pairs: Sequence[Twins], n_concepts: int) -> float | None:
+    """Share of the concepts that have a twin.
+
+    Args:
+        pairs: The twins.
+        n_concepts: How many concepts have an activating text.
+
+    Returns:
+        0..1, or None where there is no such concept.
+    """
+    found = {concept for pair in pairs for concept in pair.concepts}
+    return len(found) / n_concepts if n_concepts else None
+
+
+def twins_by_concept(pairs: Sequence[Twins]) -> dict[int, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """For each concept that has a twin: those that fire on the same texts, and those that point the same way.
+
+    Args:
+        pairs: The twins.
+    """
+    found: dict[int, tuple[list[int], list[int]]] = {}
+    for pair in pairs:
+        for one, other in (pair.concepts, pair.concepts[::-1]):
+            fires, points = found.setdefault(one, ([], []))
+            fires += [other] * pair.fires_with
+            points += [other] * pair.points_with
+    return {one: (tuple(sorted(fires)), tuple(sorted(points))) for one, (fires, points) in found.items()}

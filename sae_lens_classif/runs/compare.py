@@ -63,7 +63,7 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     check_classes(store)
     for spec in specs:
         for seed in cfg.compare.seeds:
-            is_fitted(run, spec, _task(run, spec, store, classifier, seed))
+            is_fitted(run, spec, fit_task(run, spec, store, classifier, seed))
     run.note()  # should this be killed, what is made already is known to be of these settings
     split = TestSplit(run, classifier)
     results: dict[str, list[SeedResult]] = {}
@@ -71,7 +71,7 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     for spec in specs:
         for seed in cfg.compare.seeds:
             logger.info("%s, seed %d", spec.title, seed)
-            result, measures = _fit_and_measure(run, spec, _task(run, spec, store, classifier, seed), split)
+            result, measures = _fit_and_measure(run, spec, fit_task(run, spec, store, classifier, seed), split)
             results.setdefault(spec.name, []).append(result)
             drawn.setdefault(spec.title, measures)  # of the first seed
     compared = compare_results(results, {spec.name: spec.title for spec in specs})
@@ -99,7 +99,18 @@ def _check_settings(specs: Sequence[MethodSpec], settings: Mapping[str, Mapping[
         logger.warning("compare.settings are also given for %r, which is not among the compared methods", name)
 
 
-def _task(run: RunFolder, spec: MethodSpec, store: ActivationStore, classifier: TextClassifier, seed: int) -> FitTask:
+def fit_task(
+    run: RunFolder, spec: MethodSpec, store: ActivationStore, classifier: TextClassifier, seed: int
+) -> FitTask:
+    """What a method is fitted to, with the run's settings.
+
+    Args:
+        run: The run folder.
+        spec: The method.
+        store: Hidden states of the training texts.
+        classifier: The model that is explained.
+        seed: Seed of the fit.
+    """
     cfg = run.cfg
     return FitTask(
         store,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sae_lens_classif.evals.matching import By, ConceptSet, Matching, match
-from sae_lens_classif.evals.overlap import cosines, jaccard, twins
+from sae_lens_classif.evals.overlap import Twins, cosines, jaccard, share_with_twin, twins, twins_by_concept
 
 _WAYS: tuple[By, ...] = ("both", "direction", "texts")
 
@@ -131,10 +131,11 @@ def test_a_dead_concept_never_matches_not_even_itself(by: By) -> None:
     assert match(own, own, by).partner.tolist() == [0, 1, -1, 3]
 
 
-def test_a_direction_of_length_zero_is_like_none() -> None:
+@pytest.mark.parametrize("value", [0.0, math.nan, math.inf])
+def test_a_direction_without_a_length_is_like_none(value: float) -> None:
     own = random_concepts(3, seed=4)
     assert own.directions is not None
-    own.directions[1] = 0
+    own.directions[1] = value
     matching = match(own, own)
     assert matching.partner.tolist() == [0, -1, 2]
     assert matching.cosine is not None and matching.cosine[1].tolist() == [0.0, 0.0, 0.0]
@@ -208,10 +209,19 @@ def test_twins_fire_on_the_same_texts_or_point_the_same_way() -> None:
         ((0, 1), True, False),  # two of three texts
         ((0, 2), False, True),  # cosine 0.8
     ]
-    assert [(pair.jaccard, pair.cosine) for pair in found] == [
-        (pytest.approx(2 / 3), pytest.approx(0)),
-        (0, pytest.approx(0.8)),
-    ]
+    assert [pair.jaccard for pair in found] == pytest.approx([2 / 3, 0])
+    assert [pair.cosine for pair in found] == pytest.approx([0, 0.8])
     (alone,) = twins(member, None)
     assert (alone.concepts, alone.cosine, alone.fires_with, alone.points_with) == ((0, 1), None, True, False)
     assert twins(member[:, :1], directions[:1]) == []
+
+
+def test_twins_are_told_from_both_sides_and_counted_once() -> None:
+    pairs = [
+        Twins(concepts=(0, 4), jaccard=0.5, cosine=0.1),
+        Twins(concepts=(0, 2), jaccard=0.9, cosine=0.7),
+        Twins(concepts=(1, 2), jaccard=0.0, cosine=0.8),
+    ]
+    assert twins_by_concept(pairs) == {0: ((2, 4), (2,)), 4: ((0,), ()), 2: ((0,), (0, 1)), 1: ((), (2,))}
+    assert share_with_twin(pairs, 8) == 4 / 8
+    assert share_with_twin([], 8) == 0 and share_with_twin([], 0) is None
