@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -59,6 +60,7 @@ class StableConcept(Exact):
         activation_rate: Share of the texts on which it fires.
         influence: Mean shift of the class probabilities over all texts when it is removed.
         comes_back: Share of the other trainings in which it comes back.
+        same_texts: The same where texts alone must be alike.
         meetings: One an other training.
     """
 
@@ -69,12 +71,18 @@ class StableConcept(Exact):
     activation_rate: Share
     influence: Share | None
     comes_back: Share
+    same_texts: Share
     meetings: list[Meeting]
 
     @property
-    def times(self) -> int:
+    def times(self) -> str:
         """In how many of the other trainings it comes back."""
-        return sum(meeting.comes_back for meeting in self.meetings)
+        return f"{round(self.comes_back * len(self.meetings))} of {len(self.meetings)}"
+
+    @property
+    def times_on_texts(self) -> str:
+        """In how many it comes back by texts alone."""
+        return f"{round(self.same_texts * len(self.meetings))} of {len(self.meetings)}"
 
 
 class Pair(Exact):
@@ -140,7 +148,7 @@ def stability(
         run: The run folder, trained and evaluated.
         seeds: How many trainings in all; the run's own is the first of them, the others have the seeds that follow.
         method: Whose concepts: the run's ClassifSAE, or a method that ``compare`` fitted, with the first of its seeds.
-        overwrite: Whether trainings of other settings or texts are made anew.
+        overwrite: Whether trainings of other settings or texts are made anew; a ``RunFolder`` says so itself.
 
     Raises:
         UserError: If the run is not trained and evaluated as it stands now, fewer than two trainings are asked for, or
@@ -148,8 +156,7 @@ def stability(
     """
     if seeds < 2:
         raise UserError(f"seeds is {seeds}; at least 2 trainings are needed, the run's own and another")
-    opened = run if isinstance(run, RunFolder) else RunFolder.open(run)
-    files = RunFolder(opened.folder, opened.cfg, overwrite)
+    files = run if isinstance(run, RunFolder) else RunFolder.open(run, overwrite)
     folder_is_writable(files.folder)
     of, split = load_fitted(files, method), TestSplit(files)
     entry = current_entry(files, of, split.store, read_summary(files))
@@ -221,7 +228,7 @@ def _compare(
     influence = torch.zeros(own.member.shape[1])
     for concept in entry["concepts"]:
         influence[concept["index"]] = concept["influence"] or 0.0
-    matchings = {number: match(own, sets[number], ways[0]) for number in others}
+    matchings, by_texts = ({number: match(own, sets[number], by) for number in others} for by in (ways[0], "texts"))
     return Stability(
         method=of.name,
         seed=of.seed,
@@ -229,7 +236,7 @@ def _compare(
         n_test_texts=len(store),
         matched_by=ways[0],
         shares={by: comes_back(own, rest, by, influence, seed) for by in ways},
-        concepts=[_stable(concept, matchings) for concept in entry["concepts"]],
+        concepts=[_stable(concept, matchings, by_texts) for concept in entry["concepts"]],
         pairs=[_pair(sets, pair, ways[0]) for pair in combinations(sets, 2)],
         settings_sha256=entry["settings_sha256"],
     )
@@ -245,12 +252,16 @@ def _concepts(method: ConceptMethod, hidden: torch.Tensor, seed: int) -> Concept
     return ConceptSet.of(activations, directions)
 
 
-def _stable(concept: Mapping[str, Any], matchings: Mapping[int, Matching]) -> StableConcept:
-    meetings = [_meeting(concept["index"], seed, matching) for seed, matching in matchings.items()]
+def _stable(
+    concept: Mapping[str, Any], matchings: Mapping[int, Matching], by_texts: Mapping[int, Matching]
+) -> StableConcept:
+    index = concept["index"]
+    meetings = [_meeting(index, seed, matching) for seed, matching in matchings.items()]
     shown = ("index", "class_name", "active_class_name", "key_words", "activation_rate", "influence")
     return StableConcept(
         **{name: concept[name] for name in shown},
-        comes_back=sum(meeting.comes_back for meeting in meetings) / len(meetings),
+        comes_back=fmean(meeting.comes_back for meeting in meetings),
+        same_texts=fmean(bool(matching.comes_back[index]) for matching in by_texts.values()),
         meetings=meetings,
     )
 

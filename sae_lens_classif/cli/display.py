@@ -111,11 +111,12 @@ def show_stability(console: Console, stability: Stability) -> None:
     """
     n_others = len(stability.other_seeds)
     title = f"The concepts of {stability.method} in {n_others} other trainings"
-    table = _table(title, ("Concept", "Class", "Words", "influence, %", "comes back in"), n_left=3)
+    heads = ("Concept", "Class", "Words", "influence, %", "comes back in", "same texts in")
+    table = _table(title, heads, n_left=3)
     for concept in stability.concepts:
         words = ", ".join(concept.key_words[:_N_WORDS])
         cells = (str(concept.index), class_of_concept(concept.model_dump()), words)
-        numbers = (bare_number(concept.influence, True), f"{concept.times} of {n_others}")
+        numbers = (bare_number(concept.influence, True), concept.times, concept.times_on_texts)
         table.add_row(*map(escape, cells), *numbers)
     console.print(table)
     headings = ("Comes back, %", "measured", "floor", "ceiling")

@@ -326,15 +326,20 @@ def _comes_back(report: Report) -> Finding:
     weighted, chance, every = measured.mean_by_influence, floor.mean_by_influence, measured.every_by_influence
     if weighted is None or chance is None or every is None:
         weighted, chance, every = measured.mean, floor.mean, measured.every
+    on_texts = stability.shares["texts"].measured
+    by_texts = on_texts.mean if on_texts.mean_by_influence is None else on_texts.mean_by_influence
     evidence = (
         f"Trained {len(stability.other_seeds)} more times with other seeds, {number(weighted, True)} of what the "
         f"concepts do comes back in a training on average, by chance {number(chance, True)}; concepts that come back "
-        f"in every training do {number(every, True)}. {how_to_read(stability)}"
+        f"in every training do {number(every, True)}. By texts alone {number(by_texts, True)} come back. "
+        f"{how_to_read(stability)}"
     )
     if every >= _MOST:
         return Finding(question, "yes", "Yes: most of what matters comes back each time", evidence)
     if weighted >= _MOST:
         return Finding(question, "partly", "In part: most of what matters comes back, not each time", evidence)
+    if by_texts >= _MOST:
+        return Finding(question, "partly", "In part: on the same texts, but in other directions", evidence)
     return Finding(question, "no", "No: much of what matters comes out otherwise", evidence)
 
 

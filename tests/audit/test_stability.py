@@ -15,17 +15,17 @@ import yaml
 from scipy.optimize import linear_sum_assignment
 
 from sae_lens_classif import ActivationStore, ClassifSAE, TextData, UserError, load_method, stability, write_report
-from sae_lens_classif.audit.coming_back import Shares
+from sae_lens_classif.audit.coming_back import ComesBack, Shares
 from sae_lens_classif.audit.stability import Stability, read_stability
 from sae_lens_classif.evals.interpretability import jenks_break
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.methods.ica import ICAConcepts
 from sae_lens_classif.report.build import gather_report
-from sae_lens_classif.report.findings import findings
+from sae_lens_classif.report.findings import Finding, findings
 from sae_lens_classif.runs.folder import RunFolder
 from tests.conftest import MakeOnce
 from tests.html_page import ParsedPage
-from tests.tiny_run import Ended, assert_refused_at_once, change_sae, cli, make_tiny, snapshot
+from tests.tiny_run import Ended, assert_refused_at_once, change_sae, cli, make_tiny, snapshot, take_over
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "stability.json"
 
@@ -46,6 +46,11 @@ def made(make_once: MakeOnce, classifier_folder: Path, train_data: TextData, tes
         tiny = make_tiny(folder / "tiny", classifier_folder, train_data, test_data)
         tiny.command("run", "run")
         tiny.command("compare", "run", "--compare.methods", "classifsae,ica")
+        assert command(tiny.run("run"), "--seeds", 3).code == 0
+        # So short a training finds little again: one of the others gets concepts of the run's own.
+        sae = sae_of(tiny.run("run"), 1)
+        take_over(sae, sae_of(tiny.run("run"), 0))
+        put_in_place(sae, tiny.run("run") / "methods" / "classifsae" / "seed-1")
         ended = command(tiny.run("run"), "--seeds", 3)
         assert ended.code == 0, ended.stderr
         (folder / "stdout.txt").write_text(ended.stdout, encoding="utf-8")
@@ -74,12 +79,13 @@ def concepts_of(sae: ClassifSAE, run: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def matched(
-    own: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]
+    own: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray], texts_alone: bool = False
 ) -> dict[int, tuple[int, float, float]]:
     """For each concept that comes back its match, the cosine and the Jaccard."""
     cosine = own[0] @ other[0].T
     overlap = np.array([[(a & b).sum() / max(1, (a | b).sum()) for b in other[1]] for a in own[1]])
     score = np.where((cosine >= 0.7) & (overlap >= 0.5), cosine + overlap, 0)
+    score = np.where(overlap >= 0.5, overlap, 0) if texts_alone else score
     rows, columns = linear_sum_assignment(-score)
     return {
         int(i): (int(j), float(cosine[i, j]), float(overlap[i, j]))
@@ -95,6 +101,13 @@ def sae_of(run: Path, seed: int) -> ClassifSAE:
     return ClassifSAE.load_from_disk(folder)
 
 
+def put_in_place(sae: ClassifSAE, folder: Path) -> None:
+    """Save an SAE as what was fitted into a folder."""
+    note = (folder / "fit.json").read_bytes()
+    ClassifSAEConcepts(sae).save(folder)
+    (folder / "fit.json").write_bytes(note)
+
+
 # --- the numbers ---
 
 
@@ -102,6 +115,7 @@ def test_every_number_is_that_of_the_two_trainings(made: Path) -> None:
     result = result_of(made)
     own, *others = (concepts_of(sae_of(made, seed), made) for seed in (0, 1, 2))
     expected = [matched(own, other) for other in others]
+    on_texts = [matched(own, other, texts_alone=True) for other in others]
     assert result["other_seeds"] == [1, 2] and result["matched_by"] == "both"
     influence = {
         concept["index"]: concept["influence"]
@@ -116,6 +130,7 @@ def test_every_number_is_that_of_the_two_trainings(made: Path) -> None:
         assert [meeting["comes_back"] for meeting in concept["meetings"]] == [index in found for found in expected]
         times[index] = sum(index in found for found in expected)
         assert concept["comes_back"] == times[index] / 2
+        assert concept["same_texts"] == sum(index in found for found in on_texts) / 2
         for meeting, found in zip(concept["meetings"], expected, strict=True):
             if index in found:
                 numbers = (meeting["concept"], meeting["cosine"], meeting["jaccard"])
@@ -158,7 +173,7 @@ def test_the_file_is_as_its_schema_says(made: Path) -> None:
 def test_the_terminal_names_every_concept_with_how_often_it_comes_back(made: Path) -> None:
     printed = " ".join((made.parents[1] / "stdout.txt").read_text(encoding="utf-8").split())
     result = Stability.model_validate(result_of(made))
-    assert printed.count(" of 2 ") >= len(result.concepts)
+    assert printed.count(" of 2 ") >= 2 * len(result.concepts)
     best = result.concepts[0]
     assert best.class_name in printed and best.key_words[0] in printed
     for words in ("measured", "floor", "ceiling", "in every other training", "by texts alone"):
@@ -202,11 +217,11 @@ def test_other_settings_are_told_and_overwrite_trains_anew(run: Path) -> None:
     content = json.loads(note.read_text(encoding="utf-8"))
     content["made_from"]["settings"]["train"]["lr"] = 0.123
     note.write_text(json.dumps(content), encoding="utf-8")
-    before = result_of(run)
+    kept = snapshot(run, "methods/classifsae/seed-2/**/*")
     assert_refused_at_once(command(run, "--seeds", 3), "lr = 0.123", "--overwrite")
     assert command(run, "--seeds", 3, "--overwrite").code == 0
     assert json.loads(note.read_text(encoding="utf-8"))["made_from"]["settings"]["train"]["lr"] != 0.123
-    assert result_of(run) == before
+    assert snapshot(run, "methods/classifsae/seed-2/**/*") == kept
 
 
 def test_after_another_training_the_old_result_is_not_shown(run: Path) -> None:
@@ -283,9 +298,7 @@ def test_a_training_that_gave_nan_is_named(run: Path) -> None:
     sae = ClassifSAE.load_from_disk(folder / "classif_sae")
     with torch.no_grad():
         sae.b_enc[:] = torch.nan
-    note = (folder / "fit.json").read_bytes()
-    ClassifSAEConcepts(sae).save(folder)
-    (folder / "fit.json").write_bytes(note)
+    put_in_place(sae, folder)
     ended = command(run, "--seeds", 2)
     assert ended.code == 2 and "seed 1" in ended.stderr and "NaN" in ended.stderr
 
@@ -308,40 +321,54 @@ def test_report_and_card_say_in_how_many_trainings_each_concept_comes_back(run: 
     words = " ".join(page.words.split())
     for concept in result.concepts:
         card = words.split(f"Concept {concept.index}:")[1].split("What it adds to each class")[0]
-        assert f"Comes back in other trainings {concept.times} of 2" in card
+        told = f"{concept.times} (by texts alone {concept.times_on_texts})"
+        assert f"Comes back in other trainings {told}" in card
     assert "Does another training find the same concepts?" in words
     ended = cli("publish", run, "someone/concepts", "--dry-run")
     assert ended.code == 0, ended.stderr
     text = (run / "hub" / "README.md").read_text(encoding="utf-8")
     table = [line for line in text.split("## The concepts")[1].splitlines() if line.startswith("|")]
     assert (
-        table[0].endswith("| comes back in |") and len({line.count(" | ") for line in table if "---" not in line}) == 1
+        table[0].endswith("| comes back in | same texts in |")
+        and len({line.count(" | ") for line in table if "---" not in line}) == 1
     )
-    assert [line.split("|")[-2].strip() for line in table[2:]] == [
-        f"{concept.times} of 2" for concept in result.concepts
+    assert [[cell.strip() for cell in line.split("|")[-3:-1]] for line in table[2:]] == [
+        [concept.times, concept.times_on_texts] for concept in result.concepts
     ]
     assert json.loads((run / "hub" / "evals" / "classifsae" / "stability.json").read_text("utf-8")) == result_of(run)
 
 
 @pytest.mark.parametrize(
-    ("every", "mean", "verdict"), [(0.6, 0.7, "yes"), (0.59, 0.6, "partly"), (0.1, 0.59, "no"), (None, None, "no")]
+    ("every", "mean", "on_texts", "verdict"),
+    [(0.6, 0.7, 0.7, "yes"), (0.59, 0.6, 0.7, "partly"), (0.1, 0.59, 0.6, "partly"), (0.1, 0.59, 0.59, "no")],
 )
 def test_the_answer_turns_where_the_influence_that_comes_back_does(
-    made: Path, every: float | None, mean: float | None, verdict: str
+    made: Path, every: float, mean: float, on_texts: float, verdict: str
 ) -> None:
-    report = gather_report(RunFolder.open(made), explained=0)
-    assert report.stability is not None
-    measured = Shares(mean=0.5, mean_by_influence=mean, every=0.4, every_by_influence=every)  # half of the concepts
-    both = report.stability.main.model_copy(update={"measured": measured})
-    stability = report.stability.model_copy(update={"shares": {"both": both}})
-    found = next(
-        finding
-        for finding in findings(dataclasses.replace(report, stability=stability))
-        if finding.question == "Does another training find the same concepts?"
-    )
+    found = _finding(made, mean, every, on_texts)
     assert found.verdict == verdict and not found.command
-    shown = (0.5, 0.4) if mean is None or every is None else (mean, every)
-    assert all(f"{100 * share:.1f} %" in found.evidence for share in shown)
+    assert all(f"{100 * share:.1f} %" in found.evidence for share in (every, mean, on_texts))
+
+
+def test_without_an_influence_the_answer_goes_by_the_number_of_concepts(made: Path) -> None:
+    found = _finding(made, None, None, None)
+    assert found.verdict == "no" and "50.0 %" in found.evidence and "40.0 %" in found.evidence
+
+
+def _finding(run: Path, mean: float | None, every: float | None, on_texts: float | None) -> Finding:
+    """The answer where these shares of the influence come back, and 50 and 40 % of the concepts."""
+    report = gather_report(RunFolder.open(run), explained=0)
+    assert report.stability is not None
+
+    def changed(of: ComesBack, mean: float | None) -> ComesBack:
+        measured = Shares(mean=0.5, mean_by_influence=mean, every=0.4, every_by_influence=every)
+        return of.model_copy(update={"measured": measured})
+
+    shares = report.stability.shares
+    shares = {"both": changed(shares["both"], mean), "texts": changed(shares["texts"], on_texts)}
+    stability = report.stability.model_copy(update={"shares": shares})
+    found = findings(dataclasses.replace(report, stability=stability))
+    return next(one for one in found if one.question == "Does another training find the same concepts?")
 
 
 def test_without_it_report_and_card_hold_no_column_and_say_how_to_find_out(run: Path) -> None:
