@@ -160,8 +160,8 @@ def change_sae(run: Path, change: Callable[[ClassifSAE], object]) -> None:
 
 
 def take_over(sae: ClassifSAE, other: ClassifSAE) -> None:
-    """Give an SAE the concepts of another in another order, each turned a little; the last of them is left out."""
-    order = torch.arange(other.cfg.n_concepts - 1).roll(1)
+    """Give an SAE the first half of the concepts of another, in another order and each turned a little."""
+    order = torch.arange(other.cfg.n_concepts // 2).roll(1)
     n_concepts = len(order)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

@@ -320,8 +320,8 @@ def _percent(of: ComesBack, name: str) -> tuple[str, str, str]:
     return measured, floor, ceiling
 
 
-def how_to_read(stability: Stability) -> str:
-    """When a concept comes back, and what floor and ceiling are, in sentences.
+def when_it_comes_back(stability: Stability) -> str:
+    """When a concept comes back, in a sentence.
 
     Args:
         stability: What was found.
@@ -331,8 +331,16 @@ def how_to_read(stability: Stability) -> str:
         "direction": "points the same way (cosine at least 0.7)",
         "texts": "fires on the same texts (Jaccard at least 0.5)",
     }[stability.matched_by]
+    return f"A concept comes back where another training has one that {alike}, matched one to one."
+
+
+def how_to_read(stability: Stability) -> str:
+    """The same, and what floor and ceiling are.
+
+    Args:
+        stability: What was found.
+    """
     return (
-        f"A concept comes back where another training has one that {alike}, matched one to one. Floor: the same with "
-        "the other trainings' texts permuted and their directions random. Ceiling: were each of their concepts that "
-        "fires on any text one of these."
+        f"{when_it_comes_back(stability)} Floor: the same with the other trainings' texts permuted and their "
+        "directions random. Ceiling: were each of their concepts that fires on any text one of these."
     )

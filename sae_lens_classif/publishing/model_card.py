@@ -6,7 +6,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from sae_lens_classif.audit.stability import Stability, how_to_read
+from sae_lens_classif.audit.stability import Stability, when_it_comes_back
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.evals.measures import headline_rows, headlines
 from sae_lens_classif.runs.about import model_in_words
@@ -89,7 +89,7 @@ def model_card(facts: CardFacts) -> str:
         explained=_explained(facts).items(),
         numbers=headline_rows({**facts.summary, **facts.entry}),
         stability=facts.stability,
-        how_stability_reads=how_to_read(facts.stability) if facts.stability else "",
+        how_stability_reads=when_it_comes_back(facts.stability) if facts.stability else "",
     )
 
 

@@ -218,7 +218,8 @@ def test_other_settings_are_told_and_overwrite_trains_anew(run: Path) -> None:
     content["made_from"]["settings"]["train"]["lr"] = 0.123
     note.write_text(json.dumps(content), encoding="utf-8")
     kept = snapshot(run, "methods/classifsae/seed-2/**/*")
-    assert_refused_at_once(command(run, "--seeds", 3), "lr = 0.123", "--overwrite")
+    ended = command(run, "--seeds", 3)
+    assert ended.code == 2 and "lr = 0.123" in ended.stderr and "--overwrite" in ended.stderr
     assert command(run, "--seeds", 3, "--overwrite").code == 0
     assert json.loads(note.read_text(encoding="utf-8"))["made_from"]["settings"]["train"]["lr"] != 0.123
     assert snapshot(run, "methods/classifsae/seed-2/**/*") == kept
@@ -294,12 +295,13 @@ def test_a_run_that_is_not_evaluated_is_refused_before_anything_is_trained(run: 
 
 
 def test_a_training_that_gave_nan_is_named(run: Path) -> None:
-    folder = run / "methods" / "classifsae" / "seed-1"
-    sae = ClassifSAE.load_from_disk(folder / "classif_sae")
-    with torch.no_grad():
-        sae.b_enc[:] = torch.nan
-    put_in_place(sae, folder)
-    ended = command(run, "--seeds", 2)
+    fitted, folder = load_method(run / "methods" / "ica" / "seed-0"), run / "methods" / "ica" / "seed-1"
+    assert isinstance(fitted, ICAConcepts)
+    ICAConcepts(fitted.unmixing, fitted.mixing, fitted.mean * torch.nan).save(folder)
+    note = json.loads((run / "methods" / "ica" / "seed-0" / "fit.json").read_text(encoding="utf-8"))
+    note["made_from"]["seed"] = 1
+    (folder / "fit.json").write_text(json.dumps(note), encoding="utf-8")
+    ended = command(run, "--seeds", 2, "--method", "ica")
     assert ended.code == 2 and "seed 1" in ended.stderr and "NaN" in ended.stderr
 
 
