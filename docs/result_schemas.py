@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from sae_lens_classif.audit.diff import Diff
-from sae_lens_classif.audit.stability import Stability
+from sae_lens_classif.audit.stable_concepts import Stability
 from sae_lens_classif.runs.results import json_schema, json_schemas
 
 FOLDER = Path(__file__).parent / "schemas"

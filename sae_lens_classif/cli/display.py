@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from sae_lens_classif.audit.diff import Diff, about, alone_rows, headings, kept_rows
-from sae_lens_classif.audit.stability import Stability, how_to_read, share_rows
+from sae_lens_classif.audit.stable_concepts import Stability, how_to_read, share_rows
 from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.measures import columns, headline_rows
 from sae_lens_classif.explaining.explanation import ActiveConcept, Explanation
@@ -110,7 +110,7 @@ def show_stability(console: Console, stability: Stability) -> None:
         stability: What was found.
     """
     n_others = len(stability.other_seeds)
-    title = f"The concepts of {stability.method} in {n_others} other trainings"
+    title = f"The concepts of {stability.method} in {n_others} other training{'s' if n_others > 1 else ''}"
     heads = ("Concept", "Class", "Words", "influence, %", "comes back in", "same texts in")
     table = _table(title, heads, n_left=3)
     for concept in stability.concepts:

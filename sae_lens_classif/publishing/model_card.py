@@ -6,7 +6,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from sae_lens_classif.audit.stability import Stability, when_it_comes_back
+from sae_lens_classif.audit.stable_concepts import Stability, when_it_comes_back
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.evals.measures import headline_rows, headlines
 from sae_lens_classif.runs.about import model_in_words

@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # re-exported, but not by that name
 
-from sae_lens_classif.audit.stability import read_stability
+from sae_lens_classif.audit.stable_concepts import read_stability
 from sae_lens_classif.data.texts import load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import folder_is_writable, new_folder, read_json, write_json, write_text

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from sae_lens_classif.audit.stability import read_stability
+from sae_lens_classif.audit.stable_concepts import read_stability
 from sae_lens_classif.evals.base import TestPass
 from sae_lens_classif.evals.completeness import class_scores
 from sae_lens_classif.evals.concept_effects import ConceptEffects, MisledText, effects_of

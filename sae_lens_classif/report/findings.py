@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
-from sae_lens_classif.audit.stability import when_it_comes_back
+from sae_lens_classif.audit.stable_concepts import when_it_comes_back
 from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.concept_effects import MisledText
 from sae_lens_classif.evals.measures import find_measure
@@ -328,11 +328,11 @@ def _comes_back(report: Report) -> Finding:
         weighted, chance, every = measured.mean, floor.mean, measured.every
     on_texts = stability.shares["texts"].measured
     by_texts = on_texts.mean if on_texts.mean_by_influence is None else on_texts.mean_by_influence
+    seeds = ", ".join(map(str, stability.other_seeds))
     evidence = (
-        f"Trained {len(stability.other_seeds)} more times with other seeds, {number(weighted, True)} of what the "
-        f"concepts do comes back in a training on average, by chance {number(chance, True)}; concepts that come back "
-        f"in every training do {number(every, True)}. By texts alone {number(by_texts, True)} come back. "
-        f"{when_it_comes_back(stability)}"
+        f"Trained with other seeds ({seeds}), {number(weighted, True)} of what the concepts do comes back in a "
+        f"training on average, by chance {number(chance, True)}; concepts that come back in every training do "
+        f"{number(every, True)}. By texts alone {number(by_texts, True)} come back. {when_it_comes_back(stability)}"
     )
     if every >= _MOST:
         return Finding(question, "yes", "Yes: most of what matters comes back each time", evidence)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sae_lens_classif.audit.stability import Stability
+from sae_lens_classif.audit.stable_concepts import Stability
 from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.concept_effects import MisledText
 from sae_lens_classif.explaining.explanation import Explanation

@@ -47,6 +47,7 @@ def put(tmp_path: Path, classifier_folder: Path, train_data: TextData, test_data
         sae.W_enc[:, fires], sae.b_enc[fires] = sae.W_enc[:, first], sae.b_enc[first]
         aside = sae.W_dec[fires] - (sae.W_dec[fires] @ sae.W_dec[first]) * sae.W_dec[first]
         sae.W_dec[fires] = torch.nn.functional.normalize(aside, dim=0)
+        sae.W_enc[:, points], sae.b_enc[points] = -sae.W_enc[:, first], sae.b_enc[first]
         sae.W_dec[points] = sae.W_dec[first]
 
     change_sae(tiny.run("run"), change)
