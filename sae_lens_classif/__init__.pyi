@@ -1,5 +1,9 @@
 """The public names and where each lives: the one list, which ``__init__.py`` and type checkers read."""
 
+from .audit.diff import Diff as Diff
+from .audit.diff import diff as diff
+from .audit.stability import stability as stability
+from .audit.stable_concepts import Stability as Stability
 from .config.classifier import CacheConfig as CacheConfig
 from .config.classifier import DataConfig as DataConfig
 from .config.classifier import FinetuneConfig as FinetuneConfig

@@ -7,12 +7,16 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from sae_lens_classif.audit.diff import diff
+from sae_lens_classif.audit.stability import stability
 from sae_lens_classif.cli.display import (
     show_across,
     show_comparison,
+    show_diff,
     show_explanation,
     show_folder,
     show_publication,
+    show_stability,
     show_summary,
     show_sweep,
     show_transfer,
@@ -81,6 +85,17 @@ def _publish(run: Path, repo: str, *, dry_run: bool, **choices: Any) -> None:
     show_publication(Console(), RunFolder.open(run).hub, address, repo, dry_run)
 
 
+def _stability(run: Path, seeds: int, method: str, overwrite: bool) -> None:
+    show_stability(Console(), stability(run, seeds, method, overwrite=overwrite))
+    show_folder(Console(), run)
+    Console().print("`report` and `publish`, run again, show it with the concepts.")
+
+
+def _diff(run: Path, other: Path, method: str) -> None:
+    show_diff(Console(), diff(run, other, method))
+    show_folder(Console(), other / "diff")
+
+
 def _explain(run: Path, text: str, html: Path | None, method: str) -> None:
     of = RunFolder.open(run)
     fitted = load_fitted(of, method)
@@ -131,5 +146,10 @@ COMMANDS: dict[str, Step] = {
 
 # What is done with finished runs; the command line's options by their names.
 WITHOUT_SETTINGS: dict[str, Callable[..., None]] = {
-    "explain": _explain, "report": _report, "publish": _publish, "across": _across,
-}  # fmt: skip
+    "stability": _stability,
+    "diff": _diff,
+    "explain": _explain,
+    "report": _report,
+    "publish": _publish,
+    "across": _across,
+}

@@ -31,6 +31,9 @@ _STEPS = {
     "compare": "Fit and measure other concept methods beside the ClassifSAE: RUN/comparison.{json,md,tex}.",
     "across": "Which method is ahead over several data sets: OUT/across.{json,md,tex}, OUT/tradeoffs.{png,svg}.",
     "sweep": "Train and evaluate over a grid of settings: RUN/sweep/sweep.{json,md,png,svg}.",
+    "stability": "Train again with other seeds: which concepts come back? RUN/stability.json.",
+    "diff": "Two runs, such as before and after a fine-tuning: which concepts are kept, gone, new, changed in effect? "
+    "OTHER/diff.",
     "explain": "Why one text gets its class: the concepts active on it, what each does, which words drive it.",
     "report": "One page about a run, for a browser: its concepts, how far to trust them, its mistakes.",
     "publish": "Put the concepts of a run on the Hugging Face Hub, with evaluations, figures and a model card.",
@@ -38,7 +41,7 @@ _STEPS = {
 }
 
 
-_OF_A_RUN = ("explain", "report", "publish")  # these take a finished run
+_OF_A_RUN = ("stability", "diff", "explain", "report", "publish")  # these take a finished run
 _WITHOUT_SETTINGS = (*_OF_A_RUN, "across")
 
 
@@ -84,12 +87,17 @@ def _build_parser() -> _Parser:
         command.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
     add = {step: command.add_argument for step, command in commands.choices.items()}
     add["evaluate"]("--data", metavar="OTHER", help="Another data set, on which to measure the run's concepts.")
-    for step in ("evaluate", "explain", "report", "publish"):
+    for step in ("evaluate", *_OF_A_RUN):
         add[step]("--method", metavar="NAME", default=METHOD, help="Whose concepts: a method that `compare` fitted.")
     add["sweep"]("--grid", metavar="SETTING=V,V", action="append", help="A setting and its values; can be repeated.")
     add["across"]("runs", metavar="RUN", type=Path, nargs="+", help="Run folders with a comparison, one a data set.")
     add["across"]("--out", metavar="OUT", type=Path, default=Path("runs/across"), help="Default: runs/across.")
     add["across"]("--against", metavar="NAME", default=REFERENCE, help="The method that the others are held against.")
+    add["stability"](
+        "--seeds", metavar="N", type=int, default=5, help="How many trainings, the run's own the first. Default: 5."
+    )
+    add["stability"]("--overwrite", action="store_true", help="Make trainings of other settings or texts anew.")
+    add["diff"]("other", metavar="OTHER", type=Path, help="The run folder it is held against, such as the later one.")
     add["explain"]("text", metavar="TEXT", help="The text, in quotes.")
     add["explain"]("--html", metavar="FILE", type=Path, help="Write the explanation as a page, too.")
     add["report"](

@@ -66,7 +66,7 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     store = ActivationStore(run.activations("train"))
     check_classes(store)
     _announce_trials(
-        run, [(spec, _task(run, spec, store, classifier, seed)) for spec in specs for seed in cfg.compare.seeds]
+        run, [(spec, fit_task(run, spec, store, classifier, seed)) for spec in specs for seed in cfg.compare.seeds]
     )
     run.note()  # should this be killed, what is made already is known to be of these settings
     split = TestSplit(run, classifier)
@@ -75,7 +75,7 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     for spec in specs:
         for seed in cfg.compare.seeds:
             logger.info("%s, seed %d", spec.title, seed)
-            result, measures = _fit_and_measure(run, spec, _task(run, spec, store, classifier, seed), split)
+            result, measures = _fit_and_measure(run, spec, fit_task(run, spec, store, classifier, seed), split)
             results.setdefault(spec.name, []).append(result)
             drawn.setdefault(spec.title, measures)  # of the first seed
     compared = compare_results(results, {spec.name: spec.title for spec in specs})
@@ -113,7 +113,18 @@ def _announce_trials(run: RunFolder, fits: Sequence[tuple[MethodSpec, FitTask]])
         logger.info("compare.tune: %d trials first, then %d fits with the best settings", n_trials, len(missing))
 
 
-def _task(run: RunFolder, spec: MethodSpec, store: ActivationStore, classifier: TextClassifier, seed: int) -> FitTask:
+def fit_task(
+    run: RunFolder, spec: MethodSpec, store: ActivationStore, classifier: TextClassifier, seed: int
+) -> FitTask:
+    """What a method is fitted to, with the run's settings.
+
+    Args:
+        run: The run folder.
+        spec: The method.
+        store: Hidden states of the training texts.
+        classifier: The model that is explained.
+        seed: Seed of the fit.
+    """
     cfg = run.cfg
     return FitTask(
         store,

@@ -159,8 +159,17 @@ def json_schemas() -> dict[str, dict[str, Any]]:
     """The JSON Schema of every kind of file, those of evaluations of other packages included."""
     kinds: dict[str, Any] = {name: evaluation_model(name) for name in evaluations()}
     kinds |= {"across": Across, "comparison": Comparison, "concepts": list[Concept], "summary": summary_model()}
+    return {name: json_schema(kind) for name, kind in kinds.items()}
+
+
+def json_schema(kind: Any) -> dict[str, Any]:
+    """The JSON Schema of a kind of file.
+
+    Args:
+        kind: Its model, or what else pydantic makes a schema of.
+    """
     draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return {name: {**draft, **TypeAdapter(kind).json_schema(by_alias=True)} for name, kind in kinds.items()}
+    return {**draft, **TypeAdapter(kind).json_schema(by_alias=True)}
 
 
 def read_measures(folder: Path, settings: str | None = None) -> dict[str, Measures]:

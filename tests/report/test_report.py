@@ -236,6 +236,7 @@ def test_what_was_not_measured_is_not_answered(report: Report) -> None:
     assert {question: finding.verdict for question, finding in found.items() if question != "Is the"} == {
         "Is it": "unknown",
         "Do other": "unknown",
+        "Does another": "unknown",
     }
 
 
