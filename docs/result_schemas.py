@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
-from sae_lens_classif.runs.results import json_schemas
+from sae_lens_classif.audit.diff import Diff
+from sae_lens_classif.audit.stable_concepts import Stability
+from sae_lens_classif.runs.results import json_schema, json_schemas
 
 FOLDER = Path(__file__).parent / "schemas"
-SCHEMAS = {name: json.dumps(schema, indent=1, ensure_ascii=False) + "\n" for name, schema in json_schemas().items()}
+_ALL = {**json_schemas(), "diff": json_schema(Diff), "stability": json_schema(Stability)}
+SCHEMAS = {name: json.dumps(schema, indent=1, ensure_ascii=False) + "\n" for name, schema in _ALL.items()}
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)

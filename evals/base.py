@@ -105,8 +105,7 @@ class TestPass:
         self.hidden = store.read("hidden").float()
         self.predicted, self.labels = store.read("predicted"), store.read("label")
         self.n_classes = store.n_classes
-        with torch.no_grad():
-            self.concepts = torch.cat([method.encode(part).float() for part in self.hidden.split(CHUNK)])
+        self.concepts = activations_of(method, self.hidden)
         self.segments: Segments = segments(self.concepts, self.labels, store.n_classes)
         self._logits: InterventionLogits | None = None
 
@@ -153,6 +152,17 @@ class TestPass:
             # What is said with no concept at all need not be: it is asked of the floor alone.
             found += [self._logits.bottleneck, self._logits.pair, self._logits.groups]
         return all(bool(values.isfinite().all()) for values in found)
+
+
+@torch.no_grad()
+def activations_of(method: ConceptMethod, hidden: torch.Tensor) -> torch.Tensor:
+    """Activations of a method's concepts, float32 (N, n).
+
+    Args:
+        method: A fitted method.
+        hidden: float32 (N, d_in), hidden states.
+    """
+    return torch.cat([method.encode(part).float() for part in hidden.split(CHUNK)])
 
 
 def interval_settings(texts: TestPass) -> dict[str, Any]:

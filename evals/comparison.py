@@ -9,8 +9,9 @@ import torch
 from sae_lens_classif.evals.bootstrap import interval
 from sae_lens_classif.evals.measures import compared_measures
 from sae_lens_classif.evals.results import Measures, finite, merged_metrics
+from sae_lens_classif.evals.significance import ALPHA, holm, p_value
 
-_REFERENCE = "classifsae"
+REFERENCE = "classifsae"
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,18 @@ class Difference:
 
     Attributes:
         mean: Difference of the means over seeds.
-        ci95: ``(low, high)``.
-        is_real: Whether the interval holds no 0.
+        ci95: ``(low, high)``, of this difference alone.
+        p_value: Two-sided, of the paired bootstrap, as ``significance.p_value``.
+        p_holm: The same corrected for the number of methods that are held against the reference by this measure.
+        n_resamples: How many resamplings these are from.
+        is_real: Whether ``p_holm`` is at most 0.05.
     """
 
     mean: float
     ci95: tuple[float | None, float | None]
+    p_value: float
+    p_holm: float
+    n_resamples: int
     is_real: bool
 
 
@@ -104,33 +111,31 @@ class ComparedMethod:
 
 
 def compare_results(
-    results: Mapping[str, Sequence[SeedResult]], titles: Mapping[str, str]
+    results: Mapping[str, Sequence[SeedResult]], titles: Mapping[str, str], against: str = REFERENCE
 ) -> tuple[ComparedMethod, ...]:
     """Compare methods that were measured on the same texts with the same resampling.
 
     The interval comes from a bootstrap in two stages: each resampling of the texts is taken together with a
-    resampling of the seeds. The others are compared with the ClassifSAE, if it is among them; a difference from it
-    uses the same texts for both methods (paired).
+    resampling of the seeds. The others are compared with the reference, if it is among them; a difference from it
+    uses the same texts for both methods (paired). Its p-value is corrected for the number of these methods, for each
+    measure by itself.
 
     Args:
         results: For each method one result a seed.
         titles: How tables call each method.
+        against: Name of the reference.
     """
-    order = {name: number for number, name in enumerate(results)}
-    base = results.get(_REFERENCE)
+    differences = _differences(results, against)
     rows = []
-    for name, of_seeds in results.items():
-        differences = {}
-        if base is not None and name != _REFERENCE:
-            differences = _differences(of_seeds, order[name], base, order[_REFERENCE])
+    for number, (name, of_seeds) in enumerate(results.items()):
         times = [result.fit_seconds for result in of_seeds if result.fit_seconds is not None]
         rows.append(
             ComparedMethod(
                 name=name,
                 title=titles[name],
                 seeds=tuple(result.seed for result in of_seeds),
-                estimates={m.name: estimate(of_seeds, m.name, order[name]) for m in compared_measures()},
-                differences=differences,
+                estimates={m.name: estimate(of_seeds, m.name, number) for m in compared_measures()},
+                differences=differences[name],
                 notes=_gather_notes(of_seeds),
                 fit_seconds=sum(times) / len(times) if times else None,
                 settings_sha256=tuple(result.settings_sha256 for result in of_seeds),
@@ -168,17 +173,23 @@ def _resampled(results: Sequence[SeedResult], measure: str, number: int) -> torc
     return values.gather(1, drawn).mean(dim=1)
 
 
-def _differences(
-    results: Sequence[SeedResult], number: int, base: Sequence[SeedResult], base_number: int
-) -> dict[str, Difference]:
-    found = {}
-    for name in (measure.name for measure in compared_measures(has_interval=True) if measure.better):
-        mean, base_mean = estimate(results, name, number).mean, estimate(base, name, base_number).mean
-        values, base_values = _resampled(results, name, number), _resampled(base, name, base_number)
-        if mean is None or base_mean is None or values is None or base_values is None:
+def _differences(results: Mapping[str, Sequence[SeedResult]], against: str) -> dict[str, dict[str, Difference]]:
+    """How far each method is from the reference, by method and measure; nothing where one of the two is unknown."""
+    found: dict[str, dict[str, Difference]] = {name: {} for name in results}
+    for measure in (measure.name for measure in compared_measures(has_interval=True) if measure.better):
+        means, resampled = {}, {}
+        for number, (name, of_seeds) in enumerate(results.items()):
+            mean, values = estimate(of_seeds, measure, number).mean, _resampled(of_seeds, measure, number)
+            if mean is not None and values is not None:
+                means[name], resampled[name] = mean, values
+        if against not in means:
             continue
-        low, high = interval(values - base_values)
-        found[name] = Difference(mean - base_mean, (low, high), low > 0 or high < 0)
+        less = {name: values - resampled[against] for name, values in resampled.items() if name != against}
+        p_values = [p_value(values) for values in less.values()]
+        for (name, values), p, corrected in zip(less.items(), p_values, holm(p_values), strict=True):
+            low, high = interval(values)
+            mean = means[name] - means[against]
+            found[name][measure] = Difference(mean, (low, high), p, corrected, len(values), corrected <= ALPHA)
     return found
 
 

@@ -14,6 +14,7 @@ from sae_lens_classif.evals.base import FIRES, TestPass, evaluations, needs_of
 from sae_lens_classif.evals.concept_effects import ConceptEffects, effects_of
 from sae_lens_classif.evals.interpretability import activating_sets
 from sae_lens_classif.evals.measures import warnings_about
+from sae_lens_classif.evals.overlap import twins, twins_by_concept
 from sae_lens_classif.evals.results import Measures, merged_metrics
 from sae_lens_classif.evals.topic_coherence import key_words
 from sae_lens_classif.hooks.classifier import TextClassifier
@@ -41,6 +42,8 @@ class Concept:
         influence: The same over all texts: activation rate times TVD.
         concept_sim: Mean cosine between its clearly activating texts.
         top_texts: Numbers of the texts that activate it most, the strongest first.
+        fires_with: Concepts that are active on the same texts (Jaccard of activating texts at least 0.5).
+        points_with: Concepts of the same direction (cosine at least 0.7).
     """
 
     index: int
@@ -52,6 +55,8 @@ class Concept:
     influence: float | None
     concept_sim: float | None
     top_texts: tuple[int, ...]
+    fires_with: tuple[int, ...] = ()
+    points_with: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,9 +159,10 @@ def check_belong_together(
 
 
 def _describe(texts: TestPass, measures: Mapping[str, Measures], class_names: Sequence[str]) -> tuple[Concept, ...]:
-    words = _details(measures, "interpretability", "key_words")
+    words, member = _details(measures, "interpretability", "key_words"), activating_sets(texts.concepts)
     if words is None:
-        words = key_words(texts.data.texts, activating_sets(texts.concepts), _N_KEY_WORDS)
+        words = key_words(texts.data.texts, member, _N_KEY_WORDS)
+    alike = twins_by_concept(twins(member, texts.method.directions()))
     causal = _details(measures, "causality", "concepts")
     similar = _details(measures, "interpretability", "concept_sim")
     rates = (texts.concepts.abs() > FIRES).double().mean(dim=0).tolist()
@@ -167,6 +173,7 @@ def _describe(texts: TestPass, measures: Mapping[str, Measures], class_names: Se
         if class_ is None:
             continue
         tvd, raised = (causal[index]["tvd"], causal[index]["raises"]) if causal else (None, None)
+        fires_with, points_with = alike.get(index, ((), ()))
         active = texts.concepts[order[:, index], index].abs() > FIRES
         concepts.append(
             Concept(
@@ -179,6 +186,8 @@ def _describe(texts: TestPass, measures: Mapping[str, Measures], class_names: Se
                 influence=rates[index] * tvd if tvd is not None else None,
                 concept_sim=similar[index] if similar else None,
                 top_texts=tuple(order[active, index].tolist()),
+                fires_with=fires_with,
+                points_with=points_with,
             )
         )
     return tuple(sorted(concepts, key=_rank))

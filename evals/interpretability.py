@@ -9,6 +9,7 @@ from pydantic import Field
 from sae_lens_classif.evals.base import EvaluationSpec, Exact, TestPass, interval_settings
 from sae_lens_classif.evals.bootstrap import interval, mean_of, resample
 from sae_lens_classif.evals.measures import FLOOR, Cosine, Count, Measure
+from sae_lens_classif.evals.overlap import Twins, jaccard, share_with_twin, twins
 from sae_lens_classif.evals.results import Measures, finite
 from sae_lens_classif.evals.topic_coherence import key_words, topic_coherence
 
@@ -214,17 +215,12 @@ def set_measures(member: torch.Tensor) -> dict[str, float]:
         ``mean_jaccard`` over pairs of concepts (an empty pair counts 0), ``redundancy`` (memberships a distinct
         text) and ``coverage`` (share of texts in some set).
     """
-    sets = member.double()
-    shared = sets.T @ sets
-    sizes = sets.sum(dim=0)
-    union = sizes[:, None] + sizes[None, :] - shared
-    jaccard = shared / union.clamp(min=1)
     n = member.shape[1]
     upper = torch.ones(n, n, dtype=torch.bool).triu(diagonal=1)
     distinct = int(member.any(dim=1).sum())
     return {
-        "mean_jaccard": float(jaccard[upper].mean()) if n > 1 else 0.0,
-        "redundancy": float(sizes.sum()) / max(distinct, 1),
+        "mean_jaccard": float(jaccard(member, member)[upper].mean()) if n > 1 else 0.0,
+        "redundancy": int(member.sum()) / max(distinct, 1),
         "coverage": distinct / len(member),
     }
 
@@ -232,8 +228,12 @@ def set_measures(member: torch.Tensor) -> dict[str, float]:
 def measure(texts: TestPass) -> Measures:
     """All of it for one method, with the key words of its concepts and their coherence."""
     measures = interpretability(texts.concepts, texts.embeddings, **interval_settings(texts))
-    words = key_words(texts.data.texts, activating_sets(texts.concepts), _N_CLOUD_WORDS)
+    member = activating_sets(texts.concepts)
+    words = key_words(texts.data.texts, member, _N_CLOUD_WORDS)
     coherence = topic_coherence([list(weights)[:_N_COHERENCE_WORDS] for weights in words], texts.data.texts)
+    alike = twins(member, texts.method.directions())
+    measures.metrics["twin_concepts"] = share_with_twin(alike, int(member.any(dim=0).sum()))
+    measures.details["twins"] = [pair.model_dump(mode="json") for pair in alike]
     measures.metrics.update(coherence.metrics)
     measures.details.update(coherence.details, key_words=words)
     return measures
@@ -255,6 +255,7 @@ class InterpretabilityDetails(Exact):
     activating_texts: list[Count]
     jenks_break: list[float | None]
     topic_coherence: list[Coherence]
+    twins: list[Twins] = Field(description="Pairs of concepts with Jaccard of at least 0.5 or cosine of at least 0.7.")
     key_words: list[dict[str, float]] = Field(description="TF-IDF weight of each word, the highest first.")
 
 
@@ -281,6 +282,12 @@ EVALUATION = EvaluationSpec(
         Measure(
             "mean_jaccard", "Overlap of the concepts' texts (Jaccard)",
             "Overlap of two concepts' activating texts, mean over pairs.",
+        ),
+        Measure(
+            "twin_concepts", "Concepts with a twin: on the same texts, or of the same direction",
+            "Concepts with a twin, of those with an activating text: Jaccard of these texts at least 0.5, or cosine of "
+            "directions at least 0.7.",
+            "share", headline=16,
         ),
         Measure(
             "redundancy", "Concepts a text belongs to (redundancy)",

@@ -1,5 +1,9 @@
 """The public names and where each lives: the one list, which ``__init__.py`` and type checkers read."""
 
+from .audit.diff import Diff as Diff
+from .audit.diff import diff as diff
+from .audit.stability import stability as stability
+from .audit.stable_concepts import Stability as Stability
 from .config.classifier import CacheConfig as CacheConfig
 from .config.classifier import DataConfig as DataConfig
 from .config.classifier import FinetuneConfig as FinetuneConfig
@@ -32,6 +36,7 @@ from .methods.random_directions import RandomDirections as RandomDirections
 from .methods.sae_probe import SAEProbeConcepts as SAEProbeConcepts
 from .publishing.publish import publish as publish
 from .report.page import write_report as write_report
+from .runs.across import across as across
 from .saes.classif_sae import ClassifSAE as ClassifSAE
 from .saes.classif_sae import ClassifSAEConfig as ClassifSAEConfig
 from .saes.classif_sae import ClassifTrainingSAE as ClassifTrainingSAE

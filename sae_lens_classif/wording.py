@@ -32,6 +32,12 @@ def class_of_concept(concept: Mapping[str, Any]) -> str:
     return raised if raised == active else f"{raised} (most active on {active})"
 
 
+def twins_of_concept(concept: Mapping[str, Any]) -> str:
+    """Which concepts fire on the same texts as one of ``summary.json``, and which point the same way."""
+    ways = (("fires with", "fires_with"), ("points like", "points_with"))
+    return "; ".join(f"{said} {', '.join(map(str, concept[name]))}" for said, name in ways if concept.get(name))
+
+
 def markdown_row(cells: Sequence[str]) -> str:
     """A row of a Markdown table."""
     return "| " + " | ".join(text.strip().replace("|", r"\|") for text in cells) + " |"

@@ -36,6 +36,7 @@ _PUBLIC = [
     "ConceptMethod",
     "ConceptSHAP",
     "DataConfig",
+    "Diff",
     "EvaluateConfig",
     "Evaluation",
     "Explanation",
@@ -49,11 +50,14 @@ _PUBLIC = [
     "SAEBenchAdapter",
     "SAEProbeConcepts",
     "SAESettings",
+    "Stability",
     "TextClassifier",
     "TextData",
     "TrainConfig",
     "UserError",
+    "across",
     "cache_states",
+    "diff",
     "evaluate",
     "explain",
     "export_topk",
@@ -64,6 +68,7 @@ _PUBLIC = [
     "paper_disk_loader",
     "paper_huggingface_loader",
     "publish",
+    "stability",
     "train_classifsae",
     "write_report",
 ]
@@ -211,8 +216,9 @@ def test_the_core_works_without_the_extras_and_the_rest_names_the_one_that_is_mi
     arguments = (str(tmp_path / "sae"), str(classifier_folder), str(train_store.folder), str(tmp_path))
     done = _python(_WITHOUT_EXTRAS, *arguments)
     assert done.returncode == 0, done.stderr
-    (refused,) = done.stdout.splitlines()
-    assert re.match(r"write_report: .*matplotlib.*wordcloud.*'sae-lens-classif\[report\]'", refused)
+    refused = done.stdout.splitlines()
+    assert [line.partition(": ")[0] for line in refused] == ["Diff", "diff", "stability", "write_report"]
+    assert all(re.search(r": .*matplotlib.*wordcloud.*'sae-lens-classif\[report\]'", line) for line in refused)
 
 
 def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -27,6 +27,7 @@ _ROOMS = (
     "explaining",
     "figures",
     "runs",
+    "audit",
     "report",
     "publishing",
     "cli",

@@ -159,6 +159,17 @@ def change_sae(run: Path, change: Callable[[ClassifSAE], object]) -> None:
     sae.save_model(folder)
 
 
+def take_over(sae: ClassifSAE, other: ClassifSAE) -> None:
+    """Give an SAE the first half of the concepts of another, in another order and each turned a little."""
+    order = torch.arange(other.cfg.n_concepts // 2).roll(1)
+    n_concepts = len(order)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        sae.W_enc[:, :n_concepts], sae.b_enc[:n_concepts] = other.W_enc[:, order], other.b_enc[order]
+        turned = other.W_dec[order] + 0.05 * torch.randn(n_concepts, sae.cfg.d_in, generator=generator)
+        sae.W_dec[:n_concepts] = torch.nn.functional.normalize(turned, dim=1)
+
+
 def snapshot(folder: Path, *patterns: str) -> Snapshot:
     """When each file was written, and its bytes.
 

@@ -1,17 +1,22 @@
 """What each command of the command line does, once its settings are known."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
+from sae_lens_classif.audit.diff import diff
+from sae_lens_classif.audit.stability import stability
 from sae_lens_classif.cli.display import (
+    show_across,
     show_comparison,
+    show_diff,
     show_explanation,
     show_folder,
     show_publication,
+    show_stability,
     show_summary,
     show_sweep,
     show_transfer,
@@ -23,6 +28,7 @@ from sae_lens_classif.files import write_text
 from sae_lens_classif.publishing.publish import publish as publish_run
 from sae_lens_classif.report.page import write_report
 from sae_lens_classif.runs import steps as pipeline
+from sae_lens_classif.runs.across import across
 from sae_lens_classif.runs.compare import compare_step
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.results import read_summary
@@ -79,6 +85,17 @@ def _publish(run: Path, repo: str, *, dry_run: bool, **choices: Any) -> None:
     show_publication(Console(), RunFolder.open(run).hub, address, repo, dry_run)
 
 
+def _stability(run: Path, seeds: int, method: str, overwrite: bool) -> None:
+    show_stability(Console(), stability(run, seeds, method, overwrite=overwrite))
+    show_folder(Console(), run)
+    Console().print("`report` and `publish`, run again, show it with the concepts.")
+
+
+def _diff(run: Path, other: Path, method: str) -> None:
+    show_diff(Console(), diff(run, other, method))
+    show_folder(Console(), other / "diff")
+
+
 def _explain(run: Path, text: str, html: Path | None, method: str) -> None:
     of = RunFolder.open(run)
     fitted = load_fitted(of, method)
@@ -99,6 +116,11 @@ def _show_report(page: Path) -> None:
     Console().print(
         f"Open {escape(str(page))} in a browser. It holds some of the test texts.", soft_wrap=True, highlight=False
     )
+
+
+def _across(runs: Sequence[Path], out: Path, against: str) -> None:
+    show_across(Console(), across(runs, out, against))
+    show_folder(Console(), out)
 
 
 def _demo(run: RunFolder) -> None:
@@ -122,5 +144,12 @@ COMMANDS: dict[str, Step] = {
     "demo": _demo,
 }
 
-# What is done with a finished run; the command line's options by their names.
-OF_A_RUN: dict[str, Callable[..., None]] = {"explain": _explain, "report": _report, "publish": _publish}
+# What is done with finished runs; the command line's options by their names.
+WITHOUT_SETTINGS: dict[str, Callable[..., None]] = {
+    "stability": _stability,
+    "diff": _diff,
+    "explain": _explain,
+    "report": _report,
+    "publish": _publish,
+    "across": _across,
+}

@@ -9,14 +9,27 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
+from sae_lens_classif.audit.diff import Diff, about, alone_rows, headings, kept_rows
+from sae_lens_classif.audit.stable_concepts import Stability, how_to_read, share_rows
 from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.measures import columns, headline_rows
 from sae_lens_classif.explaining.explanation import ActiveConcept, Explanation
 from sae_lens_classif.files import sizes
+from sae_lens_classif.runs.across_tables import (
+    about_aside,
+    about_scores,
+    best_rank,
+    rank,
+    score_of,
+    scored,
+    titles,
+    wins,
+)
+from sae_lens_classif.runs.results import Across
 from sae_lens_classif.runs.sweep import varied
 from sae_lens_classif.runs.tables import Cell, best_methods, cell_of, marks
 from sae_lens_classif.runs.transfer import Transfer, measure_rows
-from sae_lens_classif.wording import bare_number, class_of_concept, number, points
+from sae_lens_classif.wording import bare_number, class_of_concept, number, points, twins_of_concept
 
 _N_CONCEPTS = 5
 _N_TEXTS = 2
@@ -50,18 +63,51 @@ def show_comparison(console: Console, methods: Sequence[ComparedMethod]) -> None
         console: Where to print.
         methods: The rows.
     """
-    measures = [column for column in columns() if column.is_essential]
-    headings = ["Method", *(measure.column for measure in measures)]
-    table = _table("Concept methods beside each other, rates in percent", headings, no_wrap=True)
-    best = best_methods(methods)
-    for method in methods:
-        shown = [cell_of(method, measure, best) for measure in measures]
-        table.add_row(escape(method.title), *map(_compared, shown))
-    console.print(table)
+    console.print(_numbers("Concept methods beside each other, rates in percent", methods))
     console.print(marks(methods), "Intervals and more columns: comparison.md", style="dim", highlight=False)
     for method in methods:
         for note in method.notes:
             console.print(f"[yellow]{escape(method.title)}:[/] {escape(note)}", highlight=False)
+
+
+def show_across(console: Console, found: Across) -> None:
+    """Print the numbers of each data set, then ranks and wins over them, and how to read these.
+
+    Args:
+        console: Where to print.
+        found: The comparisons of several data sets.
+    """
+    for one in found.data_sets:
+        methods = list(one.methods.values())
+        console.print(_numbers(f"{one.name}, rates in percent", methods))
+    console.print(marks(methods, found.against), style="dim", highlight=False)
+    measures = [measure for measure in scored() if measure.is_essential]
+    headings = ["Method", *(measure.column for measure in measures)]
+    n_data_sets = f"over {len(found.data_sets)} data sets"
+    ranks = _table(f"Mean ranks {n_data_sets}", headings, no_wrap=True)
+    won = _table(f"Better and worse than {titles(found)[found.against]} {n_data_sets}", headings, no_wrap=True)
+    for name, title in titles(found).items():
+        scores = [(score_of(found, name, measure), best_rank(found, measure)) for measure in measures]
+        if name in found.ranked:
+            cells = (f"[bold]{rank(one)}[/]" if one.mean_rank == best else rank(one) for one, best in scores)
+            ranks.add_row(escape(title), *cells)
+        if name != found.against:
+            won.add_row(escape(title), *(wins(one) for one, _ in scores))
+    console.print(ranks, won)
+    for line in (*about_scores(found), *about_aside(found)):
+        console.print(escape(line), style="dim", highlight=False)
+    console.print("Intervals and more measures: across.md", style="dim", highlight=False)
+
+
+def _numbers(title: str, methods: Sequence[ComparedMethod]) -> Table:
+    measures = [column for column in columns() if column.is_essential]
+    headings = ["Method", *(measure.column for measure in measures)]
+    table = _table(title, headings, no_wrap=True)
+    best = best_methods(methods)
+    for method in methods:
+        shown = [cell_of(method, measure, best) for measure in measures]
+        table.add_row(escape(method.title), *map(_compared, shown))
+    return table
 
 
 def _compared(cell: Cell) -> str:
@@ -98,6 +144,53 @@ def show_transfer(console: Console, transfer: Transfer) -> None:
     for row in measure_rows(transfer):
         table.add_row(*row)
     console.print(table)
+
+
+def show_stability(console: Console, stability: Stability) -> None:
+    """Print which concepts come back in other trainings, and how much that is in all.
+
+    Args:
+        console: Where to print.
+        stability: What was found.
+    """
+    n_others = len(stability.other_seeds)
+    title = f"The concepts of {stability.method} in {n_others} other training{'s' if n_others > 1 else ''}"
+    heads = ("Concept", "Class", "Words", "influence, %", "comes back in", "same texts in")
+    table = _table(title, heads, n_left=3)
+    for concept in stability.concepts:
+        words = ", ".join(concept.key_words[:_N_WORDS])
+        cells = (str(concept.index), class_of_concept(concept.model_dump()), words)
+        numbers = (bare_number(concept.influence, True), concept.times, concept.times_on_texts)
+        table.add_row(*map(escape, cells), *numbers)
+    console.print(table)
+    headings = ("Comes back, %", "measured", "floor", "ceiling")
+    shares = _table(f"All of them, on {stability.n_test_texts:,} test texts", headings)
+    for row in share_rows(stability):
+        shares.add_row(*row)
+    console.print(shares)
+    console.print(how_to_read(stability), style="dim", highlight=False)
+
+
+def show_diff(console: Console, diff: Diff) -> None:
+    """Print which concepts of two runs are kept, gone and new.
+
+    Args:
+        console: Where to print.
+        diff: What was found.
+    """
+    of_kept, of_alone = headings(diff)
+    parts = (
+        ("Kept", of_kept, kept_rows(diff)),
+        (f"Gone: in {diff.run_a} alone", of_alone, alone_rows(diff.gone)),
+        (f"New: in {diff.run_b} alone", of_alone, alone_rows(diff.new)),
+    )
+    for title, head, rows in parts:
+        table = _table(title, head, n_left=3)
+        for row in rows:
+            table.add_row(*map(escape, row))
+        if rows:
+            console.print(table)
+    console.print(escape(about(diff)), highlight=False)
 
 
 def show_explanation(console: Console, explanation: Explanation) -> None:
@@ -184,6 +277,7 @@ def _concept(concept: dict[str, Any], texts: Sequence[str]) -> Group:
     numbers = f"fires on {number(concept['activation_rate'], True)} of the texts"
     if concept["tvd"] is not None:
         numbers += f"; without it their class probabilities move by {number(concept['tvd'], True)}"
+    numbers += f"; {alike}" if (alike := twins_of_concept(concept)) else ""
     words = f"[bold]{escape(', '.join(concept['key_words']))}[/]"
     examples = [f"· {escape(_shorten(texts[row]))}" for row in concept["top_texts"][:_N_TEXTS]]
     return Group(

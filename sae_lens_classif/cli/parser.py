@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from sae_lens_classif.config.yaml import SECTIONS, SETTINGS, config_of, read_yaml, settings_parser, yaml_value
 from sae_lens_classif.errors import UserError, nearest
+from sae_lens_classif.evals.comparison import REFERENCE
 from sae_lens_classif.hooks.backends import backend_names
 from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.runs.folder import METHOD, RunFolder
@@ -28,7 +29,11 @@ _STEPS = {
     "--method NAME by a method that `compare` fitted.",
     "run": "The four steps above; what is done is reused.",
     "compare": "Fit and measure other concept methods beside the ClassifSAE: RUN/comparison.{json,md,tex}.",
+    "across": "Which method is ahead over several data sets: OUT/across.{json,md,tex}, OUT/tradeoffs.{png,svg}.",
     "sweep": "Train and evaluate over a grid of settings: RUN/sweep/sweep.{json,md,png,svg}.",
+    "stability": "Train again with other seeds: which concepts come back? RUN/stability.json.",
+    "diff": "Two runs, such as before and after a fine-tuning: which concepts are kept, gone, new, changed in effect? "
+    "OTHER/diff.",
     "explain": "Why one text gets its class: the concepts active on it, what each does, which words drive it.",
     "report": "One page about a run, for a browser: its concepts, how far to trust them, its mistakes.",
     "publish": "Put the concepts of a run on the Hugging Face Hub, with evaluations, figures and a model card.",
@@ -36,7 +41,8 @@ _STEPS = {
 }
 
 
-_OF_A_RUN = ("explain", "report", "publish")  # these take a finished run and no settings
+_OF_A_RUN = ("stability", "diff", "explain", "report", "publish")  # these take a finished run
+_WITHOUT_SETTINGS = (*_OF_A_RUN, "across")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -76,14 +82,22 @@ def _build_parser() -> _Parser:
         command.set_defaults(step=step, command=command)
         if step in _OF_A_RUN:
             command.add_argument("run", metavar="RUN", type=Path, help="The run folder, trained and evaluated.")
-        else:
+        elif step not in _WITHOUT_SETTINGS:
             _add_step_options(command, step)
         command.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
     add = {step: command.add_argument for step, command in commands.choices.items()}
     add["evaluate"]("--data", metavar="OTHER", help="Another data set, on which to measure the run's concepts.")
-    for step in ("evaluate", "explain", "report", "publish"):
+    for step in ("evaluate", *_OF_A_RUN):
         add[step]("--method", metavar="NAME", default=METHOD, help="Whose concepts: a method that `compare` fitted.")
     add["sweep"]("--grid", metavar="SETTING=V,V", action="append", help="A setting and its values; can be repeated.")
+    add["across"]("runs", metavar="RUN", type=Path, nargs="+", help="Run folders with a comparison, one a data set.")
+    add["across"]("--out", metavar="OUT", type=Path, default=Path("runs/across"), help="Default: runs/across.")
+    add["across"]("--against", metavar="NAME", default=REFERENCE, help="The method that the others are held against.")
+    add["stability"](
+        "--seeds", metavar="N", type=int, default=5, help="How many trainings, the run's own the first. Default: 5."
+    )
+    add["stability"]("--overwrite", action="store_true", help="Make trainings of other settings or texts anew.")
+    add["diff"]("other", metavar="OTHER", type=Path, help="The run folder it is held against, such as the later one.")
     add["explain"]("text", metavar="TEXT", help="The text, in quotes.")
     add["explain"]("--html", metavar="FILE", type=Path, help="Write the explanation as a page, too.")
     add["report"](
@@ -147,7 +161,7 @@ def _asked_for(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
             f"there is no setting {name!r}; did you mean {close[0]!r}? "
             f"`sae-lens-classif {asked.step} --help` lists them all"
         )
-    if settings and asked.step in _OF_A_RUN:
+    if settings and asked.step in _WITHOUT_SETTINGS:
         raise UserError(f"`{asked.step}` does not take {' '.join(settings)!r}; a text of several words needs quotes")
     return asked, settings
 
@@ -221,16 +235,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _execute(arguments: Sequence[str]) -> None:
     asked, settings = _asked_for(arguments)
-    run = None if asked.step in _OF_A_RUN else _run(asked, settings)
+    run = None if asked.step in _WITHOUT_SETTINGS else _run(asked, settings)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("sae_lens_classif").setLevel(logging.INFO)
-    from sae_lens_classif.cli.commands import COMMANDS, OF_A_RUN, transfer
+    from sae_lens_classif.cli.commands import COMMANDS, WITHOUT_SETTINGS, transfer
 
     if run is None:
         given = {name: value for name, value in vars(asked).items() if name not in ("step", "command", "debug")}
-        OF_A_RUN[asked.step](**given)
+        WITHOUT_SETTINGS[asked.step](**given)
         return
     run.claim()
     if asked.data is None:

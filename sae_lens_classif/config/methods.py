@@ -12,11 +12,11 @@ class ProbeSettings:
 
     Args:
         probe_max_texts: The probe that chooses an SAE's latents sees so many training texts at most, drawn at random.
-        probe_max_iter: Passes of the probe's solver over them, at most.
+        probe_max_iter: Iterations of the probe's solver, at most; it stops earlier once it has converged.
     """
 
     probe_max_texts: int = positive(10_000)
-    probe_max_iter: int = positive(100)
+    probe_max_iter: int = positive(1000)
 
 
 @dataclass
@@ -64,6 +64,8 @@ class CompareConfig:
             that SAELens loads; ``module:Class`` for a method of your own.
         seeds: Each method is fitted once with each seed.
         settings: Of methods from other packages, as ``{pca: {whiten: true}}``.
+        tune: So many settings of each method are tried on training texts that are held out, and the best are used;
+            the first are those of the run. 0: those of the run, untried.
     """
 
     methods: tuple[str, ...] = (
@@ -81,6 +83,7 @@ class CompareConfig:
     seeds: tuple[int, ...] = limited((0,), least=0)
     # Words first, as in a grid.
     settings: dict[str, dict[str, str | bool | int | float | list[Any] | None]] = field(default_factory=dict)
+    tune: int = limited(0, least=0)
 
     def __post_init__(self) -> None:
         check("compare", self)

@@ -4,7 +4,7 @@ A method says beside its class all that others must know of it: its name, its ti
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -79,6 +79,8 @@ class FitTask:
 
 
 Fit = Callable[[FitTask], "ConceptMethod"]
+Grid = Mapping[str, Sequence[Any]]
+_NOTHING: Grid = {}
 _Fit = TypeVar("_Fit", bound=Fit)
 
 
@@ -88,7 +90,7 @@ class ConceptMethod(ABC):
     A subclass is a dataclass of tensors, plain values (numbers, strings, lists of them) and SAEs of SAELens: these
     are what ``save`` writes and ``load`` hands to the constructor again. A class statement with ``name=...`` makes
     the method known to ``compare`` and ``load_method``; beside the name it may say, as ``MethodSpec`` explains,
-    ``title=``, ``settings=`` and ``trains_sae=``.
+    ``title=``, ``settings=``, ``trains_sae=``, ``source=`` and ``tune=``.
 
     Attributes:
         name: Name of the method.
@@ -99,20 +101,29 @@ class ConceptMethod(ABC):
     notes: tuple[str, ...] = ()
 
     def __init_subclass__(
-        cls, name: str = "", title: str | None = None, settings: "Declared" = BaselineConfig, trains_sae: bool = True
+        cls,
+        name: str = "",
+        title: str | None = None,
+        settings: "Declared" = BaselineConfig,
+        trains_sae: bool = True,
+        source: str = "",
+        tune: Grid = _NOTHING,
     ) -> None:
         super().__init_subclass__()
         if name:
             cls.name = name
             title = name if title is None else title
-            _register(MethodSpec(name, title, cls, cls.fit, cls.check, settings, trains_sae))
+            _register(MethodSpec(name, title, cls, cls.fit, cls.check, settings, trains_sae, source, tune))
 
     @classmethod
-    def variant(cls, name: str, title: str) -> Callable[[_Fit], _Fit]:
-        """Register a function as another way to fit this class, with the same settings; a decorator."""
+    def variant(cls, name: str, title: str, tune: Grid = _NOTHING) -> Callable[[_Fit], _Fit]:
+        """Register a function as another way to fit this class, with the same settings; a decorator.
+
+        What is tuned is a variant's own: another loss has other settings that count.
+        """
 
         def declare(fit: _Fit) -> _Fit:
-            _register(replace(REGISTRY[cls.name], name=name, title=title, learn=fit))
+            _register(replace(REGISTRY[cls.name], name=name, title=title, learn=fit, tune=tune))
             return fit
 
         return declare
@@ -226,7 +237,10 @@ class MethodSpec:
             ``baselines``, any other from ``compare.settings`` under the method's name. A method that does not say
             gets all of ``baselines``.
         trains_sae: Whether it depends on the sections ``sae`` and ``train``.
-        source: Anything else it depends on, such as the checksum of a guest SAE.
+        source: Anything else it depends on: the checksum of a guest SAE, or a word that is changed once the method
+            finds other concepts with the same settings.
+        tune: Values of the settings among which ``compare.tune`` looks for the best: ``sae.`` and ``train.`` settings
+            of a method that depends on them, and without a section those of ``settings``. Nothing: it is not tuned.
     """
 
     name: str
@@ -237,6 +251,7 @@ class MethodSpec:
     settings: "Declared" = BaselineConfig
     trains_sae: bool = True
     source: str = ""
+    tune: Grid = field(default_factory=dict)
 
     def fit(self, task: FitTask) -> ConceptMethod:
         """Find its concepts; of the settings it sees those that it declares, the others have their defaults."""
@@ -264,8 +279,13 @@ class MethodSpec:
             raise UserError(f"{where} sets {', '.join(values)}, but the settings of {self.name} are: {known}")
         return None
 
-    def made_from(self, task: FitTask) -> dict[str, Any]:
-        """Everything that the fitted method depends on, as JSON can hold it."""
+    def made_from(self, task: FitTask, tuned: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Everything that the fitted method depends on, as JSON can hold it.
+
+        Args:
+            task: What it learns from.
+            tuned: How the task's settings give way to better ones. Default: they do not.
+        """
         depends: dict[str, Any] = {"source": self.source, "baselines": self._of_baselines(task.baselines)}
         depends["data_share"] = task.train.data_share
         if task.settings is not None:
@@ -282,6 +302,7 @@ class MethodSpec:
             "n_concepts": task.n_concepts,
             "seed": task.seed,
             "settings": depends,
+            "tuned": None if tuned is None else dict(tuned),
         }
 
     def _of_baselines(self, given: BaselineConfig) -> dict[str, Any]:

@@ -12,9 +12,22 @@ from sae_lens_classif.methods.base import ConceptMethod, FitTask
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.training.train import train_classifsae
 
+# What is tried: of the paper's loss, of the recipe `robust`, of an SAE without the activation-rate loss.
+RATE_LOSS = {
+    "sae.gamma": (0.05, 0.1, 0.2),
+    "sae.activation_rate_coefficient": (0.01, 0.02, 0.05),
+    "train.lr": (5e-5, 2e-4, 1e-3),
+}
+ROBUST = {
+    "sae.balance_coefficient": (0.03, 0.1, 0.3),
+    "sae.model_coefficient": (0.5, 1.0, 2.0),
+    "train.lr": (5e-5, 2e-4, 1e-3),
+}
+TOPK = {"sae.k": (5, 10, 20), "train.lr": (5e-5, 2e-4, 1e-3)}
+
 
 @dataclass
-class ClassifSAEConcepts(ConceptMethod, name="classifsae", title="ClassifSAE", settings=None):
+class ClassifSAEConcepts(ConceptMethod, name="classifsae", title="ClassifSAE", settings=None, tune=ROBUST):
     """The first latents of a ``ClassifSAE`` (Le Bail et al., arXiv 2506.23951).
 
     Attributes:
@@ -63,7 +76,7 @@ def train_sae(task: FitTask) -> ClassifSAE:
         return ClassifSAE.load_from_disk(folder)
 
 
-@ClassifSAEConcepts.variant(name="classifsae_reference", title="ClassifSAE, as in the paper")
+@ClassifSAEConcepts.variant(name="classifsae_reference", title="ClassifSAE, as in the paper", tune=RATE_LOSS)
 def fit_reference(task: FitTask) -> ClassifSAEConcepts:
     """The paper's ClassifSAE, whatever recipe the settings name."""
     return ClassifSAEConcepts.fit(of_the_paper(task))
@@ -79,7 +92,7 @@ def of_the_paper(task: FitTask, **changes: Any) -> FitTask:
     return replace(task, sae=replace(task.sae, recipe="reference", k_concepts=0, **RECIPES["reference"], **changes))
 
 
-@ClassifSAEConcepts.variant(name="classifier_only", title="Classifier only")
+@ClassifSAEConcepts.variant(name="classifier_only", title="Classifier only", tune=TOPK)
 def fit_classifier_only(task: FitTask) -> ClassifSAEConcepts:
     """The component study's joint classifier without the activation-rate loss."""
     return ClassifSAEConcepts.fit(of_the_paper(task, activation_rate_coefficient=0.0))

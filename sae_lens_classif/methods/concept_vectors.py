@@ -21,6 +21,7 @@ from sae_lens_classif.methods.base import ConceptMethod, FitTask
 
 _EPSILON = 1e-3
 _DROP = 0.2
+_GRID = {"lr": (1e-4, 3e-4, 1e-3, 3e-3), "hidden_dim": (256, 512, 1024)}
 _START = 0.5  # weights start uniform between minus this and this
 
 
@@ -206,7 +207,12 @@ def _train(method: ConceptVectors, parameters: list[torch.Tensor], task: FitTask
 
 @dataclass
 class ConceptSHAP(
-    ConceptVectors, name="concept_shap", title="ConceptSHAP", settings=ConceptVectorSettings, trains_sae=False
+    ConceptVectors,
+    name="concept_shap",
+    title="ConceptSHAP",
+    settings=ConceptVectorSettings,
+    trains_sae=False,
+    tune=_GRID,
 ):
     """Concepts are there where the cosine with their vector is above a threshold.
 
@@ -269,7 +275,12 @@ def causal_loss(logits: torch.Tensor, perturbed_logits: torch.Tensor) -> torch.T
 
 @dataclass
 class HIConcept(
-    ConceptVectors, name="hi_concept", title="HI-Concept", settings=ConceptVectorSettings, trains_sae=False
+    ConceptVectors,
+    name="hi_concept",
+    title="HI-Concept",
+    settings=ConceptVectorSettings,
+    trains_sae=False,
+    tune=_GRID,
 ):
     """Concepts are there where the softmax of their cosines is above 1/n.
 

@@ -13,7 +13,7 @@ from sae_lens_classif.files import sha256_of_file
 from sae_lens_classif.methods.base import ConceptMethod, MethodSpec, built_in_methods, is_built_in, registered_method
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.methods.listing import titles
-from sae_lens_classif.methods.sae_probe import SAEProbeConcepts, check_fits, load_sae
+from sae_lens_classif.methods.sae_probe import SOLVER, SAEProbeConcepts, check_fits, load_sae
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 
 
@@ -62,11 +62,12 @@ def _guest(source: str) -> MethodSpec:
         check=partial(check_fits, sae),
         settings=ProbeSettings,
         trains_sae=False,
-        source=checksum,
+        source=f"{SOLVER}, {checksum}",
     )
     if isinstance(sae, ClassifSAE):  # it says itself which of its latents are the concepts
         method, n_concepts = ClassifSAEConcepts(sae), sae.cfg.n_concepts
         guest = replace(guest, title=f"ClassifSAE {label}", kind=ClassifSAEConcepts, settings=None)
+        guest = replace(guest, source=checksum)
         return replace(guest, learn=lambda _: method, check=lambda d_in, _: check_fits(sae, d_in, n_concepts))
     return guest
 

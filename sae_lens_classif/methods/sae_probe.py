@@ -1,7 +1,6 @@
 """Any SAE with a probe: its concepts are the latents that tell the model's classes apart."""
 
 import copy
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,21 +9,21 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sae_lens import SAE
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import StratifiedKFold
-from sklearn.preprocessing import StandardScaler
+from tqdm.auto import tqdm
 from typing_extensions import override
 
 from sae_lens_classif.config.methods import ProbeSettings
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hub import cache_alone, hub_is_reachable, hub_unreachable_message
 from sae_lens_classif.methods.base import ConceptMethod, FitTask
-from sae_lens_classif.methods.classif_sae import of_the_paper, train_sae
+from sae_lens_classif.methods.classif_sae import RATE_LOSS, TOPK, of_the_paper, train_sae
+from sae_lens_classif.methods.l1_regression import Coefficients, LabelledLatents, fit_l1
 from sae_lens_classif.saes.export import export_topk
 
 STRENGTHS = (0.01, 0.1, 1.0)
 FOLDS = 3
+SOLVER = "probe by L-BFGS-B"  # fits whose probe another solver left unfinished chose other latents
 _CHUNK = 8192
 
 
@@ -40,50 +39,61 @@ def probe_latents(
         predicted: int64 (N,), the model's classes.
         n_concepts: How many latents to choose, n.
         cfg: ``probe_max_iter``.
-        seed: Seed of folds and solver.
+        seed: Seed of the folds.
 
     Returns:
         The latents, int64 (n,), the largest norm over classes first; and notes about the fit.
 
     Raises:
-        UserError: If a class has fewer texts than folds.
+        UserError: If there is one class alone, or one has fewer texts than folds.
     """
-    rarest = int(predicted.unique(return_counts=True)[1].min())
+    counts = predicted.unique(return_counts=True)[1]
+    if len(counts) == 1:
+        raise UserError(
+            "the model predicts one class alone for the training texts, so a probe has nothing to tell apart; use a "
+            "classifier that tells two classes apart"
+        )
+    rarest = int(counts.min())
     if rarest < FOLDS:
         raise UserError(
             f"the probe needs {FOLDS} texts of every predicted class, the rarest has {rarest}; "
             "use more training texts, or raise baselines.probe_max_texts"
         )
-    regression = LogisticRegressionCV(
-        Cs=list(STRENGTHS),
-        cv=StratifiedKFold(FOLDS, shuffle=True, random_state=seed),
-        l1_ratios=(1.0,),
-        solver="saga",
-        class_weight="balanced",
-        max_iter=cfg.probe_max_iter,
-        random_state=seed,
-        scoring="accuracy",
-        use_legacy_attributes=False,
-    )
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        regression.fit(StandardScaler().fit_transform(latents.double().numpy()), predicted.numpy())
-    norms = torch.from_numpy(np.linalg.norm(regression.coef_, axis=0))
+    data = LabelledLatents.of(latents.numpy(), predicted.numpy())
+    fit = _choose_strength(data, cfg.probe_max_iter, seed)
+    norms = torch.from_numpy(np.linalg.norm(fit.slopes, axis=1))
     chosen = norms.argsort(descending=True, stable=True)[:n_concepts]
-    return chosen, _notes(caught, int((norms > 0).sum()), n_concepts, cfg)
+    return chosen, _notes(fit.converged, int((norms > 0).sum()), n_concepts, cfg)
 
 
-def _notes(caught: list[warnings.WarningMessage], n_used: int, n_concepts: int, cfg: ProbeSettings) -> tuple[str, ...]:
+def _choose_strength(data: LabelledLatents, max_iter: int, seed: int) -> Coefficients:
+    """The solution for all texts, with the strength that is most accurate on left-out ones; of equal ones the least."""
+    folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(data.classes, data.classes))
+    accuracy = np.zeros((FOLDS, len(STRENGTHS)))
+    with tqdm(total=FOLDS * len(STRENGTHS) + 1, desc="Choosing latents", unit=" fits") as progress:
+        for fold, (learned, left_out) in enumerate(folds):
+            fit = data.start()
+            for number, strength in enumerate(STRENGTHS):
+                fit = fit_l1(data.at(learned), strength, fit, max_iter)
+                accuracy[fold, number] = data.at(left_out).accuracy(fit)
+                progress.update()
+        best = STRENGTHS[int(accuracy.mean(axis=0).argmax())]
+        fit = fit_l1(data, best, data.start(), max_iter)
+        progress.update()
+    return fit
+
+
+def _notes(converged: bool, n_used: int, n_concepts: int, cfg: ProbeSettings) -> tuple[str, ...]:
     notes = []
-    if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
-        notes.append(f"the probe did not converge in {cfg.probe_max_iter} passes (baselines.probe_max_iter)")
+    if not converged:
+        notes.append(f"the probe did not converge in {cfg.probe_max_iter} iterations (baselines.probe_max_iter)")
     if n_used < n_concepts:
         notes.append(f"the probe uses {n_used} latents, fewer than the {n_concepts} concepts asked for")
     return tuple(notes)
 
 
 @dataclass
-class SAEProbeConcepts(ConceptMethod, name="sae_probe", title="", settings=ProbeSettings):
+class SAEProbeConcepts(ConceptMethod, name="sae_probe", title="", settings=ProbeSettings, source=SOLVER):
     """The latents of any SAELens SAE that a sparse probe of the model's classes uses most.
 
     The scale of what ``decode`` gives is the SAE's own: a norm that it takes from each hidden state before encoding
@@ -188,19 +198,19 @@ def check_fits(sae: SAE[Any], d_in: int, n_concepts: int) -> None:
         )
 
 
-@SAEProbeConcepts.variant(name="topk_sae", title="TopK SAE + probe")
+@SAEProbeConcepts.variant(name="topk_sae", title="TopK SAE + probe", tune=TOPK)
 def fit_topk_sae(task: FitTask) -> SAEProbeConcepts:
     """A TopK SAE trained on reconstruction alone."""
     return SAEProbeConcepts.fit(task)
 
 
-@SAEProbeConcepts.variant(name="rate_only", title="Rate only + probe")
+@SAEProbeConcepts.variant(name="rate_only", title="Rate only + probe", tune=RATE_LOSS)
 def fit_rate_only(task: FitTask) -> SAEProbeConcepts:
     """The component study's activation-rate loss without the joint classifier."""
     return SAEProbeConcepts.from_trained(of_the_paper(task, classifier_coefficient=0.0), task.n_concepts)
 
 
-@SAEProbeConcepts.variant(name="all_latents", title="All latents + probe")
+@SAEProbeConcepts.variant(name="all_latents", title="All latents + probe", tune=RATE_LOSS)
 def fit_all_latents(task: FitTask) -> SAEProbeConcepts:
     """The component study without a sub-setting: all latents feed the head, the probe chooses the concepts."""
     d_sae = int(task.sae.sized(task.store.n_classes, task.store.d_in).d_sae)

@@ -6,6 +6,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from sae_lens_classif.audit.stable_concepts import Stability, when_it_comes_back
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.evals.measures import headline_rows, headlines
 from sae_lens_classif.runs.about import model_in_words
@@ -36,6 +37,7 @@ class CardFacts:
         comparison: Content of ``comparison.md``, or None.
         figures: Paths of pictures in the repository, by title.
         with_texts: Whether texts are published too.
+        stability: The concepts in other trainings; None where that was not looked at.
     """
 
     repo_id: str
@@ -51,6 +53,7 @@ class CardFacts:
     comparison: str | None
     figures: Mapping[str, str]
     with_texts: bool
+    stability: Stability | None = None
 
     @property
     def model(self) -> str:
@@ -85,6 +88,8 @@ def model_card(facts: CardFacts) -> str:
         texts_file=TEXTS_FILE,
         explained=_explained(facts).items(),
         numbers=headline_rows({**facts.summary, **facts.entry}),
+        stability=facts.stability,
+        how_stability_reads=when_it_comes_back(facts.stability) if facts.stability else "",
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # re-exported, but not by that name
 
+from sae_lens_classif.audit.stable_concepts import read_stability
 from sae_lens_classif.data.texts import load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import folder_is_writable, new_folder, read_json, write_json, write_text
@@ -93,6 +94,9 @@ def write_repository(
     if with_texts:
         _write_top_texts(folder / "evals" / TEXTS_FILE, run, store, entry)
     is_compared = _write_comparison(folder / "evals", run, of, entry, len(store))
+    found = read_stability(run, of.name, entry["settings_sha256"])
+    if found is not None:
+        write_json(folder / "evals" / of.name / "stability.json", found.model_dump(mode="json"))
     _copy_figures(folder / "figures", run, of.name, entry, is_compared)
     facts = CardFacts(
         repo_id=repo_id,
@@ -112,6 +116,7 @@ def write_repository(
             if (folder / "figures" / of.name / f"{name}.png").is_file()
         },
         with_texts=with_texts,
+        stability=found,
     )
     write_text(folder / "README.md", model_card(facts))
 

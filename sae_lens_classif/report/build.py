@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from sae_lens_classif.errors import UserError
+from sae_lens_classif.audit.stable_concepts import read_stability
 from sae_lens_classif.evals.base import TestPass
 from sae_lens_classif.evals.completeness import class_scores
 from sae_lens_classif.evals.concept_effects import ConceptEffects, MisledText, effects_of
@@ -23,8 +23,8 @@ from sae_lens_classif.runs.about import last_part, model_in_words, shown_setting
 from sae_lens_classif.runs.figures import map_of_concepts
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.results import read_comparison, read_effects, read_measures, read_summary
-from sae_lens_classif.runs.run_method import RunMethod, load_fitted, measured, step_of
-from sae_lens_classif.runs.steps import TestSplit, evaluation_settings
+from sae_lens_classif.runs.run_method import RunMethod, load_fitted
+from sae_lens_classif.runs.steps import TestSplit, current_entry
 from sae_lens_classif.store.store import ActivationStore
 
 _N_MISTAKES = 60
@@ -44,13 +44,8 @@ def gather_report(run: RunFolder, explained: int, method: str = METHOD) -> Repor
         UserError: If the run is not evaluated as it stands now.
     """
     of, split, summary = load_fitted(run, method), TestSplit(run), read_summary(run)
-    entry = measured(run, of, summary)
+    entry = current_entry(run, of, split.store, summary)
     settings = entry["settings_sha256"]
-    if settings != evaluation_settings(run, of.weights, split.store):
-        raise UserError(
-            f"{run.summary} is of another SAE, of other texts or of other settings than {run.folder} holds now; run "
-            f"the step `{step_of(of)}` again"
-        )
     check_belong_together(of.method.autoencoder(), split.classifier, split.store, split.data)
     # Where everything is NaN nothing was measured, and there is nothing to show of the concepts.
     is_measured = "original_accuracy" in entry or bool(entry["concepts"])
@@ -78,6 +73,7 @@ def gather_report(run: RunFolder, explained: int, method: str = METHOD) -> Repor
         comparison=read_comparison(run, of.name, of.seed, settings),
         settings=shown_settings(run.cfg),
         fingerprints=_fingerprints(split, of, settings),
+        stability=read_stability(run, of.name, settings),
     )
 
 
@@ -156,6 +152,8 @@ def _concepts(
             rate_on_right=float(effects.rate_on_right[index]),
             top_texts=tuple(concept["top_texts"]),
             wrong_texts=tuple(row for row in effects.wrong_texts[index].tolist() if row >= 0),
+            fires_with=tuple(concept.get("fires_with", ())),
+            points_with=tuple(concept.get("points_with", ())),
         )
         for concept in entry["concepts"]
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
+from sae_lens_classif.audit.stable_concepts import when_it_comes_back
 from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.concept_effects import MisledText
 from sae_lens_classif.evals.measures import find_measure
@@ -19,6 +20,7 @@ _LEAST = 0.02  # of a class's share of the texts, were all classes alike
 _CLEAR_PUSH = 0.1
 _CLEAR_DEFAULT = 0.9  # of the texts
 _NEARLY_ALL = 0.95  # of the decisions
+_MOST = 0.6  # of the influence
 _LONG_TEXT = 300  # characters; shorter ones are better examples
 
 
@@ -123,6 +125,7 @@ def findings(report: Report) -> Iterator[Finding]:
         yield _belong_together(report)
     yield _better_than_chance(report)
     yield _found_again(report)
+    yield _comes_back(report)
 
 
 def _is_poor(measure: str, value: float) -> bool:
@@ -202,7 +205,7 @@ def _specific(report: Report) -> Finding:
         f"the most frequent one on {number(largest, True)}{_interval(report, 'max_activation_rate')}."
     )
     influences = sorted(
-        (concept.activation_rate * concept.tvd for concept in report.concepts if concept.tvd is not None), reverse=True
+        (concept.influence for concept in report.concepts if concept.influence is not None), reverse=True
     )
     if sum(influences) > 0:
         carried = [part >= 0.9 * sum(influences) for part in accumulate(influences)].index(True) + 1
@@ -309,6 +312,35 @@ def _found_again(report: Report) -> Finding:
     if failed or _is_poor("scaled_recovery", min(share for share in recovered if share is not None)):
         return Finding(question, "no", "No: not every training recovers nearly all of the decisions", evidence)
     return Finding(question, "partly", "Within this spread", evidence)
+
+
+def _comes_back(report: Report) -> Finding:
+    question, stability = "Does another training find the same concepts?", report.stability
+    if stability is None:
+        of_method = "" if report.method == METHOD else f" --method {_in_a_command(report.method)}"
+        command = f"sae-lens-classif stability RUN --seeds 5{of_method}"
+        return Finding(
+            question, "unknown", "Not checked", "No other training's concepts were held against these.", command
+        )
+    measured, floor = stability.main.measured, stability.main.floor
+    weighted, chance, every = measured.mean_by_influence, floor.mean_by_influence, measured.every_by_influence
+    if weighted is None or chance is None or every is None:
+        weighted, chance, every = measured.mean, floor.mean, measured.every
+    on_texts = stability.shares["texts"].measured
+    by_texts = on_texts.mean if on_texts.mean_by_influence is None else on_texts.mean_by_influence
+    seeds = ", ".join(map(str, stability.other_seeds))
+    evidence = (
+        f"Trained with other seeds ({seeds}), {number(weighted, True)} of what the concepts do comes back in a "
+        f"training on average, by chance {number(chance, True)}; concepts that come back in every training do "
+        f"{number(every, True)}. By texts alone {number(by_texts, True)} come back. {when_it_comes_back(stability)}"
+    )
+    if every >= _MOST:
+        return Finding(question, "yes", "Yes: most of what matters comes back each time", evidence)
+    if weighted >= _MOST:
+        return Finding(question, "partly", "In part: most of what matters comes back, not each time", evidence)
+    if by_texts >= _MOST:
+        return Finding(question, "partly", "In part: on the same texts, but in other directions", evidence)
+    return Finding(question, "no", "No: much of what matters comes out otherwise", evidence)
 
 
 _OVER_SEEDS: Mapping[str, str] = {

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sae_lens_classif.audit.stable_concepts import Stability
 from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.concept_effects import MisledText
 from sae_lens_classif.explaining.explanation import Explanation
@@ -50,6 +51,8 @@ class ShownConcept:
         rate_on_right: Share of the rightly decided texts on which it fires.
         top_texts: Numbers of the texts that activate it most, the strongest first.
         wrong_texts: Numbers of some wrongly decided texts on which it fires.
+        fires_with: Numbers of the concepts that are active on the same texts.
+        points_with: Numbers of those of the same direction.
     """
 
     index: int
@@ -66,6 +69,13 @@ class ShownConcept:
     rate_on_right: float
     top_texts: tuple[int, ...]
     wrong_texts: tuple[int, ...]
+    fires_with: tuple[int, ...] = ()
+    points_with: tuple[int, ...] = ()
+
+    @property
+    def influence(self) -> float | None:
+        """Mean shift of the class probabilities without it, over all texts; None where that was not measured."""
+        return None if self.tvd is None else self.activation_rate * self.tvd
 
     @property
     def name(self) -> str:
@@ -155,6 +165,7 @@ class Report:
         comparison: Methods side by side; empty where none were compared.
         settings: Settings of the run, as YAML.
         fingerprints: What identifies the model, the texts, the SAE, and the versions that wrote the report.
+        stability: The concepts in other trainings; None where that was not looked at.
     """
 
     run: str
@@ -177,6 +188,7 @@ class Report:
     comparison: Sequence[ComparedMethod]
     settings: str
     fingerprints: Mapping[str, str]
+    stability: Stability | None = None
 
     @property
     def by_index(self) -> Mapping[int, ShownConcept]:

@@ -15,7 +15,8 @@ from sae_lens_classif.evals.results import Measures, merged_metrics
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.base import ConceptMethod, FitTask, MethodSpec
 from sae_lens_classif.methods.find import find_method
-from sae_lens_classif.runs.figures import draw_curves_of_methods, draw_method
+from sae_lens_classif.methods.tuning import check_grid
+from sae_lens_classif.runs.figures import draw_curves_of_methods, draw_method, draw_tradeoffs, marks_of_seeds
 from sae_lens_classif.runs.fitted_methods import (
     MethodError,
     as_method_error,
@@ -33,6 +34,7 @@ from sae_lens_classif.runs.steps import (
     open_run_classifier,
 )
 from sae_lens_classif.runs.tables import write_comparison
+from sae_lens_classif.runs.tuning import missing_trials, tuning_note
 from sae_lens_classif.store.store import ActivationStore
 
 logger = logging.getLogger(__name__)
@@ -53,6 +55,8 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     specs = [find_method(name) for name in cfg.compare.methods]
     _check_names(specs)
     _check_settings(specs, cfg.compare.settings)
+    for spec in specs if cfg.compare.tune else ():
+        check_grid(spec)
     data = load_text_data(cfg.data, "train")
     n_concepts = cfg.sae.concepts_for(len(data.class_names))
     check_number_of_texts(len(data), n_concepts)
@@ -63,9 +67,9 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     cache_step(run, classifier)
     store = ActivationStore(run.activations("train"))
     check_classes(store)
-    for spec in specs:
-        for seed in cfg.compare.seeds:
-            is_fitted(run, spec, _task(run, spec, store, classifier, seed))
+    _announce_trials(
+        run, [(spec, fit_task(run, spec, store, classifier, seed)) for spec in specs for seed in cfg.compare.seeds]
+    )
     run.note()  # should this be killed, what is made already is known to be of these settings
     split = TestSplit(run, classifier)
     results: dict[str, list[SeedResult]] = {}
@@ -73,7 +77,7 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     for spec in specs:
         for seed in cfg.compare.seeds:
             logger.info("%s, seed %d", spec.title, seed)
-            result, measures = _fit_and_measure(run, spec, _task(run, spec, store, classifier, seed), split)
+            result, measures = _fit_and_measure(run, spec, fit_task(run, spec, store, classifier, seed), split)
             results.setdefault(spec.name, []).append(result)
             drawn.setdefault(spec.title, measures)  # of the first seed
     compared = compare_results(results, {spec.name: spec.title for spec in specs})
@@ -81,6 +85,8 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     if cfg.evaluate.figures:
         about = f"95 % intervals over texts, seed {cfg.compare.seeds[0]}"
         draw_curves_of_methods(run.figures, drawn, split.store.class_names, cfg.sae.gamma, about)
+        n_seeds = len(cfg.compare.seeds)
+        draw_tradeoffs(run.figures, marks_of_seeds(compared), "Small marks: seeds." if n_seeds > 1 else "")
     return compared
 
 
@@ -101,7 +107,26 @@ def _check_settings(specs: Sequence[MethodSpec], settings: Mapping[str, Mapping[
         logger.warning("compare.settings are also given for %r, which is not among the compared methods", name)
 
 
-def _task(run: RunFolder, spec: MethodSpec, store: ActivationStore, classifier: TextClassifier, seed: int) -> FitTask:
+def _announce_trials(run: RunFolder, fits: Sequence[tuple[MethodSpec, FitTask]]) -> None:
+    """Refuse fits that were made otherwise; say what tuning is going to cost."""
+    missing = [(spec, task) for spec, task in fits if not is_fitted(run, spec, task)]
+    n_trials = sum(missing_trials(run, spec, task) for spec, task in missing)
+    if n_trials:
+        logger.info("compare.tune: %d trials first, then %d fits with the best settings", n_trials, len(missing))
+
+
+def fit_task(
+    run: RunFolder, spec: MethodSpec, store: ActivationStore, classifier: TextClassifier, seed: int
+) -> FitTask:
+    """What a method is fitted to, with the run's settings.
+
+    Args:
+        run: The run folder.
+        spec: The method.
+        store: Hidden states of the training texts.
+        classifier: The model that is explained.
+        seed: Seed of the fit.
+    """
     cfg = run.cfg
     sae = cfg.sae.sized(store.n_classes, store.d_in)
     return FitTask(
@@ -174,7 +199,8 @@ def _fit_and_measure_whole(
     if in_summary and run.cfg.evaluate.figures:
         draw_method(run, spec.name, spec.title, fitted.method, measures, split.store)
     settings = evaluation_settings(run, fitted.weights, split.store)
-    return SeedResult.of(task.seed, measures, _notes(fitted.method, measures), fitted.seconds, settings), measures
+    notes = (*tuning_note(run, spec, task.seed), *_notes(fitted.method, measures))
+    return SeedResult.of(task.seed, measures, notes, fitted.seconds, settings), measures
 
 
 def _notes(method: ConceptMethod, measures: dict[str, Measures]) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sae_lens_classif.artifacts import Artifact
-from sae_lens_classif.evals.measures import FLOOR
+from sae_lens_classif.evals.comparison import ComparedMethod
+from sae_lens_classif.evals.measures import FLOOR, find_measure
 from sae_lens_classif.evals.results import Measures
 from sae_lens_classif.evals.segments import SHARES, segments
 from sae_lens_classif.figures.concept_map import concept_map
@@ -21,11 +22,13 @@ from sae_lens_classif.figures.curves import (
     sentence_sim_curves,
 )
 from sae_lens_classif.figures.style import save_figure
+from sae_lens_classif.figures.tradeoffs import Marks, tradeoffs
 from sae_lens_classif.figures.word_clouds import ConceptWords, word_clouds
 from sae_lens_classif.files import write_json
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.results import read_summary
+from sae_lens_classif.runs.tables import competing
 from sae_lens_classif.store.store import ActivationStore
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
 _MADE_FROM = "made_from.json"
 _SUFFIXES = ("png", "svg")
+TRADEOFFS = ("scaled_recovery", "mean_activation_rate", "influence")  # the first is drawn against the others
 
 
 def draw_method(
@@ -117,6 +121,33 @@ def draw_curves_of_methods(
         rows = {title: found.details["global"] for title, found in causal.items()}
         tvd, flips = (_ablation(rows, measure, class_names) for measure in ("tvd", "label_flip_rate"))
         save_figure(ablation_curves(tvd, flips, SHARES, about), folder / "ablation")
+
+
+def draw_tradeoffs(folder: Path, methods: Mapping[str, Marks], about: str) -> None:
+    """Draw ``tradeoffs``: scaled RAcc against the activation rate and the influence, a mark a method.
+
+    Args:
+        folder: Where to.
+        methods: For each method, by its title, its values.
+        about: What the small marks are.
+    """
+    for suffix in _SUFFIXES:
+        (folder / f"tradeoffs.{suffix}").unlink(missing_ok=True)
+    y, *against = map(find_measure, TRADEOFFS)
+    if any(own.values.get(y.name) for own in methods.values()):
+        save_figure(tradeoffs(y, against, methods, about), folder / "tradeoffs")
+
+
+def marks_of_seeds(methods: Sequence[ComparedMethod]) -> dict[str, Marks]:
+    """The methods of one comparison for that figure, a small mark a seed."""
+    rivals = competing(methods)
+    return {
+        row.title: Marks(
+            {name: [one for one in row.estimates[name].by_seed if one is not None] for name in TRADEOFFS}, row in rivals
+        )
+        for row in methods
+        if all(row.estimates[name].mean is not None for name in TRADEOFFS)
+    }
 
 
 def _found(methods: Mapping[str, Mapping[str, Measures]], evaluation: str) -> dict[str, Measures]:

@@ -9,9 +9,11 @@ from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import new_folder, read_json, sha256_of_file, write_json
 from sae_lens_classif.methods.base import METHOD_FILE, ConceptMethod, FitTask, MethodSpec, load_method
+from sae_lens_classif.methods.tuning import with_settings
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.run_method import FIT_FILE, load_trained
 from sae_lens_classif.runs.steps import train_step
+from sae_lens_classif.runs.tuning import TRIALS_FILE, best_trial, run_trials, trials_file, tuned_by, write_trials
 
 
 class MethodError(Exception):
@@ -39,8 +41,8 @@ class Fitted:
 
 
 def is_trained_by_run(run: RunFolder, spec: MethodSpec, seed: int) -> bool:
-    """Whether this is the ClassifSAE that the step ``train`` makes."""
-    return spec.name == METHOD and seed == run.cfg.train.seed
+    """Whether this is the ClassifSAE that the step ``train`` makes, with the run's own settings."""
+    return spec.name == METHOD and seed == run.cfg.train.seed and tuned_by(run, spec) is None
 
 
 def fit_or_load(run: RunFolder, spec: MethodSpec, task: FitTask) -> Fitted:
@@ -56,16 +58,21 @@ def fit_or_load(run: RunFolder, spec: MethodSpec, task: FitTask) -> Fitted:
         return Fitted(method, weights, None)
     folder = run.method(spec.name, task.seed)
     if not is_fitted(run, spec, task):
+        trials = run_trials(run, spec, task)
+        best = with_settings(spec, task, best_trial(trials).settings) if trials else task
         start = time.perf_counter()
         try:
-            fitted = spec.fit(task)
+            fitted = spec.fit(best)
         except Exception as error:
             raise MethodError(f"{type(error).__name__}: {error}") from error
         with new_folder(folder) as temporary:
             with as_method_error():
                 fitted.save(temporary)
-            content = {"made_from": spec.made_from(task), "seconds": time.perf_counter() - start}
-            write_json(temporary / FIT_FILE, content)
+            if trials:
+                write_trials(temporary / TRIALS_FILE, trials)
+            made_from = spec.made_from(task, tuned_by(run, spec))
+            write_json(temporary / FIT_FILE, {"made_from": made_from, "seconds": time.perf_counter() - start})
+        trials_file(run, spec, task).unlink(missing_ok=True)
     seconds = read_json(folder / FIT_FILE)["seconds"]
     return Fitted(load_method(folder), sha256_of_file(folder / METHOD_FILE), seconds)
 
@@ -77,4 +84,5 @@ def is_fitted(run: RunFolder, spec: MethodSpec, task: FitTask) -> bool:
         UserError: If it was fitted to something else, and ``overwrite`` was not asked for.
     """
     folder = run.method(spec.name, task.seed)
-    return run.is_current(Artifact(folder, folder / FIT_FILE, spec.made_from(task), ("made_from",)))
+    made_from = spec.made_from(task, tuned_by(run, spec))
+    return run.is_current(Artifact(folder, folder / FIT_FILE, made_from, ("made_from",)))

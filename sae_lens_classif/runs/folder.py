@@ -46,6 +46,8 @@ _RESULTS = {
     "figures": _Made(inputs=_EVALUATIONS),
     "comparison.*": _Made(inputs=_EVALUATIONS),
     "transfer/*/transfer.*": _Made(inputs=_EVALUATIONS),
+    "stability*.json": _Made(inputs=_EVALUATIONS),
+    "diff/*/diff.*": _Made(inputs=_EVALUATIONS),
     "report.*html": _Made(inputs=_EVALUATIONS),
 }
 
@@ -75,15 +77,19 @@ class RunFolder:
         self._base = base
 
     @classmethod
-    def open(cls, folder: str | Path) -> "RunFolder":
+    def open(cls, folder: str | Path, overwrite: bool = False) -> "RunFolder":
         """A run that was made before, with its own settings.
+
+        Args:
+            folder: The run folder.
+            overwrite: Whether results of other settings or texts are made anew.
 
         Raises:
             UserError: If the folder holds no run.
         """
         if not (Path(folder) / "config.yaml").is_file():
             raise UserError(f"{folder} is no run folder (it has no config.yaml); give one that `run` made")
-        return cls(folder, load_config(Path(folder) / "config.yaml"))
+        return cls(folder, load_config(Path(folder) / "config.yaml"), overwrite)
 
     def _shared(self, result: str) -> Path:
         """Where a result lies that cells of a sweep have in common: all those with the same settings for it."""

@@ -68,6 +68,36 @@ class Comparison(Exact):
     methods: dict[str, ComparedMethod]
 
 
+class DataSet(Exact):
+    """One data set of ``across.json``, with the comparison that was made on it."""
+
+    name: str
+    run: str = Field(description="The run folder, as it was given.")
+    n_test_texts: Count
+    competing: list[str] = Field(description="Methods that are neither controls nor recover too few decisions here.")
+    methods: dict[str, ComparedMethod] = Field(description="Their differences are from the reference.")
+
+
+class Score(Exact):
+    """How a method stands by one measure over data sets."""
+
+    mean_rank: float | None = Field(description="1 is best; null for a method that is not ranked.")
+    n_ranked: Count = Field(description="Data sets that the rank is over: those where all ranked methods are measured.")
+    better: Count = Field(description="Data sets on which it is better than the reference, Holm-corrected p <= 0.05.")
+    worse: Count
+    n_compared: Count = Field(description="Data sets on which both compete and have a paired bootstrap.")
+
+
+class Across(Exact):
+    """``across.json``: concept methods over several data sets."""
+
+    against: str = Field(description="Name of the reference.")
+    ranked: list[str] = Field(description="Methods that compete on every data set.")
+    aside: dict[str, str] = Field(description="The others, each with why it is not ranked.")
+    data_sets: list[DataSet]
+    scores: dict[str, dict[str, Score]] = Field(description="Of each method, by measure.")
+
+
 # These two may hold more: measures of evaluations that are not installed here.
 class MethodSummary(BaseModel, extra="allow"):
     """A method's headline numbers."""
@@ -128,9 +158,18 @@ def _summarised() -> tuple[Measure, ...]:
 def json_schemas() -> dict[str, dict[str, Any]]:
     """The JSON Schema of every kind of file, those of evaluations of other packages included."""
     kinds: dict[str, Any] = {name: evaluation_model(name) for name in evaluations()}
-    kinds |= {"comparison": Comparison, "concepts": list[Concept], "summary": summary_model()}
+    kinds |= {"across": Across, "comparison": Comparison, "concepts": list[Concept], "summary": summary_model()}
+    return {name: json_schema(kind) for name, kind in kinds.items()}
+
+
+def json_schema(kind: Any) -> dict[str, Any]:
+    """The JSON Schema of a kind of file.
+
+    Args:
+        kind: Its model, or what else pydantic makes a schema of.
+    """
     draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return {name: {**draft, **TypeAdapter(kind).json_schema(by_alias=True)} for name, kind in kinds.items()}
+    return {**draft, **TypeAdapter(kind).json_schema(by_alias=True)}
 
 
 def read_measures(folder: Path, settings: str | None = None) -> dict[str, Measures]:
@@ -304,6 +343,18 @@ def write_methods(file: Path, methods: Sequence[ComparedMethod], n_texts: int) -
     write_json(file, content)
 
 
+def read_methods(run: RunFolder) -> Comparison:
+    """Read ``comparison.json``.
+
+    Raises:
+        UserError: If there is none, or it is damaged or of another version.
+    """
+    file = run.folder / "comparison.json"
+    if not file.is_file():
+        raise UserError(f"{run.folder} has no comparison.json; run `sae-lens-classif compare --run {run.folder}` first")
+    return _check(Comparison, read_json(file), file, "compare")
+
+
 def read_comparison(run: RunFolder, method: str, seed: int, settings: str) -> tuple[ComparedMethod, ...]:
     """Read the methods that ``compare`` measured beside one of them.
 
@@ -323,7 +374,7 @@ def read_comparison(run: RunFolder, method: str, seed: int, settings: str) -> tu
     file = run.folder / "comparison.json"
     if not file.is_file():
         return ()
-    methods = _check(Comparison, read_json(file), file, "compare").methods
+    methods = read_methods(run).methods
     row = methods.get(method)
     if row is None or seed not in row.seeds:
         return ()

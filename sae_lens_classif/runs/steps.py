@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +35,7 @@ from sae_lens_classif.methods.base import REGISTRY, ConceptMethod
 from sae_lens_classif.runs.figures import draw_method
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.results import is_in_summary, read_measures, read_summary, update_summary, write_evaluation
-from sae_lens_classif.runs.run_method import SETTINGS_FILE, load_trained
+from sae_lens_classif.runs.run_method import SETTINGS_FILE, RunMethod, load_trained, measured, step_of
 from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.training.train import LOG_FILE, made_from, train_classifsae
@@ -238,6 +239,29 @@ def evaluation_settings(run: RunFolder, weights: str, store: ActivationStore) ->
     # What does not matter is null: so the first evaluations noted it.
     evaluate = {**dict.fromkeys(asdict(run.cfg.evaluate)), **settings_that_matter(run.cfg.evaluate)}
     return sha256_of_json({"format": _FORMAT, "evaluate": evaluate, "sae": weights, "store": store.fingerprint()})
+
+
+def current_entry(
+    run: RunFolder, of: RunMethod, store: ActivationStore, summary: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """What ``summary.json`` holds of a method, if it is of what the run folder holds now.
+
+    Args:
+        run: The run folder.
+        of: The method.
+        store: Hidden states of the test texts.
+        summary: Content of ``summary.json``.
+
+    Raises:
+        UserError: If nothing was measured, or it was of another SAE, other texts or other settings.
+    """
+    entry = measured(run, of, summary)
+    if entry["settings_sha256"] != evaluation_settings(run, of.weights, store):
+        raise UserError(
+            f"{run.summary} is of another SAE, of other texts or of other settings than {run.folder} holds now; run "
+            f"the step `{step_of(of)}` again"
+        )
+    return entry
 
 
 def _about(run: RunFolder, split: TestSplit) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Comparisons as files: JSON, Markdown, LaTeX; best values in bold."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sae_lens_classif.evals.comparison import ComparedMethod, Estimate
+from sae_lens_classif.evals.comparison import REFERENCE, ComparedMethod, Estimate
 from sae_lens_classif.evals.measures import Measure, columns, find_measure
+from sae_lens_classif.evals.significance import ALPHA, resamplings_needed
 from sae_lens_classif.files import write_text
 from sae_lens_classif.runs.results import write_methods
 from sae_lens_classif.wording import bare_number, markdown_row
@@ -13,7 +15,8 @@ from sae_lens_classif.wording import bare_number, markdown_row
 _UNKNOWN = Estimate(None, None, ())  # of a measure that came later
 CONTROLS = ("random_directions", "permuted_labels")
 _LATEX = str.maketrans(
-    {char: f"\\{char}" for char in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}", "…": r"\dots{}"}
+    {char: f"\\{char}" for char in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}", "…": r"\dots{}", "−": "$-$"}
 )
 
 
@@ -62,19 +65,23 @@ def cell_of(method: ComparedMethod, measure: Measure, best: dict[str, str]) -> C
     return Cell(bare_number(estimate.mean, measure.in_percent), low_high, is_best, is_real)
 
 
-def best_methods(methods: Sequence[ComparedMethod]) -> dict[str, str]:
-    """For each measure the method whose mean is best.
+def competing(methods: Sequence[ComparedMethod]) -> list[ComparedMethod]:
+    """The methods that can be best.
 
-    Controls cannot win, nor methods that recover too few of the decisions while others do more: concepts that are never
+    Controls cannot, nor methods that recover too few of the decisions while others do more: concepts that are never
     active have the lowest activation rate.
     """
     rivals = [method for method in methods if method.name not in CONTROLS]
     recovery = find_measure("scaled_recovery")
     shares = {method.name: method.estimates.get(recovery.name, _UNKNOWN).mean for method in rivals}
-    complete = [method for method in rivals if not recovery.passed(shares[method.name] or 0)]
+    return [method for method in rivals if not recovery.passed(shares[method.name] or 0)] or rivals
+
+
+def best_methods(methods: Sequence[ComparedMethod]) -> dict[str, str]:
+    """For each measure the method whose mean is best, of those that compete."""
     best = {}
     for measure in (measure for measure in columns() if measure.better):
-        means = {method.name: method.estimates.get(measure.name, _UNKNOWN).mean for method in complete or rivals}
+        means = {method.name: method.estimates.get(measure.name, _UNKNOWN).mean for method in competing(methods)}
         known = {name: measure.better * mean for name, mean in means.items() if mean is not None}
         if len(known) > 1:
             best[measure.name] = max(known, key=known.__getitem__)
@@ -88,21 +95,39 @@ def fit_time(method: ComparedMethod) -> str:
 
 def to_markdown(methods: Sequence[ComparedMethod], n_texts: int) -> str:
     """The table as GitHub renders it, then how to read it and the notes."""
-    head, *rows = _rows(methods, str, bold="**{}**", star=r"\*", brackets=" ({})")
     about = f"{intervals(methods, n_texts)} {marks(methods)}".replace("*", r"\*")
     notes = [f"- {note}" for note in _notes(methods)]
-    lines = [markdown_row(head), "|---" + "|---:" * (len(head) - 1) + "|", *map(markdown_row, rows), "", about]
+    lines = [*numbers_in_markdown(methods), "", about]
     return "\n".join([*lines, *(["", "Notes:", "", *notes] if notes else []), ""])
 
 
 def to_latex(methods: Sequence[ComparedMethod], n_texts: int) -> str:
     """The table for a paper (needs the package booktabs), notes as comments below it."""
-    rows = _rows(methods, _latex, bold=r"\textbf{{{}}}", star=r"$^{*}$", brackets=r" {{\scriptsize({})}}")
+    below = [f"% {line}" for line in (f"{intervals(methods, n_texts)} {marks(methods)}", *_notes(methods))]
+    return "\n".join([*numbers_in_latex(methods), *below, ""])
+
+
+def numbers_in_markdown(methods: Sequence[ComparedMethod]) -> list[str]:
+    """The lines of the table alone."""
+    return markdown_table(_rows(methods, str, bold="**{}**", star=r"\*", brackets=" ({})"))
+
+
+def numbers_in_latex(methods: Sequence[ComparedMethod]) -> list[str]:
+    """The lines of the table alone."""
+    return latex_table(_rows(methods, latex, bold=r"\textbf{{{}}}", star=r"$^{*}$", brackets=r" {{\scriptsize({})}}"))
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table whose first row are headings and whose first column are words, all others numbers."""
+    head, *others = rows
+    return [markdown_row(head), "|---" + "|---:" * (len(head) - 1) + "|", *map(markdown_row, others)]
+
+
+def latex_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The same for LaTeX with the package booktabs; what the cells hold is escaped already."""
     begin = rf"\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}"
     head, *lines = [" & ".join(row) + r" \\" for row in rows]
-    table = [begin, r"\toprule", head, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"]
-    below = [f"% {line}" for line in (f"{intervals(methods, n_texts)} {marks(methods)}", *_notes(methods))]
-    return "\n".join([*table, *below, ""])
+    return [begin, r"\toprule", head, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"]
 
 
 def _notes(methods: Sequence[ComparedMethod]) -> list[str]:
@@ -110,7 +135,8 @@ def _notes(methods: Sequence[ComparedMethod]) -> list[str]:
     return [" ".join(f"{method.title}: {note}".split()) for method in methods for note in method.notes]
 
 
-def _latex(text: str) -> str:
+def latex(text: str) -> str:
+    """Any text with what LaTeX takes for commands escaped."""
     return text.translate(_LATEX)
 
 
@@ -139,11 +165,33 @@ def intervals(methods: Sequence[ComparedMethod], n_texts: int, where: str = "In 
     return f"{where} 95 % bootstrap intervals over {over}."
 
 
-def marks(methods: Sequence[ComparedMethod]) -> str:
-    """What bold type and asterisks mean."""
-    star = " * differs from ClassifSAE (paired bootstrap, 95 %)." if any(row.differences for row in methods) else ""
+def marks(methods: Sequence[ComparedMethod], against: str = REFERENCE) -> str:
+    """What bold type and asterisks mean.
+
+    Args:
+        methods: The rows.
+        against: Name of the one that the others are held against.
+    """
     (recovered,) = find_measure("scaled_recovery").limits
+    aside = f"Best in bold; controls, and methods {recovered.words('below {limit} scaled RAcc')}, aside."
     about = (
         "Scaled RAcc: how far RAcc is on the way from its floor (no concept at all) to its ceiling (untouched state)."
     )
-    return f"Best in bold; controls, and methods {recovered.words('below {limit} scaled RAcc')}, aside.{star} {about}"
+    return " ".join(filter(None, (aside, _about_differences(methods, against), about)))
+
+
+def _about_differences(methods: Sequence[ComparedMethod], against: str) -> str:
+    asked = Counter(name for method in methods for name in method.differences)
+    if not asked:
+        return ""
+    ((_, most),) = asked.most_common(1)
+    reference = next(method.title for method in methods if method.name == against)
+    star = (
+        f"* differs from {reference}: paired bootstrap, p ≤ {ALPHA:g} after Holm's correction over {most} "
+        f"method{'s' if most > 1 else ''}, each measure by itself."
+    )
+    drawn = min(one.n_resamples for method in methods for one in method.differences.values())
+    needed = resamplings_needed(most)
+    if drawn >= needed:
+        return star
+    return f"{star} {drawn} resamplings are too few for any difference: set evaluate.n_bootstrap to {needed} or more."

@@ -79,10 +79,7 @@ def transfer_step(run: RunFolder, other: str, method: str = METHOD) -> Transfer:
     classifier = open_run_classifier(run)
     source = TestSplit(run, classifier)
     check_belong_together(fitted.method.autoencoder(), classifier, source.store, source.data)
-    name = re.sub(r"[^\w.-]+", "_", Path(other_cfg.source).resolve().name)
-    folder = run.folder / "transfer" / f"{name}-{texts.fingerprint()[:8]}"
-    # The other labels may mean other classes; the store gets the classifier's names and no label of any use.
-    unlabelled = TextData(texts.texts, np.zeros(len(texts), dtype=np.int64), classifier.class_names)
+    folder, unlabelled = folder_elsewhere(run, other_cfg.source, texts), without_labels(texts, classifier)
     store = cache_states(classifier, unlabelled, folder / "activations", run.cfg.cache)
     measure = partial(_measure, fitted.method, classifier, run.cfg.evaluate)
     source_measures, source_rates = measure(source.store, source.data, source.embeddings)
@@ -101,6 +98,28 @@ def transfer_step(run: RunFolder, other: str, method: str = METHOD) -> Transfer:
     write_json(folder / f"{file}.json", transfer.model_dump(mode="json", by_alias=True))
     write_text(folder / f"{file}.md", to_markdown(transfer))
     return transfer
+
+
+def folder_elsewhere(run: RunFolder, source: str, texts: TextData) -> Path:
+    """Where a run keeps what it makes of the texts of another data set.
+
+    Args:
+        run: The run folder.
+        source: Folder or name of the other data set.
+        texts: Its test texts.
+    """
+    name = re.sub(r"[^\w.-]+", "_", Path(source).resolve().name)
+    return run.folder / "transfer" / f"{name}-{texts.fingerprint()[:8]}"
+
+
+def without_labels(texts: TextData, classifier: TextClassifier) -> TextData:
+    """Texts with a classifier's class names and no label of any use: their own labels may mean other classes.
+
+    Args:
+        texts: Of another data set.
+        classifier: The model.
+    """
+    return TextData(texts.texts, np.zeros(len(texts), dtype=np.int64), classifier.class_names)
 
 
 def other_data(cfg: DataConfig, other: str) -> DataConfig:

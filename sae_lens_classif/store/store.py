@@ -100,6 +100,7 @@ class ActivationStore(StorePlan):
         self.class_names = tuple(manifest["class_names"])
         self._checksums: dict[str, str] = manifest["sha256"]
         self._predicted: torch.Tensor | None = None
+        self._chosen: Rows | None = None
         self._shards = [SafetensorsMap(self.folder / name) for name in self._checksums]
 
     def __len__(self) -> int:
@@ -115,6 +116,8 @@ class ActivationStore(StorePlan):
         content = [asdict(self.fingerprints), self._checksums]
         if self._predicted is not None:
             content.append({"predicted": sha256_of_json(self._predicted.tolist())})
+        if self._chosen is not None:
+            content.append({"rows": sha256_of_json(self._chosen.tolist())})
         return sha256_of_json(content)
 
     def verify(self) -> None:
@@ -141,6 +144,8 @@ class ActivationStore(StorePlan):
         """
         if name == "predicted" and self._predicted is not None:
             return self._predicted[torch.from_numpy(rows)]
+        if self._chosen is not None:
+            rows = self._chosen[rows]
         shard_of = rows // self.shard_size
         out: torch.Tensor | None = None
         for shard in np.unique(shard_of):
@@ -165,6 +170,18 @@ class ActivationStore(StorePlan):
         """
         other = copy.copy(self)
         other._predicted = predicted
+        return other
+
+    def subset(self, rows: Rows) -> "ActivationStore":
+        """Some of the texts as a store of their own, in the order given.
+
+        Args:
+            rows: int64 (m,), each in 0..len-1.
+        """
+        other = copy.copy(self)
+        other.n_texts = len(rows)
+        other._chosen = rows if self._chosen is None else self._chosen[rows]
+        other._predicted = None if self._predicted is None else self._predicted[torch.from_numpy(rows)]
         return other
 
     def training_rows(self, validation_share: float, seed: int, share: float = 1.0) -> "RowSplit":

@@ -3,7 +3,15 @@
 from functools import cache
 
 from sae_lens_classif.errors import require
-from sae_lens_classif.wording import bare_number, class_of_concept, markdown_row, markdown_text, number, points
+from sae_lens_classif.wording import (
+    bare_number,
+    class_of_concept,
+    markdown_row,
+    markdown_text,
+    number,
+    points,
+    twins_of_concept,
+)
 
 require("report", "jinja2", "markupsafe")
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape  # noqa: E402  (refused above in words)
@@ -29,6 +37,7 @@ def template(name: str) -> Template:
         text=markdown_text,
         row=markdown_row,
         class_of_concept=class_of_concept,
+        twins_of_concept=twins_of_concept,
         bar_width=lambda share: f"{50 * abs(share):.1f}%",
     )
     return environment.get_template(name)

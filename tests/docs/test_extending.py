@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -21,7 +22,10 @@ from transformers import (
 
 from sae_lens_classif import ActivationStore, PromptConfig, UserError, load_classifier, load_config, load_text_data
 from sae_lens_classif.hooks.backends import ModelRequest
+from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.huggingface import load_tokenizer
+from sae_lens_classif.methods.base import REGISTRY, FitTask
+from sae_lens_classif.methods.tuning import check_grid, drawn_settings
 from tests.conftest import CLASS_NAMES
 
 _TEXT = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -50,6 +54,17 @@ def test_the_method_is_short_and_is_compared_with_its_note(copy: Path) -> None:
     assert re.fullmatch(r"the components hold \d+% of the variance", row["notes"][0])
     assert row["notes"][0] in (copy / "comparison.md").read_text(encoding="utf-8")
     assert (copy / "methods" / "pca" / "seed-0").is_dir()
+
+
+def test_the_grid_that_is_shown_is_tried(train_store: ActivationStore, classifier: TextClassifier) -> None:
+    (declared,) = re.findall(r"```py\n(.*?)```", _TEXT, re.DOTALL)
+    header = declared[declared.index("@dataclass") :]
+    with mock.patch.dict(REGISTRY):
+        exec(re.sub(r"@dataclass\nclass PCAConcepts\(.*?\):\n", lambda _: header, _METHOD, flags=re.DOTALL), {})
+        spec = REGISTRY["pca"]
+        check_grid(spec)
+        task = FitTask(train_store, classifier, settings=spec.own_settings({}))
+        assert drawn_settings(spec, task, 8) == [{"center": True}, {"center": False}]
 
 
 def test_the_settings_of_another_model_are_settings(tmp_path: Path) -> None:

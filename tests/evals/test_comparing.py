@@ -27,7 +27,7 @@ from sae_lens_classif.evals.evaluate import Evaluation
 from sae_lens_classif.evals.measures import columns, compared_measures
 from sae_lens_classif.evals.results import Measures, finite
 from sae_lens_classif.runs.results import read_measures, write_evaluation
-from sae_lens_classif.runs.tables import best_methods, to_latex, to_markdown, write_comparison
+from sae_lens_classif.runs.tables import best_methods, marks, to_latex, to_markdown, write_comparison
 
 Array = npt.NDArray[np.float64]
 TVD = "conditional_tvd"
@@ -199,7 +199,7 @@ def test_nothing_differs_from_a_reference_that_failed_or_was_not_asked_for() -> 
 
 
 def test_a_method_that_failed_with_one_seed_has_no_difference_and_spoils_no_other() -> None:
-    values = np.linspace(0.4, 0.6, 11)
+    values = np.linspace(0.4, 0.6, 41)
     rows = compared(
         classifsae=[result(0, 0.5, values), result(1, 0.5, values)],
         broken=[result(0, 0.9, values), failed(1)],
@@ -405,7 +405,57 @@ def test_the_tables_say_what_their_intervals_are_over_and_what_their_marks_mean(
     several = list(compared(classifsae=[complete(0.5)] * 3, other=[complete(0.4)] * 3).values())
     for table in (to_markdown(several, 50), to_latex(several, 50)):
         assert "3 seeds and the 50 test texts" in table
-        assert "differs from ClassifSAE (paired bootstrap, 95 %)" in table
+        assert "differs from The classifsae: paired bootstrap, p ≤ 0.05 after Holm's correction" in table
+        assert "over 1 method, each measure by itself." in table
+
+
+def test_too_few_resamplings_for_any_difference_are_told_below_the_table() -> None:
+    # Two methods against the reference: 2 · 2 / (R + 1) is at most 0.05 from R = 79 on.
+    for n, can_differ in ((79, True), (78, False)):
+        texts = np.linspace(0.5, 0.6, n)
+        rows = compared(
+            classifsae=[result(0, 0.5, texts)], b=[result(0, 0.7, texts + 0.2)], c=[result(0, 0.55, texts[::-1].copy())]
+        )
+        assert rows["b"].differences[TVD].is_real == can_differ
+        assert not rows["c"].differences[TVD].is_real
+        about = marks(list(rows.values()))
+        assert "over 2 methods" in about
+        told = f"{n} resamplings are too few for any difference: set evaluate.n_bootstrap to 79 or more" in about
+        assert told != can_differ
+
+
+def test_p_values_are_corrected_over_the_methods_for_each_measure_by_itself() -> None:
+    # Of 99 resampled differences 1, 2 and 40 are below 0: p is 2 · 2 / 100, 2 · 3 / 100, 2 · 41 / 100.
+    def shifted(below: int) -> Array:
+        return np.where(np.arange(99) < below, -1.0, 1.0)
+
+    zero = np.zeros(99)
+    rows = compared(
+        a=[result(0, 0.1, shifted(2))],
+        classifsae=[result(0, 0.0, zero)],
+        b=[result(0, 0.1, shifted(40))],
+        random_directions=[result(0, 0.1, shifted(1))],
+        broken=[failed(0)],
+    )
+    found = {name: row.differences[TVD] for name, row in rows.items() if row.differences}
+    assert {name: one.p_value for name, one in found.items()} == pytest.approx(
+        {"a": 0.06, "b": 0.82, "random_directions": 0.04}
+    )
+    # The smallest counts three times, the next twice; a control is a method, one that failed is not.
+    assert {name: one.p_holm for name, one in found.items()} == pytest.approx(
+        {"a": 0.12, "b": 0.82, "random_directions": 0.12}
+    )
+    assert not any(one.is_real for one in found.values())
+    alone = compared(classifsae=[result(0, 0.0, zero)], random_directions=[result(0, 0.1, shifted(1))])
+    assert alone["random_directions"].differences[TVD].is_real, "0.04, with nothing else to be asked"
+
+
+def test_any_method_can_be_the_one_that_the_others_are_held_against() -> None:
+    texts = np.random.default_rng(0).normal(0.5, 0.1, size=200)
+    results = {"classifsae": [result(0, 0.5, texts)], "ica": [result(0, 0.7, texts + 0.2)]}
+    ours, theirs = compare_results(results, {name: name for name in results}, against="ica")
+    assert theirs.differences == {}
+    assert ours.differences[TVD].mean == pytest.approx(-0.2) and ours.differences[TVD].is_real
 
 
 # --- the files of evaluations ---

@@ -44,6 +44,7 @@ from sae_lens_classif.methods.base import ConceptMethod, FitTask, built_in_metho
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts, fit_permuted_labels
 from sae_lens_classif.methods.find import find_method
 from sae_lens_classif.methods.ica import ICAConcepts
+from sae_lens_classif.methods.l1_regression import Coefficients, LabelledLatents
 from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.methods.random_directions import RandomDirections
 from sae_lens_classif.methods.sae_probe import SAEProbeConcepts, load_sae, probe_latents
@@ -596,19 +597,18 @@ def _planted(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("seed", [0, 3])
 def test_the_probe_takes_the_latents_that_tell_the_classes_apart(seed: int) -> None:
     latents, predicted = _planted(seed)
-    cfg = BaselineConfig(probe_max_iter=5000)
-    chosen, notes = probe_latents(latents, predicted, 3, cfg, seed)
+    chosen, notes = probe_latents(latents, predicted, 3, BaselineConfig(), seed)
     assert notes == ()
     assert set(chosen.tolist()) == {2, 7, 9}
     assert chosen.tolist() == _independent_probe(latents, predicted, 3, seed, 5000)
 
 
-def test_the_probe_takes_the_latents_of_an_independent_regression(task: FitTask, tmp_path: Path) -> None:
+def test_the_concepts_of_a_guest_are_the_latents_that_the_probe_takes(task: FitTask, tmp_path: Path) -> None:
     sae = load_sae(str(write_sae(tmp_path / "guest", d_in=32, d_sae=24)))
-    method = SAEProbeConcepts.from_sae(sae, replace(task, seed=4, baselines=replace(QUICK, probe_max_iter=5000)))
+    method = SAEProbeConcepts.from_sae(sae, replace(task, seed=4, baselines=QUICK))
     latents = sae.encode(task.hidden).detach()
-    # In which order is a matter of how near each comes to the least loss: 4 and 12 weigh nearly the same.
-    assert set(method.latents.tolist()) == set(_independent_probe(latents, task.predicted, N, 4, 5000))
+    chosen, _ = probe_latents(latents, task.predicted, N, QUICK, 4)
+    assert torch.equal(method.latents, chosen)
     assert torch.equal(method.encode(task.hidden), latents[:, method.latents])
     torch.testing.assert_close(method.directions(), sae.W_dec[method.latents].detach())
 
@@ -616,10 +616,10 @@ def test_the_probe_takes_the_latents_of_an_independent_regression(task: FitTask,
 def test_a_probe_that_does_not_converge_or_uses_few_latents_says_so() -> None:
     latents, predicted = _planted(0)
     _, notes = probe_latents(latents, predicted, 3, BaselineConfig(probe_max_iter=1), 0)
-    assert notes == ("the probe did not converge in 1 passes (baselines.probe_max_iter)",)
+    assert notes == ("the probe did not converge in 1 iterations (baselines.probe_max_iter)",)
     dead = latents.clone()
     dead[:, [0, 1, 3, 4, 5, 6, 8, 10, 11]] = 0
-    chosen, notes = probe_latents(dead, predicted, 5, BaselineConfig(probe_max_iter=5000), 0)
+    chosen, notes = probe_latents(dead, predicted, 5, BaselineConfig(), 0)
     assert notes == ("the probe uses 3 latents, fewer than the 5 concepts asked for",)
     assert set(chosen.tolist()[:3]) == {2, 7, 9} and len(set(chosen.tolist())) == 5
 
@@ -627,7 +627,7 @@ def test_a_probe_that_does_not_converge_or_uses_few_latents_says_so() -> None:
 def test_the_probe_of_two_classes_has_as_many_concepts_as_are_asked_for() -> None:
     latents, predicted = _planted(0)
     two = predicted < 2
-    chosen, _ = probe_latents(latents[two], predicted[two], 2, BaselineConfig(probe_max_iter=5000), 0)
+    chosen, _ = probe_latents(latents[two], predicted[two], 2, BaselineConfig(), 0)
     assert set(chosen.tolist()) == {2, 7}
 
 
@@ -636,6 +636,28 @@ def test_the_probe_refuses_a_class_of_fewer_texts_than_folds() -> None:
     rows = torch.cat([(predicted != 2).nonzero()[:, 0], (predicted == 2).nonzero()[:2, 0]])
     with pytest.raises(UserError, match=r"3 texts .* 2"):
         probe_latents(latents[rows], predicted[rows], 3, BaselineConfig(), 0)
+
+
+def test_the_probe_refuses_a_model_that_says_one_class_alone() -> None:
+    latents, predicted = _planted(0)
+    with pytest.raises(UserError, match="one class alone"):
+        probe_latents(latents, torch.zeros_like(predicted), 3, BaselineConfig(), 0)
+
+
+def test_a_probe_shows_its_progress_and_takes_the_least_of_equally_accurate_strengths(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    latents, predicted = _planted(0)
+    strengths: list[float] = []
+
+    def watch(data: LabelledLatents, strength: float, start: Coefficients, max_iter: int) -> Coefficients:
+        strengths.append(strength)
+        return start  # zeros, so that all are equally accurate
+
+    monkeypatch.setattr(sae_probe, "fit_l1", watch)
+    probe_latents(latents, predicted, 3, BaselineConfig(), 0)
+    assert strengths == [*(0.01, 0.1, 1.0) * 3, 0.01]
+    assert "Choosing latents: 100%" in capsys.readouterr().err
 
 
 def test_the_probe_sees_so_many_texts_at_most_each_with_its_own_class(
@@ -911,15 +933,15 @@ def test_a_fit_depends_on_the_baselines_that_its_method_declares_and_sees_no_oth
 def test_what_an_earlier_version_noted_of_a_fit_is_still_what_is_asked_for(task: FitTask, data_share: float) -> None:
     train = replace(TRAIN, data_share=data_share)
     noted = {
-        "source": "",
-        "baselines": {"probe_max_texts": 10_000, "probe_max_iter": 100},
+        "source": "probe by L-BFGS-B",
+        "baselines": {"probe_max_texts": 10_000, "probe_max_iter": 1000},
         "data_share": data_share,
         "sae": asdict(SMALL),
         "train": {name: value for name, value in asdict(train).items() if name in _NOTED_OF_TRAINING},
     }
     made_from = BUILT_IN["topk_sae"].made_from(replace(task, train=train))
     assert made_from.pop("store") == task.store.fingerprint()
-    assert made_from == {"method": "topk_sae", "n_concepts": N, "seed": 0, "settings": noted}
+    assert made_from == {"method": "topk_sae", "n_concepts": N, "seed": 0, "settings": noted, "tuned": None}
 
 
 _NOTED_OF_TRAINING = (

@@ -236,6 +236,7 @@ def test_what_was_not_measured_is_not_answered(report: Report) -> None:
     assert {question: finding.verdict for question, finding in found.items() if question != "Is the"} == {
         "Is it": "unknown",
         "Do other": "unknown",
+        "Does another": "unknown",
     }
 
 
@@ -273,9 +274,9 @@ def _method(name: str, share: float, *, difference: Difference | None = None, n_
 @pytest.mark.parametrize(
     ("difference", "verdict"),
     [
-        (Difference(-0.2, (-0.3, -0.1), True), "yes"),
-        (Difference(-0.2, (-0.5, 0.1), False), "no"),
-        (Difference(0.1, (0.05, 0.2), True), "no"),
+        (Difference(-0.2, (-0.3, -0.1), 0.002, 0.004, 1000, True), "yes"),
+        (Difference(-0.2, (-0.5, 0.1), 0.3, 0.6, 1000, False), "no"),
+        (Difference(0.1, (0.05, 0.2), 0.002, 0.004, 1000, True), "no"),
         (None, "no"),  # no interval: nothing is clear
     ],
 )

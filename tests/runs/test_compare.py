@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 import re
 import shutil
 import statistics
@@ -23,6 +24,8 @@ from sae_lens_classif import ActivationStore, load_config, load_method
 from sae_lens_classif.cli.parser import main
 from sae_lens_classif.config.methods import CompareConfig
 from sae_lens_classif.data.texts import TextData
+from sae_lens_classif.files import write_json
+from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods import base
 from sae_lens_classif.methods.base import built_in_methods
 
@@ -266,7 +269,10 @@ def test_a_difference_from_classifsae_pairs_the_resampled_texts(
     assert difference["ci95"] == pytest.approx(np.quantile(values - base_values, [0.025, 0.975]).tolist())
     own, reference = (methods[part]["estimates"][name] for part in ("ica", "classifsae"))
     assert difference["mean"] == pytest.approx(own["mean"] - reference["mean"])
-    assert difference["is_real"] == (difference["ci95"][0] > 0 or difference["ci95"][1] < 0)
+    beyond = min(np.count_nonzero(values <= base_values), np.count_nonzero(values >= base_values))
+    assert difference["p_value"] == difference["p_holm"] == pytest.approx(min(1, 2 * (1 + beyond) / 21))
+    assert not difference["is_real"], "20 resamplings tell no difference at 5 %"
+    assert "20 resamplings are too few" in (alone / "comparison.md").read_text(encoding="utf-8")
     assert own["ci95"] == pytest.approx(np.quantile(values, [0.025, 0.975]).tolist())
 
 
@@ -301,7 +307,7 @@ def test_figures_of_each_method_and_of_all_together_are_drawn_once_they_are_aske
     chosen = ["classifsae", "concept_shap", "random_directions"]
     finished_comparing(run, "--evaluate.figures", "true", "--compare.methods", f"[{','.join(chosen)}]")
     figures = [*(f"{name}/{kind}" for name in chosen for kind in ("concept_map", "word_clouds"))]
-    figures += ["activation_rates", "sentence_sim", "ablation"]
+    figures += ["activation_rates", "sentence_sim", "ablation", "tradeoffs"]
     for figure in figures:
         assert (run / "figures" / f"{figure}.png").read_bytes().startswith(b"\x89PNG"), figure
         assert "<svg" in (run / "figures" / f"{figure}.svg").read_text(encoding="utf-8"), figure
@@ -683,3 +689,156 @@ def test_a_classifsae_of_other_seeds_alone_is_in_the_summary_too(options: tuple[
     assert set(summary) == {"classifsae", "ica"}
     for name, row in methods.items():
         assert summary[name]["recovery_accuracy"] == row["estimates"]["recovery_accuracy"]["mean"]
+
+
+# --- tuning ---
+
+_TUNED = """
+@dataclass
+class Settings:
+    start: int = 30
+
+@dataclass
+class Coordinates(
+    slc.ConceptMethod, name="coordinates", settings=Settings, trains_sae=False, tune={"start": (0, 6, 12, 18, 99)}
+):
+    n: int
+    start: int
+
+    @classmethod
+    def fit(cls, task):
+        with open("fits.txt", "a") as file:
+            file.write(f"{task.settings.start} {len(task.store)} {len(task.hidden)}\\n")
+        if task.settings.start == 99:
+            raise RuntimeError("no such coordinates")
+        return cls(task.n_concepts, task.settings.start)
+
+    def encode(self, hidden):
+        return hidden.roll(-self.start, dims=1)[:, : self.n].clone()
+
+    def decode(self, concepts):
+        return torch.nn.functional.pad(concepts, (0, 32 - self.n)).roll(self.start, dims=1)
+"""
+
+
+@pytest.fixture
+def tuned(module: Callable[[str, str], str], begun: Path) -> tuple[Path, tuple[str, ...]]:
+    """A run folder, and the options that tune a method of the user's and one that has nothing to tune."""
+    name = module("tuned_of_mine", _TUNED)
+    methods = f"[{name}:Coordinates,random_directions]"
+    return begun, ("--compare.methods", methods, "--compare.seeds", "[0]", "--compare.tune", "6")
+
+
+def _fits() -> list[list[int]]:
+    """Of each fit: where its coordinates start, texts of its store, hidden states."""
+    return [list(map(int, line.split())) for line in Path("fits.txt").read_text().splitlines()]
+
+
+def test_settings_are_chosen_on_held_out_training_texts_and_the_best_are_fitted_to_all(
+    tuned: tuple[Path, tuple[str, ...]], classifier: TextClassifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, options = tuned
+    caplog.set_level(logging.INFO)
+    ended = compare(run, *options)
+    assert ended.code == 0, ended.stderr
+    assert "6 trials first, then 1 fits with the best settings" in caplog.text
+    states = ActivationStore(run / "activations" / "train")
+    n_held_out = len(states) // 5
+    *trials, final = _fits()
+    assert trials[0][0] == 30, "its own settings first"
+    assert sorted(start for start, *_ in trials) == [0, 6, 12, 18, 30, 99]
+    assert all(counts == [len(states) - n_held_out] * 2 for _, *counts in trials)
+
+    kept = read(run / "methods" / "coordinates" / "seed-0" / "trials.json")
+    rows = states.training_rows(0.2, 0).held_out(np.arange(n_held_out))
+    hidden, predicted = states.rows("hidden", rows).float(), states.rows("predicted", rows)
+    found = {trial["settings"]["start"]: trial for trial in kept["trials"]}
+    for start in (0, 6, 12, 18, 30):
+        mask = torch.zeros(32)
+        mask[[(start + number) % 32 for number in range(6)]] = 1
+        through = hidden * mask * (hidden.norm(dim=1) / (hidden * mask).norm(dim=1))[:, None]
+        stays = [
+            float((classifier.logits_from(given).argmax(dim=1) == predicted).double().mean())
+            for given in (through, torch.zeros_like(hidden), hidden)
+        ]
+        assert found[start]["scaled_recovery"] == pytest.approx((stays[0] - stays[1]) / (stays[2] - stays[1]))
+    assert "no such coordinates" in found[99]["failed"] and found[99]["scaled_recovery"] is None
+    working = [trial for start, trial in found.items() if start != 99]
+    most = max(trial["scaled_recovery"] for trial in working)
+    close = [trial for trial in working if trial["scaled_recovery"] >= most - 0.01]
+    assert kept["chosen"] == max(close, key=lambda trial: trial["influence"])["settings"]
+    assert final == [kept["chosen"]["start"], len(states), len(states)]
+
+    methods = methods_of(run)
+    words = f"tuned: start = {final[0]} (best of 6 settings, of which 1 failed)"
+    assert words in methods["coordinates"]["notes"]
+    assert "not tuned: no setting of it is declared for that" in methods["random_directions"]["notes"]
+    assert words in (run / "comparison.md").read_text(encoding="utf-8")
+
+
+def test_a_tuning_that_was_killed_goes_on_and_what_is_done_is_not_done_again(
+    tuned: tuple[Path, tuple[str, ...]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, options = tuned
+    caplog.set_level(logging.INFO)
+    place = "sae_lens_classif.runs.tuning.write_json"
+    written: list[Path] = []
+
+    def kill_at_the_third(path: Path, content: Any) -> None:
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(path)
+        write_json(path, content)
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(place, kill_at_the_third)
+        compare(run, *options)
+    assert [path.name for path in written] == ["seed-0.trials.json"] * 2
+    tried = [start for start, *_ in _fits()][:2]
+    ended = compare(run, *options)
+    assert ended.code == 0 and "4 trials first" in caplog.text, ended.stderr
+    again = [start for start, *_ in _fits()][3:]  # the third is lost
+    assert len(again) == 4 + 1 and not set(tried) & set(again[:-1])
+    assert not (run / "methods" / "coordinates" / "seed-0.trials.json").exists()
+    before, methods = state_of(run / "methods"), methods_of(run)
+    caplog.clear()
+    ended = compare(run, *options)
+    assert ended.code == 0 and "trials first" not in caplog.text
+    assert methods_of(run) == methods and state_of(run / "methods") == before
+
+
+def test_a_tuned_fit_is_not_taken_for_one_that_is_not_nor_for_one_of_another_budget(
+    tuned: tuple[Path, tuple[str, ...]],
+) -> None:
+    run, options = tuned
+    finished_comparing(run, *options[:-2])
+    refused(compare(run, *options), "coordinates", "tuned = None", "--overwrite")
+    finished_comparing(run, *options, "--overwrite")
+    n_fits = len(_fits())
+    refused(compare(run, *options[:-2], "--compare.tune", "0"), "coordinates", "tuned = ", "--overwrite")
+    refused(compare(run, *options[:-2], "--compare.tune", "3"), "coordinates", "tuned.tune = 6", "--overwrite")
+    assert len(_fits()) == n_fits
+
+
+def test_a_grid_of_what_is_no_setting_is_refused_before_any_work(
+    module: Callable[[str, str], str], begun: Path
+) -> None:
+    name = module("wrong_of_mine", _TUNED.replace('tune={"start"', 'tune={"strat"'))
+    before = state_of(begun)
+    options = ("--compare.methods", f"[{name}:Coordinates]", "--compare.tune", "2")
+    refused(compare(begun, *options), "'strat'", "did you mean 'start'")
+    assert state_of(begun) == before
+    refused(compare(begun, "--compare.tune", "-1"), "compare.tune is -1", "at least 0")
+
+
+def test_a_tuned_classifsae_is_none_of_the_run_s_own(begun: Path) -> None:
+    methods = finished_comparing(
+        begun, "--compare.methods", "[classifsae,ica]", "--compare.seeds", "[0]", "--compare.tune", "3"
+    )
+    kept = read(begun / "methods" / "classifsae" / "seed-0" / "trials.json")
+    own = {"sae.gamma": 0.1, "sae.activation_rate_coefficient": 0.02, "train.lr": 5e-3}
+    assert len(kept["trials"]) == 3 and kept["trials"][0]["settings"] == own
+    assert not (begun / "saes").exists()
+    chosen = ", ".join(f"{name} = {value}" for name, value in kept["chosen"].items())
+    assert methods["classifsae"]["notes"][0] == f"tuned: {chosen} (best of 3 settings)"
+    assert methods["ica"]["notes"][0].startswith("not tuned")

@@ -57,7 +57,7 @@ def _names(run: Path) -> set[str]:
 
 
 def _expected(*methods: str) -> set[str]:
-    together = _OF_ALL if len(methods) > 1 else ()
+    together = (*_OF_ALL, "tradeoffs") if len(methods) > 1 else ()
     return {*together, *(f"{method}/{name}" for method in methods for name in _OF_A_METHOD)}
 
 
@@ -209,7 +209,7 @@ def test_a_method_more_leaves_the_figures_of_the_others_as_they_are(tiny: Tiny, 
     tiny.command("compare", "more", *_DRAWN, *_ALL, "--compare.methods", "[classifsae, random_directions, ica]")
     after = snapshot(run, *_FIGURES)
     assert _names(run) == _expected("classifsae", "random_directions", "ica")
-    assert _changed(before, {name: after[name] for name in before}) == set(_OF_ALL)
+    assert _changed(before, {name: after[name] for name in before}) == {*_OF_ALL, "tradeoffs"}
 
 
 def test_compare_without_figures_draws_none(tiny: Tiny) -> None:
@@ -225,6 +225,7 @@ def test_compare_without_the_run_s_own_sae_draws_the_others(tiny: Tiny) -> None:
     assert _names(run) == {f"random_directions/{name}" for name in ("concept_map", "activation_rates", "ablation")} | {
         "activation_rates",
         "ablation",
+        "tradeoffs",
     }
 
 

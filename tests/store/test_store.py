@@ -99,6 +99,23 @@ def test_every_column_is_read_as_it_was_written(tmp_path: Path, dtype: str, shar
             assert torch.equal(read, expected), name
 
 
+def test_a_part_of_a_store_is_a_store_of_those_rows(tmp_path: Path) -> None:
+    store, columns = _write(tmp_path / "store"), _columns()
+    rows = np.array([149, 3, 64, 63, 70])
+    part = store.subset(rows)
+    assert len(part) == 5 and len(store) == _N
+    for name, values in columns.items():
+        assert torch.equal(part.read(name), values[rows]), name
+    assert torch.equal(part.subset(np.array([4, 0])).read("hidden"), columns["hidden"][[70, 149]])
+    shuffled = columns["predicted"].flip(0)
+    assert torch.equal(store.relabelled(shuffled).subset(rows).read("predicted"), shuffled[rows])
+    own = torch.tensor([7, 8, 9, 10, 11])
+    assert torch.equal(part.relabelled(own).rows("predicted", np.array([1, 4])), own[[1, 4]])
+    assert len({store.fingerprint(), part.fingerprint(), store.subset(rows[::-1].copy()).fingerprint()}) == 3
+    batches = part.batches(5, part.training_rows(0.0, seed=0))
+    assert sorted(next(batches)[:, 0].tolist()) == sorted(rows.tolist()), "its first number is the row"
+
+
 def test_the_manifest_says_what_the_store_is(tmp_path: Path) -> None:
     store = _write(tmp_path / "store", _plan(dtype="float16"))
     manifest = json.loads((store.folder / "manifest.json").read_text(encoding="utf-8"))

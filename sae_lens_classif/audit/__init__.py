@@ -1,0 +1,1 @@
+"""Concepts held against those of other trainings and other classifiers."""

@@ -1,0 +1,144 @@
+"""``stability``: do the concepts of a run come back when it is trained again with other seeds?"""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from sae_lens_classif.audit.coming_back import comes_back
+from sae_lens_classif.audit.stable_concepts import Meeting, Pair, Stability, StableConcept, stability_file
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.evals.base import activations_of
+from sae_lens_classif.evals.matching import By, ConceptSet, Matching, match
+from sae_lens_classif.files import folder_is_writable, write_json
+from sae_lens_classif.methods.base import ConceptMethod
+from sae_lens_classif.methods.find import find_method
+from sae_lens_classif.runs.compare import fit_task
+from sae_lens_classif.runs.fitted_methods import MethodError, fit_or_load, is_fitted
+from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.results import read_summary
+from sae_lens_classif.runs.run_method import RunMethod, load_fitted
+from sae_lens_classif.runs.steps import TestSplit, current_entry
+from sae_lens_classif.store.store import ActivationStore
+
+
+def stability(
+    run: str | Path | RunFolder, seeds: int = 5, method: str = METHOD, *, overwrite: bool = False
+) -> Stability:
+    """Train the concepts of a run again with other seeds, and find out which of them come back.
+
+    The trainings are on the run's own hidden states; they are kept in ``RUN/methods`` and reused, as those are that
+    ``compare`` fitted. Makes ``RUN/stability.json``, for another method ``RUN/stability.<method>.json``.
+
+    Args:
+        run: The run folder, trained and evaluated.
+        seeds: How many trainings in all; the run's own is the first of them, the others have the seeds that follow.
+        method: Whose concepts: the run's ClassifSAE, or a method that ``compare`` fitted, with the first of its seeds.
+        overwrite: Whether trainings of other settings or texts are made anew; a ``RunFolder`` says so itself.
+
+    Raises:
+        UserError: If the run is not trained and evaluated as it stands now, fewer than two trainings are asked for, or
+            one of them fails.
+    """
+    if seeds < 2:
+        raise UserError(f"seeds is {seeds}; at least 2 trainings are needed, the run's own and another")
+    files = run if isinstance(run, RunFolder) else RunFolder.open(run, overwrite)
+    folder_is_writable(files.folder)
+    of, split = load_fitted(files, method), TestSplit(files)
+    entry = current_entry(files, of, split.store, read_summary(files))
+    if not entry["concepts"]:
+        raise UserError(f"no concept of {of.title} is active on any test text of {files.folder}: none can come back")
+    others = _train_others(files, method, [of.seed + more for more in range(1, seeds)], split)
+    result = _compare(of, others, split.store, entry, files.cfg.evaluate.seed)
+    write_json(stability_file(files, of.name), result.model_dump(mode="json"))
+    return result
+
+
+def _train_others(run: RunFolder, method: str, seeds: Sequence[int], split: TestSplit) -> dict[int, ConceptMethod]:
+    """The method fitted with other seeds; all are asked about first, so that one of other settings costs no work."""
+    spec, store = find_method(method), ActivationStore(run.activations("train"))
+    tasks = [fit_task(run, spec, store, split.classifier, seed) for seed in seeds]
+    for task in tasks:
+        is_fitted(run, spec, task)
+    found = {}
+    for task in tqdm(tasks, desc="Other trainings", unit=" trainings"):
+        try:
+            found[task.seed] = fit_or_load(run, spec, task).method
+        except MethodError as error:
+            raise UserError(f"{spec.title} cannot be fitted with seed {task.seed}: {error}") from error
+    return found
+
+
+def _compare(
+    of: RunMethod, others: Mapping[int, ConceptMethod], store: ActivationStore, entry: Mapping[str, Any], seed: int
+) -> Stability:
+    """Hold the run's own training against each of the others."""
+    hidden = store.read("hidden").float()
+    sets = {of.seed: _concepts(of.method, hidden, of.seed)}
+    sets |= {number: _concepts(method, hidden, number) for number, method in others.items()}
+    own, *rest = sets.values()
+    ways: tuple[By, ...] = ("texts",) if own.directions is None else ("both", "direction", "texts")
+    influence = torch.zeros(own.member.shape[1])
+    for concept in entry["concepts"]:
+        influence[concept["index"]] = concept["influence"] or 0.0
+    matchings, by_texts = ({number: match(own, sets[number], by) for number in others} for by in (ways[0], "texts"))
+    return Stability(
+        method=of.name,
+        seed=of.seed,
+        other_seeds=list(others),
+        n_test_texts=len(store),
+        matched_by=ways[0],
+        shares={by: comes_back(own, rest, by, influence, seed) for by in ways},
+        concepts=[_stable(concept, matchings, by_texts) for concept in entry["concepts"]],
+        pairs=[_pair(sets, pair, ways[0]) for pair in combinations(sets, 2)],
+        settings_sha256=entry["settings_sha256"],
+    )
+
+
+def _concepts(method: ConceptMethod, hidden: torch.Tensor, seed: int) -> ConceptSet:
+    activations, directions = activations_of(method, hidden), method.directions()
+    if not all(values.isfinite().all() for values in (activations, directions) if values is not None):
+        raise UserError(
+            f"the training with seed {seed} gave numbers that are not finite (NaN or infinity): its concepts cannot be "
+            "compared; train with a lower learning rate"
+        )
+    return ConceptSet.of(activations, directions)
+
+
+def _stable(
+    concept: Mapping[str, Any], matchings: Mapping[int, Matching], by_texts: Mapping[int, Matching]
+) -> StableConcept:
+    index = concept["index"]
+    meetings = [_meeting(index, seed, matching) for seed, matching in matchings.items()]
+    shown = ("index", "class_name", "active_class_name", "key_words", "activation_rate", "influence")
+    return StableConcept(
+        **{name: concept[name] for name in shown},
+        comes_back=fmean(meeting.comes_back for meeting in meetings),
+        same_texts=fmean(bool(matching.comes_back[index]) for matching in by_texts.values()),
+        meetings=meetings,
+    )
+
+
+def _meeting(index: int, seed: int, matching: Matching) -> Meeting:
+    is_matched = bool(matching.comes_back[index])
+    other = int((matching.partner if is_matched else matching.nearest)[index])
+    return Meeting(
+        seed=seed,
+        concept=other,
+        cosine=None if matching.cosine is None else float(matching.cosine[index, other]),
+        jaccard=float(matching.jaccard[index, other]),
+        comes_back=is_matched,
+    )
+
+
+def _pair(sets: Mapping[int, ConceptSet], seeds: tuple[int, int], by: By) -> Pair:
+    one, other = (sets[seed] for seed in seeds)
+    return Pair(
+        seeds=seeds,
+        n_concepts=(int(one.is_alive.sum()), int(other.is_alive.sum())),
+        n_shared=int(match(one, other, by).comes_back.sum()),
+    )
