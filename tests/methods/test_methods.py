@@ -397,7 +397,7 @@ def trained_with(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Gets store, SAE settings and training settings of each training that would have been done."""
     seen: list[Any] = []
 
-    def spy(*arguments: Any) -> None:
+    def spy(*arguments: Any, classifier: TextClassifier) -> None:
         seen.extend(arguments)
         raise _StopError
 
@@ -406,29 +406,35 @@ def trained_with(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("name", "weights", "head"),
+    ("name", "recipe", "weights", "head"),
     [
-        ("classifsae", (0.02, 0.02, 1.0), N),
-        ("topk_sae", (1.0, 0.0, 0.0), N),
-        ("classifier_only", (0.02, 0.0, 1.0), N),
-        ("rate_only", (0.02, 0.02, 0.0), N),
-        ("all_latents", (0.02, 0.02, 1.0), 32),
-        ("permuted_labels", (0.02, 0.02, 1.0), N),
+        ("classifsae", "robust", (0.02, 0.02, 1.0), N),
+        ("classifsae_reference", "reference", (0.02, 0.02, 1.0), N),
+        ("topk_sae", "reference", (1.0, 0.0, 0.0), N),
+        ("classifier_only", "reference", (0.02, 0.0, 1.0), N),
+        ("rate_only", "reference", (0.02, 0.02, 0.0), N),
+        ("all_latents", "reference", (0.02, 0.02, 1.0), 32),
+        ("permuted_labels", "robust", (0.02, 0.02, 1.0), N),
     ],
 )
 def test_a_method_trains_an_sae_with_its_own_loss_and_the_task_s_seed_and_concepts(
-    name: str, weights: tuple[float, float, float], head: int, task: FitTask, trained_with: list[Any]
+    name: str, recipe: str, weights: tuple[float, float, float], head: int, task: FitTask, trained_with: list[Any]
 ) -> None:
     with pytest.raises(_StopError):
         BUILT_IN[name].fit(replace(task, seed=3))
     _, sae, train = trained_with
     assert (sae.mse_coefficient, sae.activation_rate_coefficient, sae.classifier_coefficient) == weights
-    assert sae.n_concepts == head
-    assert replace(sae, **{field: getattr(SMALL, field) for field in _LOSS}) == SMALL
+    assert (sae.n_concepts, sae.recipe) == (head, recipe)
+    assert sae.sized(3, 32).k_concepts == (1 if recipe == "robust" else 0)
+    assert sae.sized(3, 32).asks_model == (recipe == "robust")
+    assert replace(sae, **{field: getattr(SMALL, field) for field in _OWN}) == SMALL
     assert train == replace(TRAIN, seed=3)
 
 
-_LOSS = ("mse_coefficient", "activation_rate_coefficient", "classifier_coefficient", "n_concepts")
+_OWN = (
+    "mse_coefficient", "activation_rate_coefficient", "classifier_coefficient", "n_concepts", "recipe", "k_concepts",
+    "concept_init", "model_coefficient", "balance_coefficient",
+)  # fmt: skip
 
 
 def test_permuted_labels_are_the_same_classes_on_other_texts(task: FitTask, trained_with: list[Any]) -> None:
@@ -490,7 +496,7 @@ def test_a_share_that_leaves_no_row_to_train_on_is_refused(train_store: Activati
 # --- ClassifSAE, random directions, ICA ---
 
 
-def test_the_concepts_of_a_classifsae_are_its_first_latents_among_all_of_which_the_top_k_are_taken(
+def test_the_concepts_of_a_classifsae_are_its_first_latents_among_which_one_a_text_is_taken(
     fitted: Mapping[str, ConceptMethod], task: FitTask
 ) -> None:
     method = fitted["classifsae"]
@@ -502,9 +508,9 @@ def test_the_concepts_of_a_classifsae_are_its_first_latents_among_all_of_which_t
     )
     x = task.hidden.double().numpy()
     pre = x * math.sqrt(32) / np.linalg.norm(x, axis=1, keepdims=True) @ W_enc + b_enc
-    kth = np.sort(pre, axis=1)[:, -4][:, None]
-    latents = np.where(pre >= kth, np.maximum(pre, 0), 0)
-    np.testing.assert_allclose(method.encode(task.hidden), latents[:, :N], rtol=1e-4, atol=1e-5)
+    pre = pre[:, :N]
+    latents = np.where(pre >= pre.max(axis=1)[:, None], np.maximum(pre, 0), 0)
+    np.testing.assert_allclose(method.encode(task.hidden), latents, rtol=1e-4, atol=1e-5)
     concepts = np.abs(np.random.default_rng(0).normal(size=(3, N)))
     np.testing.assert_allclose(
         method.decode(torch.from_numpy(concepts).float()), concepts @ W_dec[:N] + b_dec, rtol=1e-4, atol=1e-5
@@ -665,7 +671,7 @@ def test_the_probe_sees_so_many_texts_at_most_each_with_its_own_class(
 ) -> None:
     seen: list[Any] = []
 
-    def spy(*arguments: Any) -> None:
+    def spy(*arguments: Any, classifier: TextClassifier) -> None:
         seen.extend(arguments)
         raise _StopError
 

@@ -1,5 +1,6 @@
 """Training from a store: the same seed gives the same bytes, whatever happened on the way."""
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from sae_lens_classif import ClassifSAETrainer, ClassifTrainingSAE
 from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.store.store import ActivationStore, RowSplit
 from sae_lens_classif.training.train import new_training_sae, train_classifsae, validation_measures
 
@@ -80,6 +82,56 @@ def test_the_same_seed_gives_the_same_files_and_another_seed_others(
     assert files[0] == files[1]
     assert files[0]["sae_weights.safetensors"] != files[2]["sae_weights.safetensors"]
     assert files[0][_LOG] != files[2][_LOG]
+
+
+def test_the_recipe_that_asks_the_model_gives_the_same_files_too_and_goes_on_exactly(
+    tmp_path: Path, train_store: ActivationStore, classifier: TextClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(_settings(), recipe="robust")
+
+    def files(folder: Path) -> dict[str, bytes]:
+        sae = train_classifsae(train_store, settings, _train_config(), folder / "training", classifier)
+        sae.save(folder / "saved")
+        return {path.name: path.read_bytes() for path in [*(folder / "saved").iterdir(), folder / "training" / _LOG]}
+
+    whole = files(tmp_path / "whole")
+    assert _log_lines(whole[_LOG])[-1]["validation/model_loss"] > 0
+    step = ClassifSAETrainer.step
+    monkeypatch.setattr(ClassifSAETrainer, "step", _dying_at(step, 33))
+    with pytest.raises(KeyboardInterrupt):
+        files(tmp_path / "killed")
+    monkeypatch.setattr(ClassifSAETrainer, "step", step)
+    assert files(tmp_path / "killed") == whole
+
+
+def _dying_at(step: Callable[..., Any], number: int) -> Callable[..., Any]:
+    def dying(trainer: ClassifSAETrainer, batch: torch.Tensor) -> Any:
+        if trainer.n_training_steps == number:
+            raise KeyboardInterrupt
+        return step(trainer, batch)
+
+    return dying
+
+
+def test_the_recipe_that_asks_the_model_needs_that_of_the_states(
+    train_store: ActivationStore, classifier: TextClassifier
+) -> None:
+    settings = replace(_settings(), recipe="robust")
+    with pytest.raises(UserError, match=r"runs the classifier on from the concepts: give it, .* recipe reference"):
+        train_classifsae(train_store, settings, _train_config())
+    other = copy.copy(classifier)
+    other.model_fingerprint = "0" * 64
+    with pytest.raises(UserError, match="was made with another model"):
+        train_classifsae(train_store, settings, _train_config(), classifier=other)
+
+
+def test_concepts_start_at_clusters_whatever_the_seed(train_store: ActivationStore) -> None:
+    starts = []
+    for seed in (0, 1):
+        train = replace(_train_config(), seed=seed, validation_share=0.0)
+        starts.append(new_training_sae(train_store, replace(_settings(), recipe="robust"), train))
+    torch.testing.assert_close(starts[0].W_dec[:8], starts[1].W_dec[:8])
+    assert not torch.equal(starts[0].W_dec[8:], starts[1].W_dec[8:])
 
 
 # --- going on after a crash ---
