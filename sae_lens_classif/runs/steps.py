@@ -33,7 +33,14 @@ from sae_lens_classif.hub import hub_name
 from sae_lens_classif.methods.base import REGISTRY, ConceptMethod
 from sae_lens_classif.runs.figures import draw_method
 from sae_lens_classif.runs.folder import RunFolder
-from sae_lens_classif.runs.results import is_in_summary, read_measures, read_summary, update_summary, write_evaluation
+from sae_lens_classif.runs.results import (
+    drop_outdated,
+    is_in_summary,
+    read_measures,
+    read_summary,
+    update_summary,
+    write_evaluation,
+)
 from sae_lens_classif.runs.run_method import SETTINGS_FILE, load_trained
 from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.store.store import ActivationStore
@@ -203,6 +210,8 @@ def evaluate_method(
     cfg = run.cfg.evaluate
     settings = evaluation_settings(run, weights, split.store)
     known = read_measures(folder, settings)
+    if in_summary:
+        drop_outdated(run)
     is_noted = not in_summary or is_in_summary(run, name, settings)
     if set(cfg.evals) <= known.keys() and is_noted:
         logger.info("evaluations: reusing %s", folder)
