@@ -20,7 +20,7 @@ from sae_lens_classif.config.methods import ProbeSettings
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hub import cache_alone, hub_is_reachable, hub_unreachable_message
 from sae_lens_classif.methods.base import ConceptMethod, FitTask
-from sae_lens_classif.methods.classif_sae import train_sae
+from sae_lens_classif.methods.classif_sae import put_norm_back, train_sae
 from sae_lens_classif.saes.export import export_topk
 
 STRENGTHS = (0.01, 0.1, 1.0)
@@ -155,6 +155,10 @@ class SAEProbeConcepts(ConceptMethod, name="sae_probe", title="", settings=Probe
         latents = torch.zeros(len(concepts), sae.cfg.d_sae, dtype=sae.dtype, device=sae.device)
         latents[:, self.latents.to(sae.device)] = concepts.to(sae.device, sae.dtype)
         return sae.decode(latents).float().cpu()
+
+    @override
+    def in_own_norm(self, decoded: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        return put_norm_back(self.saelens_sae, decoded, hidden)
 
     @override
     def directions(self) -> torch.Tensor:

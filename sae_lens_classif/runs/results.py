@@ -235,11 +235,14 @@ def read_effects(folder: Path, settings: str) -> ConceptEffects | None:
         settings: SHA-256 of everything that it depends on.
 
     Returns:
-        None where it was not worked out with these settings.
+        None where it was not worked out with these settings, or the file holds something else.
     """
     with suppress(FileNotFoundError, SafetensorError), safe_open(folder / _EFFECTS, "pt") as file:
         if (file.metadata() or {}).get(_SETTINGS) == settings:
-            return ConceptEffects.from_tensors({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  (no dict)
+            try:
+                return ConceptEffects.from_tensors({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  (no dict)
+            except UserError as error:
+                logger.warning("%s is left out: %s", folder / _EFFECTS, error)
     return None
 
 
