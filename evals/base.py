@@ -10,12 +10,19 @@ from pydantic import BaseModel
 
 from sae_lens_classif.config.run import EvaluateConfig, evaluation_names
 from sae_lens_classif.data.texts import TextData
+from sae_lens_classif.evals.ablation import at_same_rates, replacements
 from sae_lens_classif.evals.embeddings import embed_texts
 from sae_lens_classif.evals.measures import Measure
 from sae_lens_classif.evals.results import Measures
 from sae_lens_classif.evals.segments import Segments, leading_concepts, segments
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.hooks.interventions import InterventionLogits, run_interventions
+from sae_lens_classif.hooks.interventions import (
+    Decode,
+    InterventionLogits,
+    Rescale,
+    run_interventions,
+    to_original_norm,
+)
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.plugins import declared
 from sae_lens_classif.store.store import ActivationStore
@@ -64,6 +71,23 @@ def needs_of(names: tuple[str, ...]) -> set[Need]:
     return {need for name in names for need in evaluations()[name].needs}
 
 
+@dataclass(frozen=True)
+class Bottleneck:
+    """Concepts, and how they take the place of hidden states.
+
+    Attributes:
+        concepts: float32 (N, n), activations.
+        replacements: float (N, n), what takes the place of an activation that is ablated.
+        decode: From concepts (m, n) to hidden states (m, d_in).
+        rescale: Brings what is decoded to the scale of hidden states.
+    """
+
+    concepts: torch.Tensor
+    replacements: torch.Tensor
+    decode: Decode
+    rescale: Rescale
+
+
 class TestPass:
     """The test texts as a method sees them: encoded once, and run through the model once, for all evaluations.
 
@@ -108,6 +132,7 @@ class TestPass:
         self.concepts = activations_of(method, self.hidden)
         self.segments: Segments = segments(self.concepts, self.labels, store.n_classes)
         self._logits: InterventionLogits | None = None
+        self._with_ablations = False
 
     def run_model(self, with_ablations: bool) -> None:
         """Run the rest of the model from the concepts alone.
@@ -119,16 +144,59 @@ class TestPass:
         everything = range(self.concepts.shape[1])
         sets = [own for _, _, own in leading_concepts(self.segments.by_class)] if with_ablations else []
         groups = torch.tensor([[concept in own for concept in everything] for own in sets], dtype=torch.bool)
-        self._logits = run_interventions(
-            self.classifier, self.method.decode, self.hidden, self.concepts,
-            groups=groups, pairs=with_ablations, batch_size=self.cfg.batch_size,
-            texts=self.kept_texts,
-        )  # fmt: skip
+        self._with_ablations = with_ablations
+        self._logits = self._run(groups=groups)
+
+    def _run(self, through: Bottleneck | None = None, **changed: Any) -> InterventionLogits:
+        """Run the model as the settings say, but for what is ``changed``, through the method's concepts or others."""
+        settings = {
+            **vars(through or self.bottleneck),
+            "pairs": self._with_ablations,
+            "texts": self.kept_texts,
+            "batch_size": self.cfg.batch_size,
+        }
+        return run_interventions(self.classifier, hidden=self.hidden, **{**settings, **changed})
+
+    def _bottleneck(self, method: ConceptMethod, concepts: torch.Tensor) -> Bottleneck:
+        rescale = to_original_norm if self.cfg.norm == "original" else method.in_own_norm
+        return Bottleneck(concepts, replacements(concepts, self.cfg.ablation, self.cfg.seed), method.decode, rescale)
+
+    @cached_property
+    def bottleneck(self) -> Bottleneck:
+        """What takes the place of the hidden states."""
+        return self._bottleneck(self.method, self.concepts)
+
+    @cached_property
+    def chance(self) -> Bottleneck:
+        """A control: random directions at the same activation rates."""
+        concepts, control = at_same_rates(self.hidden, self.concepts, self.cfg.seed)
+        return self._bottleneck(control, concepts)
 
     @property
     def kept_texts(self) -> Sequence[str] | None:
         """The texts where their earlier tokens are kept (in context); None where each state is run on alone."""
         return self.data.texts if self.cfg.context == "in_context" else None
+
+    @cached_property
+    def in_other_context(self) -> InterventionLogits | None:
+        """What the model says in the context that ``evaluate.context`` does not name.
+
+        None where that is too dear: the earlier tokens would be run through more than one block for every intervention.
+        """
+        if self.cfg.context == "in_context":
+            return self._run(texts=None)
+        return self._run(texts=self.data.texts) if self.classifier.n_blocks_after_hook == 1 else None
+
+    @cached_property
+    def in_other_norm(self) -> InterventionLogits:
+        """What the model says with the norm that ``evaluate.norm`` does not name; without ablations."""
+        rescale = self.method.in_own_norm if self.cfg.norm == "original" else to_original_norm
+        return self._run(pairs=False, rescale=rescale)
+
+    @cached_property
+    def by_chance(self) -> InterventionLogits:
+        """What the model says through the control."""
+        return self._run(self.chance)
 
     @property
     def logits(self) -> InterventionLogits:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from sae_lens_classif.evals.base import EvaluationSpec, Exact, TestPass, interval_settings
 from sae_lens_classif.evals.bootstrap import Statistic, resample
-from sae_lens_classif.evals.measures import Change, Count, Limit, Measure, Share
+from sae_lens_classif.evals.measures import OTHER_CONTEXT, RANDOM, Change, Count, Limit, Measure, Share
 from sae_lens_classif.evals.results import Measures, finite
 from sae_lens_classif.evals.segments import Segments, leading_concepts
 from sae_lens_classif.hooks.interventions import InterventionLogits
@@ -134,7 +134,14 @@ def global_causality(logits: InterventionLogits, labels: torch.Tensor, segments:
 def measure(texts: TestPass) -> Measures:
     """All of it for one method."""
     n_concepts = texts.concepts.shape[1]
-    measures = conditional_causality(texts.logits, texts.labels, n_concepts, **interval_settings(texts))
+
+    def of(logits: InterventionLogits) -> Measures:
+        return conditional_causality(logits, texts.labels, n_concepts, **interval_settings(texts))
+
+    measures = of(texts.logits)
+    if texts.in_other_context is not None:
+        measures.add_beside(of(texts.in_other_context), ("influence",), OTHER_CONTEXT)
+    measures.add_beside(of(texts.by_chance), ("conditional_tvd", "influence"), RANDOM)
     measures.details["segments"] = list(map(list, texts.segments.by_class))
     measures.details["global"] = global_causality(texts.logits, texts.labels, texts.segments)
     return measures
@@ -170,40 +177,47 @@ class CausalityDetails(Exact):
     global_: list[GlobalEffect] = Field(alias="global")
 
 
+_TVD = Measure(
+    "conditional_tvd", "Shift of the probabilities without a concept (TVD)",
+    "Total variation distance between the class probabilities.", "share",
+    better=1, column="TVD", headline=15, has_interval=True, is_essential=True, limits=(Limit(
+        "below", 0.005, "TVD is below {limit}",
+        "Removing a concept moves the class probabilities by {value:.2%} on average (below {limit}): the "
+        "concepts hardly cause the decisions.",
+        "Use fewer concepts (sae.n_concepts) or another layer (classifier.hook).",
+    ),),
+)  # fmt: skip
+_INFLUENCE = Measure(
+    "influence", "Shift without a concept over all texts (influence)",
+    "Total variation distance over all texts, also those where the concept is silent; mean over all concepts.",
+    "share", better=1, column="influence", headline=18, has_interval=True, is_essential=True,
+)  # fmt: skip
+
 EVALUATION = EvaluationSpec(
     about="What happens when one concept is removed from the texts on which it is active, mean over concepts.",
     measure=measure,
     details=CausalityDetails,
     needs=frozenset({"ablations"}),
     measures=(
-        Measure(
-            "conditional_tvd", "Shift of the probabilities without a concept (TVD)",
-            "Total variation distance between the class probabilities.", "share",
-            better=1, column="TVD", headline=11, has_interval=True, is_essential=True, limits=(Limit(
-                "below", 0.005, "TVD is below {limit}",
-                "Removing a concept moves the class probabilities by {value:.2%} on average (below {limit}): the "
-                "concepts hardly cause the decisions.",
-                "Use fewer concepts (sae.n_concepts) or another layer (classifier.hook).",
-            ),),
-        ),
+        _TVD, _TVD.beside(RANDOM, column="TVD, random", headline=16),
         Measure(
             "median_tvd", "  the same, median over all concepts",
             "The median over all concepts, those that are never active counting 0.", "share",
-            better=1, column="median TVD", headline=12, has_interval=True,
+            better=1, column="median TVD", headline=17, has_interval=True,
         ),
-        Measure(
-            "influence", "Shift without a concept over all texts (influence)",
-            "Total variation distance over all texts, also those where the concept is silent; mean over all concepts.",
-            "share", better=1, column="influence", headline=13, has_interval=True, is_essential=True,
+        _INFLUENCE,
+        _INFLUENCE.beside(
+            OTHER_CONTEXT, presence="optional", better=1, column="influence, other context", headline=19
         ),
+        _INFLUENCE.beside(RANDOM, column="influence, random", headline=20),
         Measure(
             "conditional_label_flip_rate", "Decisions flipped without a concept", "Texts whose class changes.", "share",
-            better=1, column="flips", headline=14, has_interval=True,
+            better=1, column="flips", headline=21, has_interval=True,
         ),
         Measure(
             "conditional_accuracy_change", "Change of accuracy without a concept",
             "Accuracy without less accuracy with the concept.", "change",
-            better=-1, column="accuracy change", headline=15, has_interval=True, uses_labels=True,
+            better=-1, column="accuracy change", headline=22, has_interval=True, uses_labels=True,
         ),
     ),
 )  # fmt: skip

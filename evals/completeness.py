@@ -8,10 +8,13 @@ import torch.nn.functional as F
 
 from sae_lens_classif.evals.base import CHUNK, FIRES, EvaluationSpec, Exact, TestPass, interval_settings
 from sae_lens_classif.evals.bootstrap import Statistic, resample
-from sae_lens_classif.evals.measures import Count, Limit, Measure, Share
+from sae_lens_classif.evals.measures import OTHER_CONTEXT, OTHER_NORM, RANDOM, Count, Limit, Measure, Share
 from sae_lens_classif.evals.results import Measures, finite
 from sae_lens_classif.hooks.interventions import InterventionLogits
 from sae_lens_classif.saes.classif_sae import ClassifSAE
+
+_RECOVERY = ("recovery_accuracy", "scaled_recovery")
+_SCALE = (*_RECOVERY, "recovery_floor", "recovery_ceiling")
 
 
 def completeness(
@@ -168,7 +171,15 @@ def reconstruction_quality(
 
 def measure(texts: TestPass) -> Measures:
     """All of it for one method; of a sparse autoencoder how well it reconstructs, too."""
-    measures = completeness(texts.predicted, texts.logits, texts.labels, texts.concepts, **interval_settings(texts))
+
+    def of(logits: InterventionLogits, concepts: torch.Tensor = texts.concepts) -> Measures:
+        return completeness(texts.predicted, logits, texts.labels, concepts, **interval_settings(texts))
+
+    measures = of(texts.logits)
+    if texts.in_other_context is not None:
+        measures.add_beside(of(texts.in_other_context), _SCALE, OTHER_CONTEXT)
+    measures.add_beside(of(texts.in_other_norm), _RECOVERY, OTHER_NORM)
+    measures.add_beside(of(texts.by_chance, texts.chance.concepts), _RECOVERY, RANDOM)
     sae = texts.method.autoencoder()
     if sae is not None:
         batches = (part.to(sae.device, sae.dtype) for part in texts.hidden.split(CHUNK))
@@ -210,49 +221,60 @@ class CompletenessDetails(Exact):
 _share = partial(Measure, unit="share", has_interval=True, presence="always")
 _of_sae = partial(Measure, presence="optional")  # of other methods nothing of the kind is known
 
+_RACC = _share(
+    "recovery_accuracy", "Decisions recovered by the concepts (RAcc)",
+    "Texts whose class stays the same through the concepts alone (RAcc).",
+    better=1, column="RAcc", headline=3, is_essential=True,
+)  # fmt: skip
+_FLOOR = _share(
+    "recovery_floor", "  its floor: with no concept at all", "The same with no concept at all: the floor.",
+    column="floor", headline=5, presence="nullable",
+)  # fmt: skip
+_CEILING = _share(
+    "recovery_ceiling", "  its ceiling: with the hidden state untouched",
+    "The same with the hidden state untouched, run on by the same protocol: the ceiling.",
+    column="ceiling", headline=6,
+)  # fmt: skip
+_SCALED = _share(
+    "scaled_recovery", "Way from the floor to the ceiling that the concepts go (scaled RAcc)",
+    "RAcc less its floor, divided by its ceiling less its floor.",
+    unit="ratio", better=1, column="scaled", headline=7, presence="nullable", is_essential=True,
+    limits=(Limit(
+        "below", 0.90, "scaled RAcc is below {limit}",
+        "The concepts go only {value:.1%} of the way from what no concept recovers of the model's decisions to "
+        "what the untouched state does (below {limit}): they miss part of what it uses.",
+        "Train longer (train.total_samples), or use more concepts (sae.n_concepts).",
+        "Use more concepts (sae.n_concepts), or another method.",
+    ),),
+)  # fmt: skip
+
 EVALUATION = EvaluationSpec(
     about="How much of the model's decisions the concepts alone recover.",
     measure=measure,
     details=CompletenessDetails,
     needs=frozenset({"bottleneck"}),
     measures=(
-        _share(
-            "recovery_accuracy", "Decisions recovered by the concepts (RAcc)",
-            "Texts whose class stays the same through the concepts alone (RAcc).",
-            better=1, column="RAcc", headline=3, is_essential=True,
-        ),
-        _share(
-            "recovery_floor", "  its floor: with no concept at all", "The same with no concept at all: the floor.",
-            column="floor", headline=4, presence="nullable",
-        ),
-        _share(
-            "recovery_ceiling", "  its ceiling: with the hidden state untouched",
-            "The same with the hidden state untouched, run on by the same protocol: the ceiling.",
-            column="ceiling", headline=5,
-        ),
-        _share(
-            "scaled_recovery", "Way from the floor to the ceiling that the concepts go (scaled RAcc)",
-            "RAcc less its floor, divided by its ceiling less its floor.",
-            unit="ratio", better=1, column="scaled", headline=6, presence="nullable", is_essential=True,
-            limits=(Limit(
-                "below", 0.90, "scaled RAcc is below {limit}",
-                "The concepts go only {value:.1%} of the way from what no concept recovers of the model's decisions to "
-                "what the untouched state does (below {limit}): they miss part of what it uses.",
-                "Train longer (train.total_samples), or use more concepts (sae.n_concepts).",
-            ),),
-        ),
+        _RACC, _RACC.beside(OTHER_CONTEXT, presence="optional", headline=4), _RACC.beside(OTHER_NORM),
+        _RACC.beside(RANDOM),
+        _FLOOR, _FLOOR.beside(OTHER_CONTEXT, presence="optional"),
+        _CEILING, _CEILING.beside(OTHER_CONTEXT, presence="optional"),
+        _SCALED,
+        _SCALED.beside(OTHER_CONTEXT, presence="optional", better=1, column="scaled, other context", headline=8),
+        _SCALED.beside(OTHER_NORM, better=1, column="scaled, other norm", headline=9),
+        _SCALED.beside(RANDOM, column="scaled, random", headline=10),
         _share(
             "worst_class_recovery", "RAcc of the class that has least",
-            "RAcc of the predicted class that has least.", better=1, column="worst class", headline=7,
+            "RAcc of the predicted class that has least.", better=1, column="worst class", headline=11,
         ),
         _share("rarest_class_recovery", "RAcc of the rarest class", "RAcc of the class that is predicted least often."),
         _share(
             "unexplained_texts", "Texts on which no concept is active", "Texts that no concept says anything about.",
-            better=-1, column="no concept", headline=8, limits=(Limit(
+            better=-1, column="no concept", headline=12, limits=(Limit(
                 "above", 0.05, "no concept is active on more than {limit} of the texts",
                 "No concept is active on {value:.1%} of the texts (above {limit}): the concepts say nothing about the "
                 "decisions on them.",
                 "Use more concepts (sae.n_concepts), or another seed (train.seed).",
+                "Use more concepts (sae.n_concepts), or another method.",
             ),),
         ),
         _share(
@@ -266,22 +288,24 @@ EVALUATION = EvaluationSpec(
         _share(
             "mean_activation_rate", "Activation rate of a concept, mean",
             "Share of the texts on which a concept fires, mean over concepts.",
-            better=-1, column="mean rate", headline=9, is_essential=True,
+            better=-1, column="mean rate", headline=13, is_essential=True,
         ),
         _share(
             "max_activation_rate", "Activation rate of a concept, largest",
             "The same of the concept that fires most often.",
-            better=-1, column="largest rate", headline=10, limits=(
+            better=-1, column="largest rate", headline=14, limits=(
                 Limit(
                     "at", 0, "no concept fires on any test text",
                     "No concept fires on any test text: there is nothing to explain the decisions with.",
                     "Check that the SAE was trained on states of this model, and train longer (train.total_samples).",
+                    "Check that the method was fitted on states of this model and hook.",
                 ),
                 Limit(
                     "above", 0.5, "a concept is active on more than half of the texts",
                     "One concept is active on {value:.1%} of the texts (above {limit}): it says little about any of "
                     "them.",
                     "Raise sae.activation_rate_coefficient or lower sae.gamma.",
+                    "Compare it with a method whose concepts fire seldom, such as ClassifSAE.",
                 ),
             ),
         ),
@@ -297,6 +321,7 @@ EVALUATION = EvaluationSpec(
                 "above", 0.5, "more than half of the latents fire on no test text",
                 "{value:.1%} of the latents fire on no test text (above half): the SAE is larger than it needs to be.",
                 "Lower sae.d_sae, or train longer (train.total_samples).",
+                "Use a smaller SAE, or one that was trained longer on such texts.",
             ),),
         ),
         _of_sae("head_agreement", about="Texts on which a ClassifSAE's head and the model agree.", unit="share"),

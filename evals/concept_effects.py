@@ -1,11 +1,12 @@
 """What each concept does to the decisions, class by class, and which mistakes it leads the model to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Self
 
 import torch
 
+from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import FIRES, TestPass
 from sae_lens_classif.evals.causality import effects_by_class
 from sae_lens_classif.hooks.interventions import InterventionLogits
@@ -69,7 +70,17 @@ class ConceptEffects:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, torch.Tensor]) -> Self:
-        """What ``to_tensors`` gave."""
+        """What ``to_tensors`` gave.
+
+        Raises:
+            UserError: If these are other tensors, such as those of another version.
+        """
+        expected = {entry.name for entry in fields(cls)} | {"pushes"}
+        if not expected - {"default"} <= tensors.keys() <= expected:
+            raise UserError(
+                f"effects of concepts are kept as {', '.join(sorted(expected))}, not as {', '.join(sorted(tensors))}; "
+                "work them out again"
+            )
         kept = dict(tensors)
         both = zip(kept.pop("misled").tolist(), kept.pop("pushes").tolist(), strict=True)
         misled = (

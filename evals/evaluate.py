@@ -13,7 +13,7 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import FIRES, TestPass, evaluations, needs_of
 from sae_lens_classif.evals.concept_effects import ConceptEffects, effects_of
 from sae_lens_classif.evals.interpretability import activating_sets
-from sae_lens_classif.evals.measures import warnings_about
+from sae_lens_classif.evals.measures import context_warning, warnings_about
 from sae_lens_classif.evals.overlap import twins, twins_by_concept
 from sae_lens_classif.evals.results import Measures, merged_metrics
 from sae_lens_classif.evals.topic_coherence import key_words
@@ -115,10 +115,12 @@ def evaluate(
         return Evaluation({}, (), (_NAN,))
     measures = dict(known or {})
     measures.update({name: spec.measure(texts) for name, spec in evaluations().items() if name in cfg.evals})
+    metrics, is_classif_sae = merged_metrics(measures), isinstance(method.autoencoder(), ClassifSAE)
+    apart = context_warning(metrics, cfg.context)
     return Evaluation(
         measures,
         _describe(texts, measures, data.class_names),
-        tuple(warnings_about(merged_metrics(measures))),
+        (*warnings_about(metrics, of_classif_sae=is_classif_sae), *([apart] if apart else [])),
         effects_of(texts) if "ablations" in needs else None,
     )
 

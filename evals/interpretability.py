@@ -268,7 +268,7 @@ EVALUATION = EvaluationSpec(
         Measure(
             "concept_sim", "Likeness of a concept's texts (ConceptSim)",
             "Mean cosine of texts within a concept, weighted by pairs.", "cosine",
-            better=1, column="ConceptSim", headline=16, has_interval=True, is_essential=True,
+            better=1, column="ConceptSim", headline=23, has_interval=True, is_essential=True,
         ),
         Measure(
             "concept_sim_unweighted", "Likeness of a concept's texts, unweighted", "The same, all concepts alike.",

@@ -4,7 +4,7 @@ A measure is declared in the module of its evaluation; whatever shows, compares 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -23,6 +23,15 @@ _TYPES: Mapping[str, Any] = {"share": Share, "change": Change, "ratio": float, "
 
 FLOOR = "dataset_mean_cosine"  # what a ConceptSim is held against
 
+# The same number, measured otherwise, has a longer name.
+OTHER_CONTEXT, OTHER_NORM = "_other_context", "_other_norm"  # that evaluate.context or evaluate.norm does not name
+RANDOM = "_random_directions"  # the control
+_OTHERWISE = {
+    OTHER_CONTEXT: "in the other context",
+    OTHER_NORM: "with the other norm",
+    RANDOM: "with random directions at the same rates",
+}
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -34,6 +43,7 @@ class Limit:
         short: What is wrong, in a few words; ``{limit}`` stands for the limit.
         finding: The same in a sentence; ``{value}`` stands for the number, as ``{value:.1%}``.
         remedy: What a user of ClassifSAE can do.
+        otherwise: What a user of another method can do. Default: the same.
     """
 
     side: Literal["below", "above", "at"]
@@ -41,6 +51,7 @@ class Limit:
     short: str
     finding: str
     remedy: str
+    otherwise: str = ""
 
     def is_passed(self, value: float) -> bool:
         """Whether a value is beyond it."""
@@ -63,7 +74,7 @@ class Measure:
             ``cosine`` (-1..1) and ``number`` as they are.
         better: Whether more (1) or less (-1) is better where methods are compared by it; 0: they are not.
         column: Its heading in the table of a comparison; empty: it is not in it.
-        headline: Its place among the headline numbers of a run, those of the package being 1 to 18; 0: it is none.
+        headline: Its place among the headline numbers of a run, those of the package being 1 to 26; 0: it is none.
         has_interval: Whether ``<name>_ci95`` stands beside it.
         presence: ``always``: a number. ``nullable``: null where nothing could be measured. ``optional``: may be
             missing, such as what is known of SAEs alone.
@@ -71,6 +82,7 @@ class Measure:
         uses_labels: Whether it depends on gold labels.
         is_essential: Whether a terminal, which has little room, shows it in a comparison.
         limits: What means that results must not be trusted.
+        beside_of: Name of the measure that it is the same as, measured otherwise; empty: of none.
     """
 
     name: str
@@ -86,6 +98,7 @@ class Measure:
     uses_labels: bool = False
     is_essential: bool = False
     limits: tuple[Limit, ...] = ()
+    beside_of: str = ""
 
     @property
     def in_percent(self) -> bool:
@@ -101,6 +114,18 @@ class Measure:
     def heading(self) -> str:
         """The heading of its column, with the unit."""
         return f"{self.column}, %" if self.in_percent else self.column
+
+    def beside(self, suffix: str, **changed: Any) -> "Measure":
+        """The same number measured otherwise: neither judged by limits nor, but for what is ``changed``, compared.
+
+        Args:
+            suffix: Says how, and makes the name longer.
+            **changed: Other attributes that it has.
+        """
+        how = _OTHERWISE[suffix]
+        common: dict[str, Any] = {"better": 0, "column": "", "headline": 0, "is_essential": False, "limits": ()}
+        named = {"name": f"{self.name}{suffix}", "title": f"  {how}", "about": f"{self.name} {how}."}
+        return replace(self, beside_of=self.name, **{**common, **named, **changed})
 
     def passed(self, value: float) -> Limit | None:
         """The limit that a value is beyond, if it is."""
@@ -172,18 +197,41 @@ def columns() -> tuple[Measure, ...]:
 
 
 def label_free_columns() -> tuple[Measure, ...]:
-    """Those of them that have an interval and do not depend on gold labels."""
-    return tuple(measure for measure in columns() if measure.has_interval and not measure.uses_labels)
+    """Those of them that have an interval, do not depend on gold labels and do not stand beside another."""
+    found = (measure for measure in columns() if measure.has_interval and not measure.uses_labels)
+    return tuple(measure for measure in found if not measure.beside_of)
 
 
-def warnings_about(metrics: Mapping[str, Any]) -> list[str]:
-    """Word a warning for every measure beyond its limit, and what a user of ClassifSAE can do.
+def warnings_about(metrics: Mapping[str, Any], *, of_classif_sae: bool = True) -> list[str]:
+    """Word a warning for every measure beyond its limit, and what the user can do.
 
     Args:
         metrics: Headline numbers by name; those that are missing or None are not judged.
+        of_classif_sae: Whether the concepts are a ClassifSAE's; other methods have other settings.
     """
-    passed = _passed_limits(metrics)
-    return [f"{limit.words(limit.finding, value)} {limit.words(limit.remedy)}" for limit, value in passed]
+    return [
+        limit.words(f"{limit.finding} {limit.remedy if of_classif_sae else limit.otherwise or limit.remedy}", value)
+        for limit, value in _passed_limits(metrics)
+    ]
+
+
+def context_warning(metrics: Mapping[str, Any], context: str) -> str | None:
+    """Word a warning where only one of the two contexts lets the concepts pass for complete.
+
+    Args:
+        metrics: Headline numbers by name.
+        context: The one of ``evaluate.context``, ``alone`` or ``in_context``.
+    """
+    measure = find_measure("scaled_recovery")
+    here, there = (metrics.get(f"{measure.name}{suffix}") for suffix in ("", OTHER_CONTEXT))
+    if here is None or there is None or (measure.passed(here) is None) == (measure.passed(there) is None):
+        return None
+    names = ("alone", "in_context") if context == "alone" else ("in_context", "alone")
+    said = " and ".join(f"{number(share, True)} {name}" for share, name in zip((here, there), names, strict=True))
+    return (
+        f"The two contexts disagree: the scaled RAcc is {said}. Whether the concepts suffice depends on whether the "
+        "earlier tokens are kept; report both numbers (evaluate.context)."
+    )
 
 
 def short_warnings(metrics: Mapping[str, Any]) -> list[str]:

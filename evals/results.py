@@ -31,6 +31,13 @@ class Measures:
             self.resamples[name] = column
             self.metrics[f"{name}_ci95"] = None if column.isnan().all() else interval(column)
 
+    def add_beside(self, other: "Measures", names: Sequence[str], suffix: str) -> None:
+        """Take over headline numbers that were measured otherwise, with their intervals, under longer names."""
+        for name in names:
+            for ending in ("", "_ci95"):
+                self.metrics[f"{name}{suffix}{ending}"] = other.metrics[f"{name}{ending}"]
+            self.resamples[f"{name}{suffix}"] = other.resamples[name]
+
 
 def merged_metrics(measures: Mapping[str, Measures]) -> dict[str, Any]:
     """The headline numbers of several evaluations in one."""

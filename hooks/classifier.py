@@ -50,6 +50,8 @@ class TextClassifier(ABC):
         inputs: From texts to what the model reads.
         model_fingerprint: SHA-256 of weights, configuration and tokenizer.
         device: Where the model is.
+        n_blocks_after_hook: Blocks that run after the hook; None: not known. After a single one it costs little to run
+            the earlier tokens on, too, so that both contexts are measured.
     """
 
     name: str
@@ -59,6 +61,7 @@ class TextClassifier(ABC):
     inputs: TextInputs
     model_fingerprint: str
     device: torch.device
+    n_blocks_after_hook: int | None = None
 
     @abstractmethod
     def states_and_logits(self, inputs: list[list[int]]) -> StatesAndLogits:

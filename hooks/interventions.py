@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from tqdm.auto import tqdm
@@ -11,7 +10,7 @@ from sae_lens_classif.hooks.batching import batches_by_length
 from sae_lens_classif.hooks.classifier import Context, TextClassifier
 
 Decode = Callable[[torch.Tensor], torch.Tensor]
-Run = Callable[[torch.Tensor | None, torch.Tensor], torch.Tensor]
+Rescale = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 ACTIVE = 1e-8
 _EPSILON = 1e-9
 
@@ -24,8 +23,8 @@ class InterventionLogits:
         bottleneck: float32 (N, C), hidden states replaced by what all concepts stand for.
         pair_text: int64 (P,), text of each pair of a text and a concept that is active on it.
         pair_concept: int64 (P,), the concept of each pair.
-        pair: float32 (P, C), as ``bottleneck``, with the pair's concept zeroed.
-        groups: float32 (G, N, C), as ``bottleneck``, with each group of concepts zeroed.
+        pair: float32 (P, C), as ``bottleneck``, with the pair's concept ablated.
+        groups: float32 (G, N, C), as ``bottleneck``, with each group of concepts ablated.
         untouched: float32 (N, C), hidden states as they are, run on as the replaced ones are: what no concepts could
             better, the ceiling.
         nothing: float32 (N, C), hidden states replaced by what stands for no concept at all: the floor.
@@ -45,32 +44,27 @@ class InterventionLogits:
         return self.bottleneck.softmax(dim=1)[self.pair_text] - self.pair.softmax(dim=1)
 
 
-def replace_states(decode: Decode, concepts: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-    """Decode concepts and give the result the original state's L2 norm.
+def to_original_norm(decoded: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    """Give decoded states, float (m, d_in), the L2 norms of the original ones, float (m, d_in)."""
+    scale: torch.Tensor = hidden.norm(dim=-1, keepdim=True) / (decoded.norm(dim=-1, keepdim=True) + _EPSILON)
+    return decoded * scale
+
+
+def replace_states(
+    decode: Decode, concepts: torch.Tensor, hidden: torch.Tensor, rescale: Rescale = to_original_norm
+) -> torch.Tensor:
+    """Decode concepts and bring the result to the scale of hidden states.
 
     Args:
         decode: From concepts (m, n) to hidden states (m, d_in).
         concepts: float (m, n).
         hidden: float (m, d_in), the original states.
+        rescale: From what is decoded and the original states to states (m, d_in). Default: the original's L2 norm.
 
     Returns:
         float (m, d_in).
     """
-    return with_norm_of(hidden, decode(concepts))
-
-
-def with_norm_of(hidden: torch.Tensor, decoded: torch.Tensor) -> torch.Tensor:
-    """What concepts decode to, with the L2 norm of the states in whose place it comes.
-
-    Args:
-        hidden: float (m, d_in), the original states.
-        decoded: float (m, d_in); gradients flow back.
-
-    Returns:
-        float (m, d_in).
-    """
-    scale: torch.Tensor = hidden.norm(dim=-1, keepdim=True) / (decoded.norm(dim=-1, keepdim=True) + _EPSILON)
-    return decoded * scale
+    return rescale(decode(concepts), hidden)
 
 
 @torch.no_grad()
@@ -82,7 +76,9 @@ def run_interventions(
     *,
     groups: torch.Tensor | None = None,
     pairs: bool = True,
+    replacements: torch.Tensor | None = None,
     texts: Sequence[str] | None = None,
+    rescale: Rescale = to_original_norm,
     batch_size: int = 4096,
 ) -> InterventionLogits:
     """Run the rest of the model from the bottleneck, from the states as they are, and without concepts.
@@ -92,13 +88,16 @@ def run_interventions(
         decode: From concepts (m, n) to hidden states (m, d_in).
         hidden: float (N, d_in), original states.
         concepts: float (N, n), their concepts' activations.
-        groups: bool (G, n), concepts to zero together. Default: none.
-        pairs: Whether to zero each active concept of each text by itself.
+        groups: bool (G, n), concepts to ablate together. Default: none.
+        pairs: Whether to ablate each active concept of each text by itself.
+        replacements: float (N, n), what takes the place of an ablated activation. Default: 0.
         texts: The N texts, to keep the earlier tokens (in context). Default: each state alone.
+        rescale: See ``replace_states``.
         batch_size: States of one pass; in context, tokens of one pass.
     """
     n_texts, n_concepts = concepts.shape
     groups = groups if groups is not None else torch.zeros(0, n_concepts, dtype=torch.bool)
+    fill = torch.zeros_like(concepts) if replacements is None else replacements
     ablated_alone = concepts.abs() > ACTIVE if pairs else torch.zeros_like(concepts, dtype=torch.bool)
     pair_text, pair_concept = ablated_alone.nonzero(as_tuple=True)
     n_pairs = ablated_alone.sum(dim=1)
@@ -108,26 +107,71 @@ def run_interventions(
     pair = torch.empty(len(pair_text), n_classes)
     grouped = torch.empty(len(groups), n_texts, n_classes)
     progress = tqdm(total=n_texts, desc="Ablating concepts", unit=" texts", delay=1)  # not for a single text
-    for rows, run in text_batches(classifier, decode, hidden, texts, batch_size):
-        own = torch.arange(len(rows))
-        untouched[rows] = run(None, own)
-        nothing[rows] = run(torch.zeros_like(concepts[rows]), own)
-        bottleneck[rows] = run(concepts[rows], own)
-        batch_pairs = torch.cat([pairs_of[row] for row in rows.tolist()])
-        ablated = concepts[pair_text[batch_pairs]]
-        ablated[torch.arange(len(batch_pairs)), pair_concept[batch_pairs]] = 0
-        pair[batch_pairs] = run(ablated, own.repeat_interleave(n_pairs[rows]))
+    for batch in text_batches(classifier, decode, hidden, texts, batch_size, rescale):
+        rows, own = batch.rows, torch.arange(len(batch.rows))
+        untouched[rows] = batch.run(None, own)
+        nothing[rows] = batch.run(torch.zeros_like(concepts[rows]), own)
+        bottleneck[rows] = batch.run(concepts[rows], own)
+        of_batch = torch.cat([pairs_of[row] for row in rows.tolist()])
+        text, concept = pair_text[of_batch], pair_concept[of_batch]
+        ablated = concepts[text]
+        ablated[torch.arange(len(text)), concept] = fill[text, concept]
+        pair[of_batch] = batch.run(ablated, own.repeat_interleave(n_pairs[rows]))
         for number, group in enumerate(groups):
-            grouped[number, rows] = run(concepts[rows].masked_fill(group, 0), own)
+            grouped[number, rows] = batch.run(concepts[rows].where(~group, fill[rows]), own)
         progress.update(len(rows))
     progress.close()
     return InterventionLogits(bottleneck, pair_text, pair_concept, pair, grouped, untouched, nothing)
 
 
+@dataclass(frozen=True)
+class TextBatch:
+    """Some texts, for which the rest of the model is run as often as wanted.
+
+    Attributes:
+        rows: int64 (b,), their numbers.
+        hidden: float (b, d_in), their original states.
+        classifier: The model.
+        decode: From concepts (m, n) to hidden states (m, d_in).
+        rescale: See ``replace_states``.
+        context: Their earlier tokens; None: each state is run alone.
+        size: States of one pass.
+    """
+
+    rows: torch.Tensor
+    hidden: torch.Tensor
+    classifier: TextClassifier
+    decode: Decode
+    rescale: Rescale
+    context: Context | None
+    size: int
+
+    def run(self, concepts: torch.Tensor | None, places: torch.Tensor) -> torch.Tensor:
+        """Logits, float32 (m, C), through concepts, float (m, n), of the texts at places, int64 (m,), of the batch.
+
+        Without concepts for the states as they are.
+        """
+        logits = []
+        for part in torch.arange(len(places)).split(self.size):
+            own = places[part]
+            states, earlier = self.hidden[own], None
+            if concepts is not None:
+                states = replace_states(self.decode, concepts[part], states, self.rescale)
+            if self.context is not None:
+                earlier = self.context.select(own.to(self.context.last.device))
+            logits.append(self.classifier.logits_from(states, earlier))
+        return torch.cat(logits)
+
+
 def text_batches(
-    classifier: TextClassifier, decode: Decode, hidden: torch.Tensor, texts: Sequence[str] | None, batch_size: int
-) -> Iterator[tuple[torch.Tensor, Run]]:
-    """Batches of texts, each with what runs the rest of the model for them, as often as wanted.
+    classifier: TextClassifier,
+    decode: Decode,
+    hidden: torch.Tensor,
+    texts: Sequence[str] | None,
+    batch_size: int,
+    rescale: Rescale = to_original_norm,
+) -> Iterator[TextBatch]:
+    """Batches of texts, each with what runs the rest of the model for them.
 
     Args:
         classifier: The model.
@@ -135,40 +179,15 @@ def text_batches(
         hidden: float (N, d_in), original states.
         texts: The N texts, to keep the earlier tokens (in context). Default: each state alone.
         batch_size: States of one pass; in context, tokens of one pass.
-
-    Yields:
-        Numbers of the texts, int64 (b,), and a function from concepts, float (m, n), and the places in the batch of the
-        texts that they are of, int64 (m,), to logits, float32 (m, C); None for the states as they are.
+        rescale: See ``replace_states``.
     """
     if texts is None:
         for rows in torch.arange(len(hidden)).split(batch_size):
-            yield rows, partial(_run, classifier, decode, hidden[rows], None, batch_size)
+            yield TextBatch(rows, hidden[rows], classifier, decode, rescale, None, batch_size)
         return
     inputs = classifier.inputs(texts)
     for numbers in batches_by_length([len(ids) for ids in inputs], batch_size):
         own = [inputs[number] for number in numbers]
         size = max(1, batch_size // max(map(len, own)))
         rows = torch.tensor(numbers)
-        yield rows, partial(_run, classifier, decode, hidden[rows], classifier.context(own), size)
-
-
-def _run(
-    classifier: TextClassifier,
-    decode: Decode,
-    hidden: torch.Tensor,
-    context: Context | None,
-    size: int,
-    concepts: torch.Tensor | None,
-    places: torch.Tensor,
-) -> torch.Tensor:
-    """Logits, float32 (m, C), for concepts (m, n) of texts at places (m,) of a batch, alone or in their context.
-
-    Without concepts for the states as they are.
-    """
-    logits = []
-    for part in torch.arange(len(places)).split(size):
-        own = places[part]
-        earlier = context.select(own.to(context.last.device)) if context is not None else None
-        states = hidden[own] if concepts is None else replace_states(decode, concepts[part], hidden[own])
-        logits.append(classifier.logits_from(states, earlier))
-    return torch.cat(logits)
+        yield TextBatch(rows, hidden[rows], classifier, decode, rescale, classifier.context(own), size)

@@ -155,6 +155,7 @@ class HookedTransformerClassifier(TextClassifier):
         self._n_layers = int(self._model.cfg.n_layers)
         self._layer = hook_layer(hook_name, self._n_layers)
         self.hook_name = f"blocks.{self._layer}.hook_resid_pre"
+        self.n_blocks_after_hook = self._n_layers - self._layer
         self.d_model = int(self._model.cfg.d_model)
         label_ids = torch.tensor(prompts.label_token_ids, device=self.device)
         self._W_label = self._model.W_U[:, label_ids]

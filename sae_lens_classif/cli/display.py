@@ -27,7 +27,7 @@ from sae_lens_classif.runs.across_tables import (
 )
 from sae_lens_classif.runs.results import Across
 from sae_lens_classif.runs.sweep import varied
-from sae_lens_classif.runs.tables import Cell, best_methods, cell_of, marks
+from sae_lens_classif.runs.tables import Cell, best_methods, cell_of, context_notes, marks
 from sae_lens_classif.runs.transfer import Transfer, measure_rows
 from sae_lens_classif.wording import bare_number, class_of_concept, number, points, twins_of_concept
 
@@ -65,6 +65,8 @@ def show_comparison(console: Console, methods: Sequence[ComparedMethod]) -> None
     """
     console.print(_numbers("Concept methods beside each other, rates in percent", methods))
     console.print(marks(methods), "Intervals and more columns: comparison.md", style="dim", highlight=False)
+    for note in context_notes(methods):
+        console.print(f"[yellow]Warning:[/] {escape(note)}", highlight=False)
     for method in methods:
         for note in method.notes:
             console.print(f"[yellow]{escape(method.title)}:[/] {escape(note)}", highlight=False)

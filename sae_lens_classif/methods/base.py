@@ -168,6 +168,18 @@ class ConceptMethod(ABC):
             float32 (B, d_in), on the CPU.
         """
 
+    def in_own_norm(self, decoded: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """What ``decode`` gave, in the scale of hidden states that the method itself means.
+
+        Args:
+            decoded: float32 (B, d_in), what ``decode`` gave.
+            hidden: float32 (B, d_in), the hidden states that the concepts are of.
+
+        Returns:
+            float32 (B, d_in), on the CPU. Default: as it was decoded.
+        """
+        return decoded
+
     def directions(self) -> torch.Tensor | None:
         """Directions of the concepts in the space of hidden states, float32 (n, d_in); None if it has none."""
         return None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
+from sae_lens import SAE
 from typing_extensions import override
 
 from sae_lens_classif.config.run import RECIPES
@@ -58,6 +59,10 @@ class ClassifSAEConcepts(ConceptMethod, name="classifsae", title="ClassifSAE", s
         return self.classif_sae.decode_concepts(concepts.to(self.classif_sae.device)).cpu()
 
     @override
+    def in_own_norm(self, decoded: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        return put_norm_back(self.classif_sae, decoded, hidden)
+
+    @override
     def directions(self) -> torch.Tensor:
         return self.classif_sae.W_dec[: self.classif_sae.cfg.n_concepts].detach().float().cpu()
 
@@ -65,6 +70,24 @@ class ClassifSAEConcepts(ConceptMethod, name="classifsae", title="ClassifSAE", s
 def as_concept_method(method: ConceptMethod | ClassifSAE) -> ConceptMethod:
     """A concept method as it is, a ClassifSAE as the method of its own concepts."""
     return ClassifSAEConcepts(method) if isinstance(method, ClassifSAE) else method
+
+
+@torch.no_grad()
+def put_norm_back(sae: SAE[Any], decoded: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    """Undo on decoded states what ``normalize_activations`` did to the hidden states before they were encoded.
+
+    Args:
+        sae: Any SAE.
+        decoded: float (B, d_in), in the SAE's own scale.
+        hidden: float (B, d_in), the hidden states.
+
+    Returns:
+        float32 (B, d_in), on the CPU.
+    """
+    own = vars(sae)
+    own["run_time_activation_norm_fn_in"](hidden.to(sae.device, sae.dtype))  # notes what it divides by, for the next
+    back: torch.Tensor = own["run_time_activation_norm_fn_out"](decoded.to(sae.device, sae.dtype))
+    return back.float().cpu()
 
 
 def train_sae(task: FitTask) -> ClassifSAE:

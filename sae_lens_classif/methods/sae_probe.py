@@ -17,7 +17,7 @@ from sae_lens_classif.config.methods import ProbeSettings
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hub import cache_alone, hub_is_reachable, hub_unreachable_message
 from sae_lens_classif.methods.base import ConceptMethod, FitTask
-from sae_lens_classif.methods.classif_sae import RATE_LOSS, TOPK, of_the_paper, train_sae
+from sae_lens_classif.methods.classif_sae import RATE_LOSS, TOPK, of_the_paper, put_norm_back, train_sae
 from sae_lens_classif.methods.l1_regression import Coefficients, LabelledLatents, fit_l1
 from sae_lens_classif.saes.export import export_topk
 
@@ -165,6 +165,10 @@ class SAEProbeConcepts(ConceptMethod, name="sae_probe", title="", settings=Probe
         latents = torch.zeros(len(concepts), sae.cfg.d_sae, dtype=sae.dtype, device=sae.device)
         latents[:, self.latents.to(sae.device)] = concepts.to(sae.device, sae.dtype)
         return sae.decode(latents).float().cpu()
+
+    @override
+    def in_own_norm(self, decoded: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        return put_norm_back(self.saelens_sae, decoded, hidden)
 
     @override
     def directions(self) -> torch.Tensor:

@@ -113,7 +113,7 @@ def _metadata(facts: CardFacts) -> ModelCardData:
                 metric_value=round(facts.entry[measure.name], 6),
             )
             for measure in headlines()
-            if facts.entry.get(measure.name) is not None
+            if not measure.beside_of and facts.entry.get(measure.name) is not None
         ],
     )
 

@@ -8,7 +8,7 @@ from typing import Literal
 from sae_lens_classif.audit.stable_concepts import when_it_comes_back
 from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.concept_effects import MisledText
-from sae_lens_classif.evals.measures import find_measure
+from sae_lens_classif.evals.measures import OTHER_CONTEXT, RANDOM, find_measure
 from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.report.view import DefaultClass, Report, ShownConcept
 from sae_lens_classif.runs.folder import METHOD
@@ -139,6 +139,12 @@ def _interval(report: Report, name: str, in_percent: bool = True) -> str:
     return f" (95 % interval {' to '.join(number(limit, in_percent) for limit in limits)})"
 
 
+def _otherwise(report: Report, name: str, sentence: str) -> str:
+    """A sentence about a number that was measured otherwise, after a blank; nothing where it was not measured."""
+    value = report.entry.get(name)
+    return "" if value is None else f" {sentence.format(number(value, True))}"
+
+
 def _knows_the_classes(report: Report) -> Finding:
     question = "Is the classifier worth explaining?"
     counts = [scores.n_texts for scores in report.class_scores]
@@ -183,6 +189,9 @@ def _suffice(report: Report) -> Finding:
         f"{number(entry['unexplained_texts'], True)} of the texts; the class that comes off worst keeps "
         f"{number(entry['worst_class_recovery'], True)} of its decisions."
     )
+    context = "With the earlier tokens kept" if entry["context"] == "alone" else "With the state run on alone"
+    evidence += _otherwise(report, f"scaled_recovery{OTHER_CONTEXT}", f"{context} the concepts go {{}} of that way.")
+    evidence += _otherwise(report, f"scaled_recovery{RANDOM}", "Random directions, active as often, go {}.")
     return Finding("Do the concepts suffice?", verdict, answer, evidence)
 
 
@@ -193,6 +202,7 @@ def _cause(report: Report) -> Finding:
         f"probability moves to other classes on average{_interval(report, 'conditional_tvd')}, and "
         f"{number(report.entry['conditional_label_flip_rate'], True)} of the decisions change."
     )
+    evidence += _otherwise(report, f"conditional_tvd{RANDOM}", "Random directions, active as often, move {}.")
     if _is_poor("conditional_tvd", shift):
         return Finding("Do they cause the decisions?", "no", "Hardly: without one, nearly nothing changes", evidence)
     return Finding("Do they cause the decisions?", "yes", "Yes: without one, the class probabilities move", evidence)

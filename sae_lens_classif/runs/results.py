@@ -274,11 +274,14 @@ def read_effects(folder: Path, settings: str) -> ConceptEffects | None:
         settings: SHA-256 of everything that it depends on.
 
     Returns:
-        None where it was not worked out with these settings.
+        None where it was not worked out with these settings, or the file holds something else.
     """
     with suppress(FileNotFoundError, SafetensorError), safe_open(folder / _EFFECTS, "pt") as file:
         if (file.metadata() or {}).get(_SETTINGS) == settings:
-            return ConceptEffects.from_tensors({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  (no dict)
+            try:
+                return ConceptEffects.from_tensors({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  (no dict)
+            except UserError as error:
+                logger.warning("%s is left out: %s", folder / _EFFECTS, error)
     return None
 
 
@@ -293,6 +296,33 @@ def read_summary(run: RunFolder) -> dict[str, Any]:
     content: dict[str, Any] = read_json(run.summary)
     _check(summary_model(), content, run.summary, "evaluate")
     return content
+
+
+def drop_outdated(run: RunFolder) -> None:
+    """Take out of ``summary.json`` what another version wrote, so that it is measured anew.
+
+    Raises:
+        UserError: If the file is no JSON.
+    """
+    if not run.summary.is_file():
+        return
+    content = read_json(run.summary)
+    error = _mismatch(summary_model(), content)
+    if error is None:
+        return
+    entries = content.get("methods") if isinstance(content, dict) else None
+    if isinstance(entries, dict):
+        outdated = [
+            name for name in entries if _mismatch(summary_model(), {**content, "methods": {name: entries[name]}})
+        ]
+        content = {**content, "methods": {name: entries[name] for name in entries if name not in outdated}}
+        if content["methods"]:
+            named = ", ".join(outdated)
+            logger.warning("%s: what another version wrote of %s is dropped (%s)", run.summary, named, error)
+            write_json(run.summary, content)
+            return
+    logger.warning("%s is of another version (%s): it is written anew", run.summary, error)
+    run.summary.unlink()
 
 
 def update_summary(
@@ -403,12 +433,21 @@ def _is_current(file: Path, settings: str, place: tuple[str, ...]) -> bool:
     return status.state == "current"
 
 
+def _mismatch(model: type[BaseModel], content: Any) -> str | None:
+    """The first thing in which a content is not what a model says, in words; None where it is."""
+    try:
+        model.model_validate(content)
+    except ValidationError as error:
+        return _first(error)
+    return None
+
+
 def _check(model: type[_Model], content: Any, file: Path, step: str) -> _Model:
     try:
         return model.model_validate(content)
     except ValidationError as error:
         raise UserError(
-            f"{file} is not what this version writes ({_first(error)}); delete it and run the step `{step}` again"
+            f"{file} is not what this version writes ({_first(error)}); run the step `{step}` again"
         ) from error
 
 

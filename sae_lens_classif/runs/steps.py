@@ -34,14 +34,21 @@ from sae_lens_classif.hub import hub_name
 from sae_lens_classif.methods.base import REGISTRY, ConceptMethod
 from sae_lens_classif.runs.figures import draw_method
 from sae_lens_classif.runs.folder import RunFolder
-from sae_lens_classif.runs.results import is_in_summary, read_measures, read_summary, update_summary, write_evaluation
+from sae_lens_classif.runs.results import (
+    drop_outdated,
+    is_in_summary,
+    read_measures,
+    read_summary,
+    update_summary,
+    write_evaluation,
+)
 from sae_lens_classif.runs.run_method import SETTINGS_FILE, RunMethod, load_trained, measured, step_of
 from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.training.train import LOG_FILE, made_from, train_classifsae
 
 logger = logging.getLogger(__name__)
-_FORMAT = 3  # of what the evaluations write
+_FORMAT = 4  # of what the evaluations write
 
 
 def finetune_step(run: RunFolder) -> None:
@@ -206,6 +213,8 @@ def evaluate_method(
     cfg = run.cfg.evaluate
     settings = evaluation_settings(run, weights, split.store)
     known = read_measures(folder, settings)
+    if in_summary:
+        drop_outdated(run)
     is_noted = not in_summary or is_in_summary(run, name, settings)
     if set(cfg.evals) <= known.keys() and is_noted:
         logger.info("evaluations: reusing %s", folder)

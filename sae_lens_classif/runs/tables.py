@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sae_lens_classif.evals.comparison import REFERENCE, ComparedMethod, Estimate
-from sae_lens_classif.evals.measures import Measure, columns, find_measure
+from sae_lens_classif.evals.measures import OTHER_CONTEXT, Measure, columns, find_measure
 from sae_lens_classif.evals.significance import ALPHA, resamplings_needed
 from sae_lens_classif.files import write_text
 from sae_lens_classif.runs.results import write_methods
@@ -88,6 +88,24 @@ def best_methods(methods: Sequence[ComparedMethod]) -> dict[str, str]:
     return best
 
 
+def context_notes(methods: Sequence[ComparedMethod]) -> list[str]:
+    """Say for which measures the two contexts disagree about the best method.
+
+    Args:
+        methods: The rows.
+    """
+    best, titles = best_methods(methods), {method.name: method.title for method in methods}
+    notes = []
+    for measure in (measure for measure in columns() if f"{measure.name}{OTHER_CONTEXT}" in best):
+        here, there = best.get(measure.name), best[f"{measure.name}{OTHER_CONTEXT}"]
+        if here is not None and here != there:
+            notes.append(
+                f"The two contexts (alone, or after the earlier tokens) disagree about the best {measure.column}: "
+                f"{titles[here]} by evaluate.context, {titles[there]} in the other one."
+            )
+    return notes
+
+
 def fit_time(method: ComparedMethod) -> str:
     """Seconds of a fit."""
     return "–" if method.fit_seconds is None else f"{method.fit_seconds:.0f}"
@@ -132,7 +150,8 @@ def latex_table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _notes(methods: Sequence[ComparedMethod]) -> list[str]:
     """Each note in one line, whatever an error's message holds."""
-    return [" ".join(f"{method.title}: {note}".split()) for method in methods for note in method.notes]
+    of_methods = [f"{method.title}: {note}" for method in methods for note in method.notes]
+    return [" ".join(note.split()) for note in (*context_notes(methods), *of_methods)]
 
 
 def latex(text: str) -> str:

@@ -18,7 +18,7 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import write_json
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.huggingface import pick_device
-from sae_lens_classif.hooks.interventions import with_norm_of
+from sae_lens_classif.hooks.interventions import to_original_norm
 from sae_lens_classif.saes.classif_sae import (
     ClassifTrainingSAE,
     ClassifTrainingSAEConfig,
@@ -149,7 +149,7 @@ def _model_of(
         )
 
     def run_model(decoded: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        return classifier.logits_from(with_norm_of(hidden, decoded))
+        return classifier.logits_from(to_original_norm(decoded, hidden))
 
     return run_model
 

@@ -27,11 +27,15 @@ from sae_lens_classif.evals.evaluate import Evaluation
 from sae_lens_classif.evals.measures import columns, compared_measures
 from sae_lens_classif.evals.results import Measures, finite
 from sae_lens_classif.runs.results import read_measures, write_evaluation
-from sae_lens_classif.runs.tables import best_methods, marks, to_latex, to_markdown, write_comparison
+from sae_lens_classif.runs.tables import best_methods, context_notes, marks, to_latex, to_markdown, write_comparison
 
 Array = npt.NDArray[np.float64]
 TVD = "conditional_tvd"
-N_COLUMNS = 20  # the method, eighteen measures, the time
+N_COLUMNS = 27  # the method, twenty-five measures, the time
+NEITHER = {
+    "recovery_floor", "recovery_ceiling", "scaled_recovery_random_directions", "sufficiency_random_directions",
+    "conditional_tvd_random_directions", "influence_random_directions",
+}  # fmt: skip  # of which neither more nor less is better
 _QUANTILES = (0.025, 0.975)
 WITH_INTERVAL = [measure.name for measure in compared_measures(has_interval=True)]
 WITHOUT = [measure.name for measure in compared_measures(has_interval=False)]
@@ -277,6 +281,23 @@ def test_a_cell_holds_mean_interval_best_in_bold_and_a_mark_where_it_differs(tmp
     assert _rows_of_latex(latex)[2][column] == r"\textbf{25.0}$^{*}$ {\scriptsize(30.2 \dots{} 39.8)}"
 
 
+def test_contexts_that_disagree_about_the_best_method_are_told() -> None:
+    def row(influence: float, there: float | None) -> SeedResult:
+        shares = {"scaled_recovery": 0.95, "scaled_recovery_other_context": 0.5, "influence": influence}
+        metrics = shares if there is None else {**shares, "influence_other_context": there}
+        return SeedResult.of(0, {"one": Measures(dict(metrics))})
+
+    def notes(**influences: tuple[float, float | None]) -> list[str]:
+        results = {name: [row(*both)] for name, both in influences.items()}
+        return context_notes(compare_results(results, {name: f"The {name}" for name in results}))
+
+    (note,) = notes(ica=(0.1, 0.4), classifsae=(0.2, 0.3))
+    assert "best influence: The classifsae by evaluate.context, The ica in the other one" in note
+    assert notes(ica=(0.1, 0.2), classifsae=(0.2, 0.3)) == []
+    assert notes(ica=(0.1, None), classifsae=(0.2, None)) == [], "the other context was not measured"
+    assert notes(random_directions=(0.1, 0.4), classifsae=(0.2, 0.3), ica=(0.1, 0.2)) == [], "a control cannot win"
+
+
 def test_every_measure_of_the_table_has_its_place_in_every_row() -> None:
     methods = list(compared(classifsae=[complete(0.5)], other=[complete(0.25)]).values())
     header, _, first, second = _rows_of_markdown(to_markdown(methods, 10))
@@ -285,14 +306,13 @@ def test_every_measure_of_the_table_has_its_place_in_every_row() -> None:
     less_is_better = {
         "mean_activation_rate", "max_activation_rate", "unexplained_texts", "conditional_accuracy_change",
     }  # fmt: skip
-    neither = {"recovery_floor", "recovery_ceiling"}
     bare = {"concept_sim", "c_v", "c_npmi"}
     for measure, heading, one, other in zip(columns(), header[1:-1], first[1:-1], second[1:-1], strict=True):
         in_percent, more_is_better = measure.name not in bare, measure.name not in less_is_better
         assert heading.endswith(", %") == in_percent
         assert ("50.0" if in_percent else "0.500") in one
         assert ("25.0" if in_percent else "0.250") in other
-        is_told = measure.name not in neither
+        is_told = measure.name not in NEITHER
         assert ("**" in one, "**" in other) == (is_told and more_is_better, is_told and not more_is_better), (
             measure.name
         )
@@ -371,7 +391,7 @@ def test_the_json_holds_every_number_of_the_comparison(tmp_path: Path) -> None:
     for measure in WITH_INTERVAL:
         assert other["estimates"][measure]["mean"] == 0.75
         assert other["estimates"][measure]["ci95"] == pytest.approx([0.655, 0.845])
-        if measure in ("recovery_floor", "recovery_ceiling"):  # neither more nor less is better
+        if measure in NEITHER:
             assert measure not in other["differences"]
             continue
         assert other["differences"][measure]["mean"] == 0.25
@@ -463,7 +483,8 @@ def test_any_method_can_be_the_one_that_the_others_are_held_against() -> None:
 
 def _write(folder: Path, values: Array, settings: str = "abc") -> Path:
     others = ("median_tvd", "influence", "conditional_label_flip_rate", "conditional_accuracy_change")
-    pairs = {name: [0.5, math.nan] for name in (TVD, *others)}
+    by_chance = ("conditional_tvd_random_directions", "influence_random_directions")
+    pairs = {name: [0.5, math.nan] for name in (TVD, *others, *by_chance)}
     metrics = {**dict.fromkeys(pairs, math.nan), **{f"{name}_ci95": pair for name, pair in pairs.items()}}
     measures = Measures({**metrics, TVD: 0.75}, {"concepts": [], "segments": [[1, 0], []], "global": []})
     measures.add_intervals((TVD,), torch.from_numpy(values)[:, None])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.concept_effects import ConceptEffects, MisledText, concept_effects
 from sae_lens_classif.hooks.interventions import InterventionLogits
 
@@ -111,3 +112,15 @@ def test_effects_are_kept_as_tensors_and_come_back_as_they_were(is_wrong: bool) 
     assert back.misled == made.misled and bool(made.misled) == is_wrong
     for name in ("by_class", "rate_on_wrong", "rate_on_right", "n_texts", "wrong_texts", "default"):
         assert torch.equal(getattr(back, name), getattr(made, name))
+
+
+@pytest.mark.parametrize("change", ["missing", "unknown"])
+def test_other_tensors_than_those_kept_are_refused_in_words(change: str) -> None:
+    predicted = _CONCEPTS.argmax(dim=1)
+    tensors = concept_effects(_CONCEPTS, _logits(_CONCEPTS), predicted, predicted).to_tensors()
+    if change == "missing":
+        del tensors["pushes"]
+    else:
+        tensors["by_text"] = torch.zeros(2)
+    with pytest.raises(UserError, match=r"by_class, default, misled.*not as"):
+        ConceptEffects.from_tensors(tensors)

@@ -17,7 +17,7 @@ from sae_lens_classif.evals.interpretability import (
     sentence_similarities,
     set_measures,
 )
-from sae_lens_classif.evals.measures import warnings_about
+from sae_lens_classif.evals.measures import all_measures, context_warning, warnings_about
 from sae_lens_classif.evals.results import finite
 from sae_lens_classif.evals.segments import leading_concepts, segments
 from sae_lens_classif.evals.topic_coherence import key_words
@@ -300,3 +300,39 @@ def test_warnings_say_what_to_do() -> None:
     assert warnings_about(good) == []
     assert warnings_about({"scaled_recovery": None, "recovery_accuracy": 0.1}) == []
     assert "No concept fires" in warnings_about({"max_activation_rate": 0.0})[0]
+
+
+def test_other_methods_are_not_told_to_change_settings_of_the_sae_training() -> None:
+    for measure in all_measures():
+        for limit in measure.limits:
+            value = {"below": limit.value - 0.001, "above": limit.value + 0.001, "at": limit.value}[limit.side]
+            (own,), (other,) = (
+                warnings_about({measure.name: value}, of_classif_sae=is_own) for is_own in (True, False)
+            )
+            assert own.startswith(limit.words(limit.finding, value)) and own != limit.words(limit.finding, value)
+            assert other.startswith(limit.words(limit.finding, value)) and other != limit.words(limit.finding, value)
+            # The number of concepts is every method's.
+            assert "sae." not in other.replace("sae.n_concepts", "") and "train." not in other
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "warned"),
+    [
+        (0.95, 0.5, True),
+        (0.5, 0.95, True),
+        (0.95, 0.9, False),
+        (0.5, 0.2, False),
+        (0.95, None, False),
+        (None, 1, False),
+    ],
+)
+def test_contexts_disagree_where_the_limit_lies_between_them(
+    here: float | None, there: float | None, warned: bool
+) -> None:
+    metrics = {"scaled_recovery": here, "scaled_recovery_other_context": there}
+    for context, other in (("alone", "in_context"), ("in_context", "alone")):
+        words = context_warning(metrics, context)
+        assert (words is not None) == warned
+        if words is not None and here is not None and there is not None:
+            assert f"{100 * here:.1f} % {context} and {100 * there:.1f} % {other}" in words
+    assert context_warning({"scaled_recovery": 0.5}, "alone") is None, "the other was not measured"

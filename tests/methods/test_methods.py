@@ -757,6 +757,9 @@ def test_a_guest_sae_encodes_and_decodes_as_its_formula_says(kind: str, normaliz
     concepts = np.abs(np.random.default_rng(0).normal(size=(7, 3)))  # of fewer texts than were encoded
     own_scale = concepts @ W_dec[chosen] + b_dec
     np.testing.assert_allclose(method.decode(torch.from_numpy(concepts).float()), own_scale, rtol=1e-4, atol=1e-5)
+    back = [np.broadcast_to(values, (len(hidden), 1))[:7] for values in (scale, shift)]
+    of_texts = method.in_own_norm(torch.from_numpy(own_scale).float(), hidden[:7])
+    np.testing.assert_allclose(of_texts, own_scale * back[0] + back[1], rtol=1e-4, atol=1e-5)
     # What measures the whole SAE still gets the norm and the mean put back.
     whole = (latents @ W_dec + b_dec) * scale + shift
     np.testing.assert_allclose(sae(hidden).detach(), whole, rtol=1e-3, atol=1e-4)

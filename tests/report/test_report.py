@@ -458,7 +458,8 @@ def test_each_number_stands_where_it_belongs(report: Report) -> None:
             "original_accuracy": 0.91, "recovery_accuracy": 0.92, "conditional_label_flip_rate": 0.93,
             "bottleneck_accuracy": 0.94, "conditional_tvd": 0.95, "max_activation_rate": 0.46,
             "mean_activation_rate": 0.17, "recovery_floor": 0.18, "recovery_ceiling": 0.97, "scaled_recovery": 0.9367,
-            "unexplained_texts": 0.021, "worst_class_recovery": 0.71,
+            "unexplained_texts": 0.021, "worst_class_recovery": 0.71, "scaled_recovery_other_context": 0.555,
+            "scaled_recovery_random_directions": 0.111, "conditional_tvd_random_directions": 0.022,
             "warnings": [], "concepts": [], "context": "alone",
         },
     )  # fmt: skip
@@ -491,7 +492,8 @@ def test_each_number_stands_where_it_belongs(report: Report) -> None:
     _assert_in_order(_words(html, "classifier"), *scores)
     _assert_in_order(
         _words(html, "trust"),
-        "92.0 %", "18.0 %", "97.0 %", "93.7 %", "94.0 %", "91.0 %", "2.1 %", "71.0 %", "95.0 %", "93.0 %", "17.0 %",
+        "92.0 %", "18.0 %", "97.0 %", "93.7 %", "94.0 %", "91.0 %", "2.1 %", "71.0 %",
+        "earlier tokens kept", "55.5 %", "Random directions", "11.1 %", "95.0 %", "93.0 %", "2.2 %", "17.0 %",
         str(report.n_concepts), "46.0 %",
     )  # fmt: skip
     concepts = html[html.index('id="concepts"') : html.index('id="mistakes"')]

@@ -1,5 +1,6 @@
 """The demo's command end to end, on fewer texts: what a user finds in the folder afterwards."""
 
+import copy
 import json
 import math
 import subprocess
@@ -134,6 +135,30 @@ def test_other_settings_of_the_evaluation_replace_all_numbers_of_the_summary(run
     assert "concept_sim" not in inside and inside["concepts"][0]["concept_sim"] is None
     main(["evaluate", "--run", str(run), "--evaluate.context", "alone", "--evaluate.n_bootstrap", "50"])
     assert _summary(run)["methods"]["classifsae"] == before
+
+
+@pytest.mark.parametrize("which", ["own", "other", "both", "about", "methods"])
+def test_what_another_version_left_in_the_summary_is_dropped_and_the_rest_kept(
+    run: Path, which: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = _summary(run)
+    old = copy.deepcopy(before)
+    for name in {"own": ["classifsae"], "other": ["ica"], "both": ["classifsae", "ica"]}.get(which, []):
+        for concept in old["methods"][name]["concepts"]:
+            del concept["active_class_name"]
+    if which == "about":
+        del old["prompt"]
+    if which == "methods":
+        old["methods"] = [old["methods"]]
+    (run / "summary.json").write_text(json.dumps(old))
+    with pytest.raises(SystemExit) as refused:
+        main(["report", str(run)])
+    assert refused.value.code == 2
+    main(["evaluate", "--run", str(run)])
+    left = {"own": ["ica", "topk_sae"], "other": ["topk_sae"], "both": ["topk_sae"]}.get(which, [])
+    assert _summary(run)["methods"] == {name: before["methods"][name] for name in ["classifsae", *left]}
+    assert "another version" in caplog.text and str(run / "summary.json") in caplog.text
+    assert {**_summary(run), "methods": {}} == {**before, "methods": {}}
 
 
 def test_the_quickstart_runs_and_is_the_readme_s(demo_run: Path) -> None:

@@ -1,6 +1,7 @@
 """Places kept for concepts, and the model in the loss: against dense computations of the same."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ def test_without_kept_places_all_latents_compete() -> None:
 def test_saelens_loads_it_and_gives_every_text_its_concepts(tmp_path: Path) -> None:
     sae, hidden = _sae(), _states()
     sae.save(tmp_path / "sae")
-    loaded = SAE.load_from_disk(tmp_path / "sae", dtype="float64")
+    loaded: SAE[Any] = SAE.load_from_disk(tmp_path / "sae", dtype="float64")
     assert isinstance(loaded, ClassifSAE)
     assert loaded.cfg.k_concepts == _KEPT
     torch.testing.assert_close(loaded.encode(hidden), _dense(sae, hidden))
@@ -76,7 +77,7 @@ def _step_input(n_texts: int, step: int = 3) -> ClassifTrainStepInput:
     unembed = torch.randn(_D_IN, _C, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
     def run_model(decoded: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        return F.normalize(decoded, dim=1) * hidden.norm(dim=1, keepdim=True) @ unembed
+        return torch.linalg.multi_dot([F.normalize(decoded, dim=1) * hidden.norm(dim=1, keepdim=True), unembed])
 
     return ClassifTrainStepInput(
         sae_in=_states(n_texts),
