@@ -671,7 +671,7 @@ def test_the_probe_sees_so_many_texts_at_most_each_with_its_own_class(
 ) -> None:
     seen: list[Any] = []
 
-    def spy(*arguments: Any, classifier: TextClassifier) -> None:
+    def spy(*arguments: Any) -> None:
         seen.extend(arguments)
         raise _StopError
 
