@@ -1,36 +1,89 @@
-"""How much a ClassifSAE depends on its seed: ``python benchmarks/seeds.py runs/ag_news 0 1 2 3``.
+"""How much concepts depend on the seed: ``python benchmarks/seeds.py runs/ag_news 0 1 2 3 4 --sae.recipe reference``.
 
-Trains one on the run's own states for each seed, without touching the run folder, and prints a Markdown table.
+Fits a method on the run's own states with each seed, without touching the run folder, and prints a Markdown table of
+the fair measures, then how much of the influence comes back in every other seed. Options are settings of the SAE, its
+training and the other methods; ``--method topk_sae`` fits another method.
 """
 
-import sys
+import argparse
+import time
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+
+import torch
 
 import sae_lens_classif as slc
+from sae_lens_classif.config.yaml import config_of, read_yaml
+from sae_lens_classif.evals.base import FIRES
+from sae_lens_classif.evals.matching import ConceptSet, match
+from sae_lens_classif.methods.base import FitTask
+from sae_lens_classif.methods.find import find_method
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.steps import open_run_classifier
 
-run = Path(sys.argv[1])
-cfg = slc.load_config(run / "config.yaml")
-classifier = open_run_classifier(RunFolder(run, cfg))
-states = slc.ActivationStore(run / "activations" / "train")
-test_states = slc.ActivationStore(run / "activations" / "test")
-test_data = slc.load_text_data(cfg.data, "test")
-evaluation = replace(cfg.evaluate, evals=("completeness", "causality"))
-columns = {
+COLUMNS = {
     "recovery_accuracy": "RAcc",
+    "recovery_floor": "floor",
+    "recovery_ceiling": "ceiling",
+    "scaled_recovery": "scaled",
+    "worst_class_recovery": "worst class",
+    "unexplained_texts": "unexplained",
     "mean_activation_rate": "mean rate",
-    "max_activation_rate": "largest rate",
-    "conditional_tvd": "TVD",
-    "conditional_label_flip_rate": "flips",
+    "max_activation_rate": "largest",
+    "conditional_tvd": "mean TVD",
+    "median_tvd": "median TVD",
+    "influence": "influence",
+    "sufficiency": "sufficiency",
 }
-print("| seed |", " | ".join(columns.values()), "|")
-print("|---|" + "---|" * len(columns))
-for seed in map(int, sys.argv[2:]):
-    with TemporaryDirectory() as folder:
-        slc.train_classifsae(states, cfg.sae, replace(cfg.train, seed=seed), classifier=classifier).save(folder)
-        sae = slc.ClassifSAE.load_from_disk(folder)
-    metrics = slc.evaluate(sae, classifier, test_states, test_data, evaluation).metrics
-    print(f"| {seed} |", " | ".join(f"{metrics[name]:.3f}" for name in columns), "|", flush=True)
+RARE = 0.005  # of the texts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("seeds", type=int, nargs="+")
+    parser.add_argument("--method", default="classifsae")
+    asked, options = parser.parse_known_args()
+    cfg = config_of((str(asked.run), read_yaml(asked.run / "config.yaml")), options=options)
+    classifier = open_run_classifier(RunFolder(asked.run, cfg))
+    states, test_states = (slc.ActivationStore(asked.run / "activations" / split) for split in ("train", "test"))
+    test_data = slc.load_text_data(cfg.data, "test")
+    evaluation = replace(cfg.evaluate, evals=("completeness", "causality", "sufficiency"), n_bootstrap=10)
+    sae, n_concepts = cfg.sae.sized(states.n_classes, states.d_in), cfg.sae.concepts_for(states.n_classes)
+    print("| seed |", " | ".join(COLUMNS.values()), f"| under {RARE:.1%} | fit, s |")
+    print("|---|" + "---:|" * (len(COLUMNS) + 2))
+    found: list[tuple[ConceptSet, torch.Tensor]] = []
+    for seed in asked.seeds:
+        began = time.perf_counter()
+        train = replace(cfg.train, seed=seed)
+        method = find_method(asked.method).fit(FitTask(states, classifier, n_concepts, seed, sae, train, cfg.baselines))
+        seconds = time.perf_counter() - began
+        result = slc.evaluate(method, classifier, test_states, test_data, evaluation)
+        concepts = method.encode(test_states.read("hidden").float())
+        rates = (concepts.abs() > FIRES).double().mean(dim=0)
+        effects = torch.tensor([entry["tvd"] for entry in result.measures["causality"].details["concepts"]])
+        found.append((ConceptSet.of(concepts, method.directions()), rates * effects))
+        numbers = [result.metrics[name] for name in COLUMNS]
+        cells = ["–" if number is None else f"{number:.3f}" for number in numbers]
+        print(
+            f"| {seed} |",
+            " | ".join(cells),
+            f"| {int((rates < RARE).sum())} of {n_concepts} | {seconds:.0f} |",
+            flush=True,
+        )
+    if len(found) > 1:
+        shares = [
+            float(comes_back(number, found) @ found[number][1] / found[number][1].sum()) for number in range(len(found))
+        ]
+        print("\nBack in every other seed, by influence:", ", ".join(f"{share:.0%}" for share in shares))
+
+
+def comes_back(number: int, found: list[tuple[ConceptSet, torch.Tensor]]) -> torch.Tensor:
+    """Which concepts of one training come back in all others, float64 (n,), 0 or 1."""
+    own = found[number][0]
+    others = [concepts for other, (concepts, _) in enumerate(found) if other != number]
+    return torch.stack([match(own, other).comes_back for other in others]).all(dim=0).double()
+
+
+if __name__ == "__main__":
+    main()

@@ -37,7 +37,7 @@ from sae_lens_classif.runs.sweep import sweep_step
 from sae_lens_classif.runs.transfer import transfer_step
 
 Step = Callable[[RunFolder], Any]
-_MAKING = (pipeline.finetune_step, pipeline.cache_step, pipeline.train_step)
+_MAKING = (pipeline.check_sizes, pipeline.finetune_step, pipeline.cache_step, pipeline.train_step)
 
 
 def _steps(*steps: Step) -> Step:

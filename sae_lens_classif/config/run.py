@@ -4,7 +4,6 @@ The sections are what a YAML file holds and what the command line overrides (``-
 This module imports nothing heavy, so that ``--help`` stays quick.
 """
 
-import math
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal, Self
@@ -25,15 +24,16 @@ def evaluation_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys((*_PAPER_S_EVALUATIONS, *sorted(members("evals", "EVALUATION")))))
 
 
-_CONCEPTS_A_PLACE = 100
 _PAPER_S_LR, _LARGEST_LR = 5e-5, 1e-3
 RECIPES: dict[str, dict[str, Any]] = {
     "robust": {
+        "k_concepts": 1,
         "concept_init": "clusters",
         "model_coefficient": 1.0,
         "balance_coefficient": 0.1,
     },
     "reference": {
+        "k_concepts": 0,
         "concept_init": "random",
         "model_coefficient": 0.0,
         "balance_coefficient": 0.0,
@@ -50,10 +50,11 @@ class SAESettings:
             itself makes of them. ``reference``: the paper's.
         d_sae: Number of latents. ``auto``: twice the width of the hidden states, and twice the concepts at least.
         k: Latents that are active on one text at most.
-        n_concepts: The first so many latents feed the head: the concepts (z_class). ``auto``: 20, and two a class at
+        n_concepts: The first so many latents feed the head: the concepts (z_class). ``auto``: 20, and one a class at
             least.
         k_concepts: So many of the k places are kept for concepts, the others for the other latents; 0: all latents
-            compete for all places, as in the paper. ``auto``: one for every 100 concepts, or the paper's 0.
+            compete for all places, as in the paper. ``auto``: 1, so that one concept carries a
+            text's decision, or the paper's 0.
         concept_init: Where the concepts start. ``clusters``: at clusters of the texts of each predicted class, so
             that other seeds find the same ones. ``random``: as the other latents do. ``auto``: the recipe's.
         gamma: Activation rate that costs nothing: each latent may fire on this share of a batch.
@@ -119,14 +120,13 @@ class SAESettings:
         found = {
             **RECIPES[self.recipe],
             "n_concepts": n_concepts,
-            "k_concepts": math.ceil(n_concepts / _CONCEPTS_A_PLACE) if self.recipe == "robust" else 0,
             "d_sae": max(2 * d_in, 2 * n_concepts, n_concepts + self.k),
         }
         return replace(self, **{name: value for name, value in found.items() if getattr(self, name) == "auto"})
 
     def concepts_for(self, n_classes: int) -> int:
         """How many concepts a task of C classes gets."""
-        return max(20, 2 * n_classes) if self.n_concepts == "auto" else self.n_concepts
+        return max(20, n_classes) if self.n_concepts == "auto" else self.n_concepts
 
     @property
     def asks_model(self) -> bool:

@@ -112,7 +112,7 @@ def of_the_paper(task: FitTask, **changes: Any) -> FitTask:
         task: Its other settings stay.
         changes: Settings of the SAE that the paper's component study changes.
     """
-    return replace(task, sae=replace(task.sae, recipe="reference", k_concepts=0, **RECIPES["reference"], **changes))
+    return replace(task, sae=replace(task.sae, recipe="reference", **RECIPES["reference"], **changes))
 
 
 @ClassifSAEConcepts.variant(name="classifier_only", title="Classifier only", tune=TOPK)

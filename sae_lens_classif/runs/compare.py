@@ -28,6 +28,7 @@ from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.steps import (
     TestSplit,
     cache_step,
+    check_sizes,
     evaluate_method,
     evaluation_settings,
     finetune_step,
@@ -57,6 +58,7 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     _check_settings(specs, cfg.compare.settings)
     for spec in specs if cfg.compare.tune else ():
         check_grid(spec)
+    check_sizes(run)
     data = load_text_data(cfg.data, "train")
     n_concepts = cfg.sae.concepts_for(len(data.class_names))
     check_number_of_texts(len(data), n_concepts)

@@ -51,6 +51,25 @@ logger = logging.getLogger(__name__)
 _FORMAT = 4  # of what the evaluations write
 
 
+def check_sizes(run: RunFolder) -> None:
+    """Say, before any work is done, where the number of concepts does not go with the task."""
+    n_classes = len(load_text_data(run.cfg.data, "train").class_names)
+    n_concepts = run.cfg.sae.concepts_for(n_classes)
+    if n_concepts < n_classes:
+        logger.warning(
+            "sae.n_concepts is %d, fewer than the %d classes: no concept can speak for each of them, and few decisions "
+            "will come back through the concepts; use at least %d, or auto",
+            n_concepts, n_classes, n_classes,
+        )  # fmt: skip
+    made_here = run.cfg.classifier.model is None and run.cfg.finetune.base_model == "scratch"
+    if made_here and n_concepts > run.cfg.finetune.d_model:
+        logger.warning(
+            "sae.n_concepts is %d, more than the width of the model (finetune.d_model %d): concepts will point alike, "
+            "and ICA finds no more than the width; use fewer, or a wider model",
+            n_concepts, run.cfg.finetune.d_model,
+        )  # fmt: skip
+
+
 def finetune_step(run: RunFolder) -> None:
     """Make ``classifier/``, unless it is there or the settings name a classifier of the user's own."""
     if run.cfg.classifier.model is not None:

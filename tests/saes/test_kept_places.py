@@ -77,7 +77,8 @@ def _step_input(n_texts: int, step: int = 3) -> ClassifTrainStepInput:
     unembed = torch.randn(_D_IN, _C, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
     def run_model(decoded: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        return torch.linalg.multi_dot([F.normalize(decoded, dim=1) * hidden.norm(dim=1, keepdim=True), unembed])
+        logits: torch.Tensor = F.normalize(decoded, dim=1) * hidden.norm(dim=1, keepdim=True) @ unembed
+        return logits
 
     return ClassifTrainStepInput(
         sae_in=_states(n_texts),

@@ -1,0 +1,61 @@
+"""What `auto` stands for: from the number of classes and the width of the hidden states."""
+
+from dataclasses import fields
+
+import pytest
+
+from sae_lens_classif.config.run import RECIPES, SAESettings, TrainConfig
+from sae_lens_classif.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "d_in", "n_concepts", "d_sae"),
+    [
+        (2, 128, 20, 256),
+        (4, 1024, 20, 2048),  # pythia-410m, as in the paper
+        (4, 2048, 20, 4096),  # pythia-1b
+        (2, 768, 20, 1536),  # bert-base
+        (20, 128, 20, 256),
+        (77, 128, 77, 256),
+        (150, 128, 150, 300),
+        (100, 16, 100, 200),
+        (2, 8, 20, 40),
+        (2, 1, 20, 40),
+    ],
+)
+def test_sizes_follow_from_the_task(n_classes: int, d_in: int, n_concepts: int, d_sae: int) -> None:
+    sized = SAESettings().sized(n_classes, d_in)
+    assert (sized.n_concepts, sized.d_sae, sized.k, sized.k_concepts) == (n_concepts, d_sae, 10, 1)
+
+
+@pytest.mark.parametrize("n_classes", range(2, 151))
+def test_every_number_of_classes_has_sizes_that_go_together(n_classes: int) -> None:
+    for recipe in ("robust", "reference"):
+        sized = SAESettings(recipe=recipe).sized(n_classes, 64)
+        assert "auto" not in [getattr(sized, entry.name) for entry in fields(sized)]
+        assert sized.concepts_for(n_classes) == sized.n_concepts >= n_classes
+        assert sized.sized(n_classes, 64) == sized
+
+
+def test_what_is_given_stays() -> None:
+    sized = SAESettings(n_concepts=5, d_sae=48, k=3, k_concepts=2, concept_init="random", model_coefficient=0.0)
+    assert sized.sized(3, 16).n_concepts == 5
+    assert (sized.sized(3, 16).d_sae, sized.sized(3, 16).k_concepts) == (48, 2)
+    assert (sized.sized(3, 16).concept_init, sized.sized(3, 16).asks_model) == ("random", False)
+    with pytest.raises(UserError, match=r"n_concepts is 77; it must be 1\.\.48"):
+        SAESettings(d_sae=48).sized(77, 16)
+
+
+def test_the_reference_is_the_paper_s_and_the_recipes_say_the_same_settings() -> None:
+    reference = SAESettings(recipe="reference").sized(2, 16)
+    assert (reference.k_concepts, reference.concept_init, reference.asks_model) == (0, "random", False)
+    assert reference.balance_coefficient == 0
+    assert RECIPES["robust"].keys() == RECIPES["reference"].keys()
+
+
+@pytest.mark.parametrize(("total_samples", "lr"), [(10_000_000, 5e-5), (2_000_000, 2.5e-4), (10_000, 1e-3)])
+def test_a_short_training_s_weights_may_go_as_far_as_a_long_one_s(total_samples: int, lr: float) -> None:
+    train = TrainConfig(total_samples=total_samples)
+    assert train.lr_for("robust") == pytest.approx(lr)
+    assert train.lr_for("reference") == 5e-5
+    assert TrainConfig(lr=3e-4).lr_for("robust") == 3e-4
