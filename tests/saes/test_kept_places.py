@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from sae_lens import SAE
+from sae_lens import SAE, TopKSAE
 
 from sae_lens_classif import ClassifSAE, ClassifTrainingSAE, ClassifTrainingSAEConfig, export_topk
-from sae_lens_classif.errors import UserError
 from sae_lens_classif.saes.classif_sae import ClassifTrainStepInput
 from sae_lens_classif.saes.concept_start import ConceptStart
 from sae_lens_classif.saes.sparse import Places
@@ -66,11 +65,16 @@ def test_saelens_loads_it_and_gives_every_text_its_concepts(tmp_path: Path) -> N
     torch.testing.assert_close(loaded.encode(hidden), _dense(sae, hidden))
 
 
-def test_it_is_not_exported_as_topk_which_would_choose_other_latents(tmp_path: Path) -> None:
-    _sae().save(tmp_path / "sae")
-    with pytest.raises(UserError, match=r"2 of the 5 places .* topk does not know"):
-        export_topk(ClassifSAE.load_from_disk(tmp_path / "sae"), tmp_path / "topk")
-    assert not (tmp_path / "topk").exists()
+def test_its_concepts_alone_are_exported_as_saelens_own_topk(tmp_path: Path) -> None:
+    sae, hidden = _sae(), _states()
+    sae.save(tmp_path / "sae")
+    export_topk(ClassifSAE.load_from_disk(tmp_path / "sae", dtype="float64"), tmp_path / "topk")
+    exported: SAE[Any] = SAE.load_from_disk(tmp_path / "topk", dtype="float64")
+    assert type(exported) is TopKSAE
+    z_class = _dense(sae, hidden)[:, :_N]
+    torch.testing.assert_close(exported.encode(hidden), z_class)
+    norms = hidden.norm(dim=1, keepdim=True) / _D_IN**0.5
+    torch.testing.assert_close(exported(hidden), (z_class @ sae.W_dec[:_N] + sae.b_dec) * norms)
 
 
 def _step_input(n_texts: int, step: int = 3) -> ClassifTrainStepInput:
