@@ -24,7 +24,7 @@ def evaluation_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys((*_PAPER_S_EVALUATIONS, *sorted(members("evals", "EVALUATION")))))
 
 
-_PAPER_S_LR, _LARGEST_LR = 5e-5, 1e-3
+_LARGEST_LR = 1e-3
 RECIPES: dict[str, dict[str, Any]] = {
     "robust": {
         "k_concepts": 1,
@@ -172,9 +172,10 @@ class TrainConfig:
     Args:
         total_samples: Hidden states seen in all; rounded down to whole batches.
         batch_size: Hidden states a step.
-        lr: Learning rate of Adam at the start. ``auto``: the paper's 5e-5 for the recipe ``reference``; for ``robust``
-            1 / steps, at most 1e-3, so that weights may go as far as in the paper's 20,000 steps.
-        lr_end: Learning rate at the end of its cosine.
+        lr: Learning rate of Adam at the start.
+        decoder_lr: That of decoder and head. ``auto``: for the recipe ``reference`` the same; for ``robust`` 1 / steps,
+            at most 1e-3, where that is more, so that they may go as far as in the paper's 20,000 steps.
+        lr_end: Learning rate at the end of the cosine.
         dead_after_steps: A latent that has not fired for so many steps is dead.
         data_share: Share of the training texts that is used, after those held out are taken away.
         validation_share: Share of the training texts that is held out, to watch the training and, with
@@ -190,7 +191,8 @@ class TrainConfig:
 
     total_samples: int = positive(10_000_000)
     batch_size: int = positive(500)
-    lr: float | Literal["auto"] = positive("auto")
+    lr: float = positive(5e-5)
+    decoder_lr: float | Literal["auto"] = positive("auto")
     lr_end: float = limited(5e-7, least=0)
     dead_after_steps: int = positive(100)
     data_share: float = limited(1.0, above=0, most=1)
@@ -215,11 +217,11 @@ class TrainConfig:
         """Number of optimiser steps."""
         return self.total_samples // self.batch_size
 
-    def lr_for(self, recipe: str) -> float:
-        """Learning rate at the start, for a recipe of the SAE."""
-        if self.lr != "auto":
-            return self.lr
-        return _PAPER_S_LR if recipe == "reference" else min(_LARGEST_LR, 1 / self.total_steps)
+    def decoder_lr_for(self, recipe: str) -> float:
+        """Learning rate of decoder and head at the start, for a recipe of the SAE."""
+        if self.decoder_lr != "auto":
+            return self.decoder_lr
+        return self.lr if recipe == "reference" else max(self.lr, min(_LARGEST_LR, 1 / self.total_steps))
 
 
 @dataclass

@@ -8,7 +8,9 @@ Adam is fused. The order of events and the results are SAELens' (tests/training/
 
 import torch
 from sae_lens import SAETrainer
+from sae_lens.training.optim import get_lr_scheduler
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Adam
 
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.saes.classif_sae import (
@@ -21,6 +23,30 @@ from sae_lens_classif.saes.classif_sae import (
 
 _Trainer = SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
 _MAX_GRADIENT_NORM = 1.0  # SAELens' own
+
+
+def use_decoder_lr(trainer: _Trainer, decoder_lr: float) -> None:
+    """Let decoder and head learn at a rate of their own, on the schedule that the encoder has.
+
+    Args:
+        trainer: Gets a new optimizer and scheduler; it must not have trained yet.
+        decoder_lr: Their learning rate at the start.
+    """
+    cfg, sae = trainer.cfg, trainer.sae
+    encoder = [sae.W_enc, sae.b_enc]
+    others = [weight for weight in sae.parameters() if not any(weight is own for own in encoder)]
+    groups = [{"params": encoder}, {"params": others, "lr": decoder_lr}]
+    trainer.optimizer = Adam(groups, lr=cfg.lr, betas=(cfg.adam_beta1, cfg.adam_beta2))
+    trainer.lr_scheduler = get_lr_scheduler(
+        cfg.lr_scheduler_name,
+        optimizer=trainer.optimizer,
+        training_steps=cfg.total_training_steps,
+        lr=cfg.lr,
+        warm_up_steps=cfg.lr_warm_up_steps,
+        decay_steps=cfg.lr_decay_steps,
+        lr_end=cfg.lr_end if cfg.lr_end is not None else cfg.lr / 10,
+        num_cycles=cfg.n_restart_cycles,
+    )
 
 
 def use_fused_adam(trainer: _Trainer) -> None:

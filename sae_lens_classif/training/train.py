@@ -73,7 +73,7 @@ def train_classifsae(
     folder = Path(folder) if folder is not None else None
     validate = partial(validation_measures, store=store, split=split, batch_size=train.batch_size, run_model=run_model)
     trainer = ClassifSAETrainer(
-        trainer_config(train, folder, sae.cfg.device, settings.recipe),
+        trainer_config(train, folder, sae.cfg.device),
         sae,
         store.batches(train.batch_size, split),
         log_file=folder / LOG_FILE if folder else None,
@@ -82,6 +82,7 @@ def train_classifsae(
         validate_every=math.ceil(train.total_steps / train.n_validations),
         checkpoint_every=math.ceil(train.total_steps / (train.n_checkpoints + 1)) if folder else 0,
         run_model=run_model,
+        decoder_lr=train.decoder_lr_for(settings.recipe),
     )
     if folder is not None:
         _claim(folder, made_from(store, settings, train))
@@ -154,12 +155,12 @@ def _model_of(
     return run_model
 
 
-def trainer_config(train: TrainConfig, folder: Path | None, device: str, recipe: str = "reference") -> SAETrainerConfig:
+def trainer_config(train: TrainConfig, folder: Path | None, device: str) -> SAETrainerConfig:
     """SAELens' own settings of a training; checkpoints go into a folder, if one is given."""
     return SAETrainerConfig(
         total_training_samples=train.total_steps * train.batch_size,
         train_batch_size_samples=train.batch_size,
-        lr=train.lr_for(recipe),
+        lr=train.lr,
         lr_end=train.lr_end,
         lr_scheduler_name="cosineannealing",
         dead_feature_window=train.dead_after_steps,

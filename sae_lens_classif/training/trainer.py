@@ -23,7 +23,7 @@ from sae_lens_classif.saes.classif_sae import (
     ClassifTrainStepOutput,
     RunModel,
 )
-from sae_lens_classif.training.fast_step import diverged, fast_step, use_fused_adam
+from sae_lens_classif.training.fast_step import diverged, fast_step, use_decoder_lr, use_fused_adam
 
 Validate = Callable[[ClassifTrainingSAE], dict[str, float]]
 _BEST_WEIGHTS = "best.safetensors"
@@ -56,6 +56,7 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         validate_every: int = 0,
         checkpoint_every: int = 0,
         run_model: RunModel | None = None,
+        decoder_lr: float | None = None,
     ) -> None:
         """
         Args:
@@ -69,8 +70,11 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
             validate_every: Steps between two validations; 0 for none but the last.
             checkpoint_every: Steps between two checkpoints under ``cfg.checkpoint_path``; 0 for none.
             run_model: Runs the language model from the concepts, where the loss asks it.
+            decoder_lr: Learning rate of decoder and head at the start. Default: that of the encoder, ``cfg.lr``.
         """
         super().__init__(cfg, sae, data_provider)
+        if decoder_lr is not None and decoder_lr != cfg.lr:
+            use_decoder_lr(self, decoder_lr)
         use_fused_adam(self)
         self.log_file = log_file
         self._run_model = run_model

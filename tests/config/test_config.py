@@ -30,7 +30,7 @@ def test_the_defaults_are_those_of_the_paper() -> None:
     coefficients = (sae.mse_coefficient, sae.activation_rate_coefficient, sae.classifier_coefficient)
     assert coefficients == (0.02, 0.02, 1.0)
     assert sae.normalize_activations == "constant_norm_rescale"
-    assert (train.total_samples, train.batch_size, train.lr_for("reference"), train.lr_end) == (
+    assert (train.total_samples, train.batch_size, train.lr, train.lr_end) == (
         10_000_000,
         500,
         5e-5,

@@ -56,6 +56,7 @@ def test_the_reference_is_the_paper_s_and_the_recipes_say_the_same_settings() ->
 @pytest.mark.parametrize(("total_samples", "lr"), [(10_000_000, 5e-5), (2_000_000, 2.5e-4), (10_000, 1e-3)])
 def test_a_short_training_s_weights_may_go_as_far_as_a_long_one_s(total_samples: int, lr: float) -> None:
     train = TrainConfig(total_samples=total_samples)
-    assert train.lr_for("robust") == pytest.approx(lr)
-    assert train.lr_for("reference") == 5e-5
-    assert TrainConfig(lr=3e-4).lr_for("robust") == 3e-4
+    assert train.decoder_lr_for("robust") == pytest.approx(lr)
+    assert train.decoder_lr_for("reference") == train.lr == 5e-5
+    assert TrainConfig(decoder_lr=3e-4).decoder_lr_for("robust") == 3e-4
+    assert TrainConfig(lr=3e-3).decoder_lr_for("robust") == 3e-3

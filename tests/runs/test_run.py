@@ -94,7 +94,7 @@ def test_other_settings_for_the_same_folder_are_refused_by_name(run: Path, capsy
         main(["train", "--run", str(run), "--train.lr", "1e-3"])
     assert stop.value.code == 2
     error = capsys.readouterr().err
-    assert "train.lr = 'auto', now train.lr = 0.001" in error and error.count("\n") == 1
+    assert "train.lr = 5e-05, now train.lr = 0.001" in error and error.count("\n") == 1
     assert yaml.safe_load((run / "config.yaml").read_text())["train"]["lr"] == 5e-5
 
 

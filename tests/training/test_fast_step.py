@@ -87,3 +87,15 @@ def test_a_step_without_labels_is_refused_where_the_head_is_trained() -> None:
     step_input = TrainStepInput(torch.zeros(2, _D_IN, dtype=torch.float64), {}, None, 0, False)
     with pytest.raises(TypeError, match=r"ClassifTrainStepInput, .*TrainStepInput"):
         _sae().training_forward_pass(step_input)
+
+
+def test_decoder_and_head_may_learn_at_a_rate_of_their_own() -> None:
+    trainer = ClassifSAETrainer(_cfg(), _sae(), _batches(1.0), decoder_lr=3e-2)
+    before = {name: weight.detach().clone() for name, weight in trainer.sae.named_parameters()}
+    rates = {id(weight): group["lr"] for group in trainer.optimizer.param_groups for weight in group["params"]}
+    for name, weight in trainer.sae.named_parameters():
+        assert rates[id(weight)] == (trainer.cfg.lr if name in ("W_enc", "b_enc") else 3e-2)
+    trainer.fit()
+    assert all(not torch.equal(weight, before[name]) for name, weight in trainer.sae.named_parameters())
+    ends = [group["lr"] for group in trainer.optimizer.param_groups]
+    assert ends == pytest.approx([trainer.cfg.lr_end] * 2)
