@@ -6,6 +6,8 @@ operation. Here the counts come from the k active latents of each text, gradient
 Adam is fused. The order of events and the results are SAELens' (tests/training/test_fast_step.py runs both).
 """
 
+from typing import Any
+
 import torch
 from sae_lens import SAETrainer
 from sae_lens.training.optim import get_lr_scheduler
@@ -35,7 +37,7 @@ def use_decoder_lr(trainer: _Trainer, decoder_lr: float) -> None:
     cfg, sae = trainer.cfg, trainer.sae
     encoder = [sae.W_enc, sae.b_enc]
     others = [weight for weight in sae.parameters() if not any(weight is own for own in encoder)]
-    groups = [{"params": encoder}, {"params": others, "lr": decoder_lr}]
+    groups: list[dict[str, Any]] = [{"params": encoder}, {"params": others, "lr": decoder_lr}]
     trainer.optimizer = Adam(groups, lr=cfg.lr, betas=(cfg.adam_beta1, cfg.adam_beta2))
     trainer.lr_scheduler = get_lr_scheduler(
         cfg.lr_scheduler_name,
