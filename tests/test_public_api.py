@@ -217,7 +217,7 @@ def test_the_core_works_without_the_extras_and_the_rest_names_the_one_that_is_mi
     done = _python(_WITHOUT_EXTRAS, *arguments)
     assert done.returncode == 0, done.stderr
     refused = done.stdout.splitlines()
-    assert [line.partition(": ")[0] for line in refused] == ["Diff", "diff", "stability", "write_report"]
+    assert [line.partition(": ")[0] for line in refused] == ["Diff", "across", "diff", "stability", "write_report"]
     assert all(re.search(r": .*matplotlib.*wordcloud.*'sae-lens-classif\[report\]'", line) for line in refused)
 
 

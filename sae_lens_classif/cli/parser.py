@@ -14,7 +14,6 @@ from typing_extensions import override
 
 from sae_lens_classif.config.yaml import SECTIONS, SETTINGS, config_of, read_yaml, settings_parser, yaml_value
 from sae_lens_classif.errors import UserError, nearest
-from sae_lens_classif.evals.comparison import REFERENCE
 from sae_lens_classif.hooks.backends import backend_names
 from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.runs.folder import METHOD, RunFolder
@@ -92,7 +91,7 @@ def _build_parser() -> _Parser:
     add["sweep"]("--grid", metavar="SETTING=V,V", action="append", help="A setting and its values; can be repeated.")
     add["across"]("runs", metavar="RUN", type=Path, nargs="+", help="Run folders with a comparison, one a data set.")
     add["across"]("--out", metavar="OUT", type=Path, default=Path("runs/across"), help="Default: runs/across.")
-    add["across"]("--against", metavar="NAME", default=REFERENCE, help="The method that the others are held against.")
+    add["across"]("--against", metavar="NAME", default=METHOD, help="The method that the others are held against.")
     add["stability"](
         "--seeds", metavar="N", type=int, default=5, help="How many trainings, the run's own the first. Default: 5."
     )

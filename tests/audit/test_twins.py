@@ -37,7 +37,7 @@ class Put:
 def put(tmp_path: Path, classifier_folder: Path, train_data: TextData, test_data: TextData) -> Put:
     tiny = make_tiny(tmp_path / "tiny", classifier_folder, train_data, test_data)
     tiny.command("cache", "run")
-    tiny.command("train", "run")
+    tiny.command("train", "run", "--sae.recipe", "reference")  # in which several concepts share a text
     sae = ClassifSAE.load_from_disk(tiny.run("run") / "saes" / "classifsae")
     with torch.no_grad():
         active = sae.encode(ActivationStore(tiny.run("run") / "activations" / "test").read("hidden").float()) > 0

@@ -76,7 +76,7 @@ def test_settings_come_from_defaults_run_folder_presets_config_and_options_each_
 ) -> None:
     noted = "sae: {gamma: 0.3, d_sae: 91, k: 8, n_concepts: 9}"
     (tmp_path / "config.yaml").write_text(noted, encoding="utf-8")
-    # The preset `small` sets d_sae to 256 and leaves gamma, k and n_concepts alone.
+    # The preset `small` sets total_samples and leaves all of this alone.
     config = yaml_file("sae: {k: 6, n_concepts: 7}")
     arguments = ["--run", str(tmp_path), "--preset", "small", "--config", str(config), "--sae.n_concepts", "5"]
     trained: list[RunFolder] = []
@@ -85,7 +85,8 @@ def test_settings_come_from_defaults_run_folder_presets_config_and_options_each_
     (run,) = trained
     assert (run.folder, run.overwrite) == (tmp_path, False)
     sae = run.cfg.sae
-    assert (sae.gamma, sae.d_sae, sae.k, sae.n_concepts) == (0.3, 256, 6, 5)
+    assert (sae.gamma, sae.d_sae, sae.k, sae.n_concepts) == (0.3, 91, 6, 5)
+    assert run.cfg.train.total_samples == 2_000_000
     assert sae.mse_coefficient == RunConfig().sae.mse_coefficient
 
 
@@ -98,7 +99,7 @@ def test_an_option_wins_over_a_config_file_that_is_named_after_it(yaml_file: Cal
 def test_of_several_presets_the_later_wins() -> None:
     cfg = parse(["run", "--preset", "ag_news,small"]).cfg
     assert cfg.data.class_names == ("World", "Sports", "Business", "Sci/Tech")
-    assert (cfg.sae.d_sae, cfg.finetune.base_model) == (256, "scratch")
+    assert (cfg.train.total_samples, cfg.finetune.base_model) == (2_000_000, "scratch")
 
 
 def test_demo_has_its_preset_and_folder_without_being_asked() -> None:
@@ -230,7 +231,7 @@ def test_help_of_every_step_says_what_each_setting_does_and_its_default(cli: Cli
     ended = cli(step, "--help")
     text = " ".join(ended.stdout.split())
     assert (ended.code, ended.stderr) == (0, "")
-    for name, kind, default in (("train.lr", "float", "5e-05"), ("sae.d_sae", "int", "2048")):
+    for name, kind, default in (("train.lr", "float", "5e-05"), ("sae.k", "int", "10")):
         assert re.search(rf"--{name} \S+ [^()]*\w\. \(type: {kind}, default: {default}\)", text), name
     assert "--preset" in text
     assert "--overwrite" in text

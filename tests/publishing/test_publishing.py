@@ -90,7 +90,10 @@ def test_a_published_sae_loads_by_its_name_with_the_same_latents_and_head(tiny: 
     assert isinstance(sae, slc.ClassifSAE)
     assert torch.equal(sae.encode(hidden), z) and torch.equal(sae.classify(z), trained.classify(z))
     topk: SAE[Any] = SAE.from_pretrained(REPO, "topk")
-    assert type(topk) is TopKSAE and torch.equal(topk.encode(hidden), z[:, : trained.cfg.n_concepts])
+    assert type(topk) is TopKSAE
+    torch.testing.assert_close(
+        topk.encode(hidden), z[:, : trained.cfg.n_concepts]
+    )  # of fewer columns: another rounding
 
 
 @pytest.mark.parametrize("name", ["ica", "topk_sae"])
@@ -309,7 +312,7 @@ def test_the_example_publishes_the_card_s_snippet_loads_and_topk_does_without_th
     concepts, logits = torch.load(tmp_path / "out.pt")
     z = trained.encode(hidden)
     assert torch.equal(concepts, z[:, : trained.cfg.n_concepts]) and torch.equal(logits, trained.classify(z))
-    assert torch.equal(torch.load(tmp_path / "topk.pt"), concepts)
+    torch.testing.assert_close(torch.load(tmp_path / "topk.pt"), concepts)
     assert server.refused == [], "nobody else is asked"
     classes = [CLASS_NAMES[number] for number in trained.classify(z)[:5].argmax(dim=1).tolist()]
     assert shown.splitlines() == [f"published: {server.endpoint}/{REPO}", *classes]
@@ -414,8 +417,10 @@ def test_words_and_names_cannot_change_the_card(tiny: Tiny, tmp_path: Path) -> N
     folder = Path(publish(changed, REPO, dry_run=True))
     _, text = card_of((folder / "README.md").read_bytes())
     assert "<script>" not in text and "<img" not in text and "**bold**" not in text and "[x](y)" not in text
-    row = next(line for line in text.splitlines() if "&lt;img" in line)
-    assert row.replace(r"\|", "").count("|") == 7, "the table keeps its columns"
+    lines = text.splitlines()
+    number = next(number for number, line in enumerate(lines) if "&lt;img" in line)
+    rule = next(line for line in reversed(lines[:number]) if line.startswith("|--"))
+    assert lines[number].replace(r"\|", "").count("|") == rule.count("|"), "the table keeps its columns"
 
 
 def test_an_unknown_option_is_answered_with_the_nearest(tiny: Tiny) -> None:

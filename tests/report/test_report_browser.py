@@ -369,7 +369,7 @@ def test_the_wheel_alone_scrolls_the_page_over_the_map(opened: Page) -> None:
 def test_a_pie_leads_to_its_card(opened: Page) -> None:
     pie = opened.locator(".map a").first
     card = opened.locator(str(pie.get_attribute("xlink:href")))
-    expect(pie).to_have_attribute("aria-label", card.locator("h4").inner_text())
+    expect(pie).to_have_attribute("aria-label", card.locator("h4").first.inner_text())
     pie.click()
     expect(card).to_be_in_viewport()
     assert len(opened.context.pages) == 1

@@ -836,7 +836,7 @@ def test_a_tuned_classifsae_is_none_of_the_run_s_own(begun: Path) -> None:
         begun, "--compare.methods", "[classifsae,ica]", "--compare.seeds", "[0]", "--compare.tune", "3"
     )
     kept = read(begun / "methods" / "classifsae" / "seed-0" / "trials.json")
-    own = {"sae.gamma": 0.1, "sae.activation_rate_coefficient": 0.02, "train.lr": 5e-3}
+    own = {"sae.balance_coefficient": 0.1, "sae.model_coefficient": 1.0, "train.lr": 5e-3}
     assert len(kept["trials"]) == 3 and kept["trials"][0]["settings"] == own
     assert not (begun / "saes").exists()
     chosen = ", ".join(f"{name} = {value}" for name, value in kept["chosen"].items())

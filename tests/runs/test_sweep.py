@@ -384,7 +384,9 @@ def test_shares_of_the_training_texts_are_nested_and_read_the_same_states(
 
 @pytest.mark.usefixtures("_undrawn")
 def test_sizes_of_the_autoencoder_can_be_swept_against_each_other(tiny: Tiny) -> None:
-    tiny.command("sweep", "sizes", "--grid", "sae.n_concepts=3,8", "--grid", "sae.k=1,5", "--grid", "sae.d_sae=16,40")
+    grid = ("sae.n_concepts=3,8", "sae.k=1,5", "sae.d_sae=16,40")
+    options = [word for values in grid for word in ("--grid", values)]
+    tiny.command("sweep", "sizes", *options, "--sae.recipe", "reference")
     cells = _cells(tiny.run("sizes"))
     asked = [(n, k, d) for n in (3, 8) for k in (1, 5) for d in (16, 40)]
     assert [(cfg.sae.n_concepts, cfg.sae.k, cfg.sae.d_sae) for cfg in cells.values()] == asked

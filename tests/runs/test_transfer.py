@@ -78,7 +78,7 @@ def trained(
     tmp_path_factory: pytest.TempPathFactory, classifier_folder: Path, train_data: TextData, test_data: TextData
 ) -> Trained:
     tiny = make_tiny(tmp_path_factory.mktemp("transfer") / "tiny", classifier_folder, train_data, test_data)
-    tiny.command("run", "run", *_ALL)
+    tiny.command("run", "run", *_ALL, "--sae.recipe", "reference")
     texts = tuple(" ".join(text.split()[:4]) for text in train_data.texts[:60])
     trained = Trained(tiny, tiny.run("run"), texts, snapshot(tiny.run("run"), *_OTHER_THAN_TRANSFER))
     write_csv(trained.other / "set" / "test.csv", texts, train_data.labels[:60].tolist())
