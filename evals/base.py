@@ -1,7 +1,7 @@
 """What an evaluation is, which there are, and what each is given."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -29,6 +29,7 @@ from sae_lens_classif.store.store import ActivationStore
 
 FIRES = 1e-6
 CHUNK = 8192  # texts encoded at once
+_FEW = 1000
 Need = Literal["bottleneck", "ablations", "embeddings"]
 
 
@@ -151,11 +152,12 @@ class TestPass:
         """Run the model as the settings say, but for what is ``changed``, through the method's concepts or others."""
         settings = {
             **vars(through or self.bottleneck),
+            "hidden": self.hidden,
             "pairs": self._with_ablations,
             "texts": self.kept_texts,
             "batch_size": self.cfg.batch_size,
         }
-        return run_interventions(self.classifier, hidden=self.hidden, **{**settings, **changed})
+        return run_interventions(self.classifier, **{**settings, **changed})
 
     def _bottleneck(self, method: ConceptMethod, concepts: torch.Tensor) -> Bottleneck:
         rescale = to_original_norm if self.cfg.norm == "original" else method.in_own_norm
@@ -178,14 +180,24 @@ class TestPass:
         return self.data.texts if self.cfg.context == "in_context" else None
 
     @cached_property
+    def few(self) -> torch.Tensor:
+        """Numbers of some of the texts, evenly spread, for what would take long on all: int64 (m,), m at most 1,000."""
+        n_texts = len(self.hidden)
+        return torch.arange(n_texts) if n_texts <= _FEW else torch.arange(_FEW) * n_texts // _FEW
+
+    @cached_property
     def in_other_context(self) -> InterventionLogits | None:
-        """What the model says in the context that ``evaluate.context`` does not name.
+        """What the model says of the ``few`` texts in the context that ``evaluate.context`` does not name.
 
         None where that is too dear: the earlier tokens would be run through more than one block for every intervention.
         """
-        if self.cfg.context == "in_context":
-            return self._run(texts=None)
-        return self._run(texts=self.data.texts) if self.classifier.n_blocks_after_hook == 1 else None
+        is_alone = self.cfg.context == "alone"
+        if is_alone and self.classifier.n_blocks_after_hook != 1:
+            return None
+        texts = [self.data.texts[number] for number in self.few.tolist()] if is_alone else None
+        ours = self.bottleneck
+        few = replace(ours, concepts=ours.concepts[self.few], replacements=ours.replacements[self.few])
+        return self._run(few, hidden=self.hidden[self.few], texts=texts)
 
     @cached_property
     def in_other_norm(self) -> InterventionLogits:

@@ -135,12 +135,12 @@ def measure(texts: TestPass) -> Measures:
     """All of it for one method."""
     n_concepts = texts.concepts.shape[1]
 
-    def of(logits: InterventionLogits) -> Measures:
-        return conditional_causality(logits, texts.labels, n_concepts, **interval_settings(texts))
+    def of(logits: InterventionLogits, rows: torch.Tensor | slice = slice(None)) -> Measures:
+        return conditional_causality(logits, texts.labels[rows], n_concepts, **interval_settings(texts))
 
     measures = of(texts.logits)
     if texts.in_other_context is not None:
-        measures.add_beside(of(texts.in_other_context), ("influence",), OTHER_CONTEXT)
+        measures.add_beside(of(texts.in_other_context, texts.few), ("influence",), OTHER_CONTEXT)
     measures.add_beside(of(texts.by_chance), ("conditional_tvd", "influence"), RANDOM)
     measures.details["segments"] = list(map(list, texts.segments.by_class))
     measures.details["global"] = global_causality(texts.logits, texts.labels, texts.segments)

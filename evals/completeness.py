@@ -172,12 +172,14 @@ def reconstruction_quality(
 def measure(texts: TestPass) -> Measures:
     """All of it for one method; of a sparse autoencoder how well it reconstructs, too."""
 
-    def of(logits: InterventionLogits, concepts: torch.Tensor = texts.concepts) -> Measures:
-        return completeness(texts.predicted, logits, texts.labels, concepts, **interval_settings(texts))
+    def of(
+        logits: InterventionLogits, concepts: torch.Tensor = texts.concepts, rows: torch.Tensor | slice = slice(None)
+    ) -> Measures:
+        return completeness(texts.predicted[rows], logits, texts.labels[rows], concepts, **interval_settings(texts))
 
     measures = of(texts.logits)
     if texts.in_other_context is not None:
-        measures.add_beside(of(texts.in_other_context), _SCALE, OTHER_CONTEXT)
+        measures.add_beside(of(texts.in_other_context, texts.concepts[texts.few], texts.few), _SCALE, OTHER_CONTEXT)
     measures.add_beside(of(texts.in_other_norm), _RECOVERY, OTHER_NORM)
     measures.add_beside(of(texts.by_chance, texts.chance.concepts), _RECOVERY, RANDOM)
     sae = texts.method.autoencoder()

@@ -192,3 +192,17 @@ def test_informative_concepts_beat_chance_at_the_same_rates_and_random_direction
     random = [RandomDirections(torch.nn.functional.normalize(vectors, dim=1), mean) for vectors in drawn]
     own, its_chance = numbers(random)
     assert ((own - its_chance).abs() < 0.5 * (informative - chance)).all(), (own, its_chance)
+
+
+def test_of_many_texts_few_are_read_in_the_other_context(
+    classifier: TextClassifier, test_store: ActivationStore, test_data: TextData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = passed(Coordinates(), classifier, test_store, test_data).in_other_context
+    monkeypatch.setattr("sae_lens_classif.evals.base._FEW", 8)
+    texts = passed(Coordinates(), classifier, test_store, test_data)
+    assert texts.few.tolist() == [number * len(test_data) // 8 for number in range(8)]
+    assert whole is not None and texts.in_other_context is not None
+    torch.testing.assert_close(texts.in_other_context.bottleneck, whole.bottleneck[texts.few], rtol=0, atol=1e-4)
+    recovered = (texts.in_other_context.bottleneck.argmax(dim=1) == texts.predicted[texts.few]).double().mean()
+    found = completeness(texts).metrics["recovery_accuracy_other_context"]
+    assert found == pytest.approx(float(recovered))
