@@ -6,7 +6,7 @@ cfg = slc.load_config("runs/demo/config.yaml")
 classifier = slc.load_classifier("runs/demo/classifier")
 states = slc.ActivationStore("runs/demo/activations/train")
 
-settings = slc.SAESettings(d_sae=256, n_concepts=20)
+settings = slc.SAESettings()  # 20 concepts, twice as many latents as the states are wide
 slc.train_classifsae(states, settings, slc.TrainConfig(total_samples=200_000), classifier=classifier).save("my_sae")
 
 sae = slc.ClassifSAE.load_from_disk("my_sae")  # as SAE.load_from_disk does
