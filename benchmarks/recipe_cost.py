@@ -1,6 +1,6 @@
 """What the recipe ``robust`` costs beside the paper's: ``python benchmarks/recipe_cost.py runs/demo``.
 
-Trains on the run's own states by both recipes in turn, without touching the run folder, and prints the median seconds of
+Trains on the run's own states by both recipes in turn, without touching the run folder; prints the median seconds of
 1,000 steps and their ratio.
 """
 
