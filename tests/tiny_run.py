@@ -130,7 +130,8 @@ def make_strange_run(folder: Path, n_classes: int, n_concepts: int) -> Path:
         "prompt": {"template": "{text}\n\nTopic:", "label_word": "<|{id}|>", "max_tokens": 48},
         "finetune": {"base_model": "scratch", "n_layers": 2, "d_model": 32, "n_heads": 4, "vocab_size": 600,
                      "context": 64, "epochs": 8, "max_steps": None, "batch_size": 16, "lr": 5e-3},
-        "sae": {"d_sae": 3 * n_concepts, "k": 3 + n_concepts // 4, "n_concepts": n_concepts},
+        # Many concepts on each text.
+        "sae": {"recipe": "reference", "d_sae": 3 * n_concepts, "k": 3 + n_concepts // 4, "n_concepts": n_concepts},
         "train": {"total_samples": 6400, "batch_size": 64, "lr": 1e-3, "n_checkpoints": 0},
         "evaluate": {"evals": ["completeness", "causality"], "n_bootstrap": 20, "figures": False},
     }  # fmt: skip

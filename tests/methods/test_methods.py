@@ -939,7 +939,7 @@ def test_a_fit_depends_on_the_baselines_that_its_method_declares_and_sees_no_oth
 
 
 @pytest.mark.parametrize("data_share", [1.0, 0.5])
-def test_what_an_earlier_version_noted_of_a_fit_is_still_what_is_asked_for(task: FitTask, data_share: float) -> None:
+def test_all_that_a_fit_depends_on_is_noted(task: FitTask, data_share: float) -> None:
     train = replace(TRAIN, data_share=data_share)
     noted = {
         "source": "probe by L-BFGS-B",
@@ -954,8 +954,8 @@ def test_what_an_earlier_version_noted_of_a_fit_is_still_what_is_asked_for(task:
 
 
 _NOTED_OF_TRAINING = (
-    "total_samples", "batch_size", "lr", "lr_end", "dead_after_steps", "data_share", "validation_share", "keep",
-    "n_validations", "log_every",
+    "total_samples", "batch_size", "lr", "decoder_lr", "lr_end", "dead_after_steps", "data_share", "validation_share",
+    "keep", "n_validations", "log_every",
 )  # fmt: skip
 
 
