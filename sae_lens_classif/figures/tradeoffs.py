@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
@@ -114,7 +115,10 @@ def _name_marks(axes: Axes, points: Mapping[str, Points], methods: Mapping[str, 
     taken = np.concatenate([_squares(centres, reach * 0.6), _squares(small, reach * 0.3)])
     for number, (title, centre) in enumerate(zip(points, centres, strict=True)):
         colour = style.darken(style.series_style(number).colour) if methods[title].competes else style.GREY
-        text = axes.text(0, 0, style.printable(title, 28), color=colour, fontsize=8, transform=None)
+        text = axes.text(
+            0, 0, style.printable(title, 28), color=colour, fontsize=8, transform=None,
+            path_effects=[withStroke(linewidth=3, foreground="white")],
+        )  # fmt: skip
         size = np.array(text.get_window_extent().size)
         box = free_box(centre, size, reach * 0.8, taken, np.array(axes.bbox.p0), np.array(axes.bbox.p1))
         taken = np.concatenate([taken, box[None]])
