@@ -26,6 +26,7 @@ from sae_lens_classif.saes.classif_sae import (
     RunModel,
 )
 from sae_lens_classif.saes.concept_start import cluster_start
+from sae_lens_classif.store.shuffle import Rows
 from sae_lens_classif.store.store import ActivationStore, RowSplit
 from sae_lens_classif.training.trainer import ClassifSAETrainer
 
@@ -125,11 +126,17 @@ def new_training_sae(store: ActivationStore, settings: SAESettings, train: Train
         torch.default_generator.manual_seed(train.seed)
         sae = ClassifTrainingSAE(cfg)
     if settings.concept_init == "clusters":
-        split = store.training_rows(train.validation_share, train.seed, train.data_share)
-        rows = np.sort(split.training(np.arange(min(split.n_training, _MAX_CLUSTERED))))
+        rows = _rows_of_start(store, train)
         states = sae.process_sae_in(store.rows("hidden", rows).float()).detach()
         sae.start_concepts_at(cluster_start(states, store.rows("predicted", rows), cfg.n_classes, cfg.n_concepts))
     return sae.to(str(pick_device(train.device)))  # drawn on the CPU: the same weights on every device
+
+
+def _rows_of_start(store: ActivationStore, train: TrainConfig) -> Rows:
+    """Texts whose clusters concepts start at: those held out, too, so that every seed starts at the same."""
+    split = store.training_rows(0.0, train.seed, train.data_share)
+    rows = np.sort(split.training(np.arange(split.n_training)))
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), _MAX_CLUSTERED)).astype(np.int64)]
 
 
 def _model_of(

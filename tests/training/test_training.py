@@ -128,7 +128,7 @@ def test_the_recipe_that_asks_the_model_needs_that_of_the_states(
 def test_concepts_start_at_clusters_whatever_the_seed(train_store: ActivationStore) -> None:
     starts = []
     for seed in (0, 1):
-        train = replace(_train_config(), seed=seed, validation_share=0.0)
+        train = replace(_train_config(), seed=seed)
         starts.append(new_training_sae(train_store, replace(_settings(), recipe="robust"), train))
     torch.testing.assert_close(starts[0].W_dec[:8], starts[1].W_dec[:8])
     assert not torch.equal(starts[0].W_dec[8:], starts[1].W_dec[8:])
