@@ -1,7 +1,7 @@
 """What the recipe ``robust`` costs beside the paper's: ``python benchmarks/recipe_cost.py runs/demo``.
 
 Trains on the run's own states by both recipes in turn, without touching the run folder; prints the median seconds of
-1,000 steps and their ratio.
+500 steps and their ratio.
 """
 
 import sys
@@ -19,15 +19,15 @@ run = Path(sys.argv[1])
 cfg = slc.load_config(run / "config.yaml")
 classifier = open_run_classifier(RunFolder(run, cfg))
 states = slc.ActivationStore(run / "activations" / "train")
-train = replace(cfg.train, total_samples=1000 * cfg.train.batch_size, n_validations=1)
+train = replace(cfg.train, total_samples=500 * cfg.train.batch_size, n_validations=1)
 
 
 def training(recipe: str) -> None:
     slc.train_classifsae(states, replace(cfg.sae, recipe=recipe), train, classifier=classifier)
 
 
-seconds = medians_in_turn({recipe: partial(training, recipe) for recipe in ("robust", "reference")}, repeats=5)
+seconds = medians_in_turn({recipe: partial(training, recipe) for recipe in ("robust", "reference")}, repeats=3)
 sized = cfg.sae.sized(states.n_classes, states.d_in)
 print(f"{states.d_in} × {sized.d_sae}, batches of {train.batch_size}, the model run on for {sized.model_rows} texts:")
-print(", ".join(f"{recipe} {value:.1f} s" for recipe, value in seconds.items()), "for 1,000 steps;")
+print(", ".join(f"{recipe} {value:.1f} s" for recipe, value in seconds.items()), "for 500 steps;")
 print(f"robust costs {seconds['robust'] / seconds['reference']:.2f} times the reference's")
