@@ -22,11 +22,12 @@ states = slc.ActivationStore(run / "activations" / "train")
 train = replace(cfg.train, total_samples=500 * cfg.train.batch_size, n_validations=1)
 
 
-def training(recipe: str) -> None:
-    slc.train_classifsae(states, replace(cfg.sae, recipe=recipe), train, classifier=classifier)
+def training(settings: slc.SAESettings) -> None:
+    slc.train_classifsae(states, settings, train, classifier=classifier)
 
 
-seconds = medians_in_turn({recipe: partial(training, recipe) for recipe in ("robust", "reference")}, repeats=3)
+by_recipe = {"robust": replace(cfg.sae, recipe="robust"), "reference": replace(cfg.sae, recipe="reference")}
+seconds = medians_in_turn({name: partial(training, settings) for name, settings in by_recipe.items()}, repeats=3)
 sized = cfg.sae.sized(states.n_classes, states.d_in)
 print(f"{states.d_in} × {sized.d_sae}, batches of {train.batch_size}, the model run on for {sized.model_rows} texts:")
 print(", ".join(f"{recipe} {value:.1f} s" for recipe, value in seconds.items()), "for 500 steps;")
