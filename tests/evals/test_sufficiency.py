@@ -2,35 +2,21 @@
 
 import torch
 
-from sae_lens_classif import ActivationStore, ConceptMethod, EvaluateConfig, FitTask, TextClassifier, TextData
+from sae_lens_classif import ActivationStore, EvaluateConfig, TextClassifier, TextData
 from sae_lens_classif.evals.base import TestPass
 from sae_lens_classif.evals.completeness import measure as completeness
 from sae_lens_classif.evals.sufficiency import measure, ranks
 from sae_lens_classif.hooks.interventions import run_interventions
+from tests.evals.test_ablation import Coordinates
 
 _N = 5
-
-
-class _Coordinates(ConceptMethod):
-    """The first coordinates where they are positive; the others are always those of one direction."""
-
-    @classmethod
-    def fit(cls, task: FitTask) -> "_Coordinates":
-        raise NotImplementedError
-
-    def encode(self, hidden: torch.Tensor) -> torch.Tensor:
-        return hidden[:, :_N].relu()
-
-    def decode(self, concepts: torch.Tensor) -> torch.Tensor:
-        rest = torch.linspace(-1, 1, 32 - _N).expand(len(concepts), -1)
-        return torch.cat([4 * concepts, rest], dim=1)
 
 
 def _passed(
     classifier: TextClassifier, store: ActivationStore, data: TextData, context: str = "alone", **settings: int
 ) -> TestPass:
     cfg = EvaluateConfig(context=context, n_bootstrap=50, device="cpu", **settings)  # type: ignore[arg-type]
-    texts = TestPass(_Coordinates(), classifier, store, data, cfg)
+    texts = TestPass(Coordinates(), classifier, store, data, cfg)
     texts.run_model(with_ablations=True)
     return texts
 
