@@ -2,24 +2,30 @@
 
 Fits a method on the run's own states with each seed, without touching the run folder, and prints a Markdown table of
 the fair measures, then how much of the influence comes back in every other seed. Options are settings of the SAE, its
-training and the other methods; ``--method topk_sae`` fits another method.
+training and the other methods; ``--method topk_sae`` fits another method. ``--without bias`` trains a head that has
+none, ``--without detaching`` lets the reconstruction send gradients through the concepts to the end: suspects, if
+trainings fail.
 """
 
 import argparse
+import contextlib
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 
 import sae_lens_classif as slc
 from sae_lens_classif.config.yaml import config_of, read_yaml
 from sae_lens_classif.evals.base import FIRES
+from sae_lens_classif.evals.coming_back import shares_of
 from sae_lens_classif.evals.matching import ConceptSet, match
 from sae_lens_classif.methods.base import FitTask
 from sae_lens_classif.methods.find import find_method
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.steps import open_run_classifier
+from sae_lens_classif.saes.classif_sae import ClassifTrainingSAE
 
 COLUMNS = {
     "recovery_accuracy": "RAcc",
@@ -43,7 +49,13 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("seeds", type=int, nargs="+")
     parser.add_argument("--method", default="classifsae")
+    parser.add_argument("--without", choices=("bias", "detaching"))
     asked, options = parser.parse_known_args()
+    with WITHOUT[asked.without]:
+        measure(asked, options)
+
+
+def measure(asked: argparse.Namespace, options: list[str]) -> None:
     cfg = config_of((str(asked.run), read_yaml(asked.run / "config.yaml")), options=options)
     classifier = open_run_classifier(RunFolder(asked.run, cfg))
     states, test_states = (slc.ActivationStore(asked.run / "activations" / split) for split in ("train", "test"))
@@ -72,17 +84,28 @@ def main() -> None:
             flush=True,
         )
     if len(found) > 1:
-        shares = [
-            float(comes_back(number, found) @ found[number][1] / found[number][1].sum()) for number in range(len(found))
-        ]
+        shares = [back(number, found) for number in range(len(found))]
         print("\nBack in every other seed, by influence:", ", ".join(f"{share:.0%}" for share in shares))
 
 
-def comes_back(number: int, found: list[tuple[ConceptSet, torch.Tensor]]) -> torch.Tensor:
-    """Which concepts of one training come back in all others, float64 (n,), 0 or 1."""
-    own = found[number][0]
+def back(number: int, found: list[tuple[ConceptSet, torch.Tensor]]) -> float:
+    """Share of the influence of one training whose concepts come back in all others."""
+    own, influence = found[number]
     others = [concepts for other, (concepts, _) in enumerate(found) if other != number]
-    return torch.stack([match(own, other).comes_back for other in others]).all(dim=0).double()
+    shares = shares_of(torch.stack([match(own, other).comes_back for other in others]), influence)
+    return shares.every_by_influence or 0.0
+
+
+def without_bias(sae: ClassifTrainingSAE, z: torch.Tensor) -> torch.Tensor:
+    """The head's class logits, whose bias is left out and so stays 0."""
+    return torch.nn.functional.linear(z[..., : sae.cfg.n_concepts], sae.classifier_weight)
+
+
+WITHOUT = {
+    None: contextlib.nullcontext(),
+    "bias": patch.object(ClassifTrainingSAE, "classify", without_bias),
+    "detaching": patch("sae_lens_classif.saes.losses.detaches_concepts", lambda *_: False),
+}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from sae_lens_classif.audit.coming_back import comes_back
+from sae_lens_classif.evals.coming_back import comes_back
 from sae_lens_classif.audit.stable_concepts import Meeting, Pair, Stability, StableConcept, stability_file
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import activations_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from sae_lens_classif.audit.coming_back import ComesBack
+from sae_lens_classif.evals.coming_back import ComesBack
 from sae_lens_classif.evals.base import Exact
 from sae_lens_classif.evals.matching import By
 from sae_lens_classif.evals.measures import Cosine, Count, Share

@@ -26,7 +26,7 @@ from sae_lens_classif.runs.across_tables import (
     wins,
 )
 from sae_lens_classif.runs.results import Across
-from sae_lens_classif.runs.sweep import varied
+from sae_lens_classif.runs.sweep import COMES_BACK, varied
 from sae_lens_classif.runs.tables import Cell, best_methods, cell_of, context_notes, marks
 from sae_lens_classif.runs.transfer import Transfer, measure_rows
 from sae_lens_classif.wording import bare_number, class_of_concept, number, points, twins_of_concept
@@ -125,7 +125,7 @@ def show_sweep(console: Console, rows: Sequence[dict[str, Any]]) -> None:
         rows: What ``sweep_step`` gives.
     """
     names = varied(rows)
-    measures = [column for column in columns() if column.is_essential and column.name in rows[0]]
+    measures = [column for column in (*columns(), COMES_BACK) if column.is_essential and column.name in rows[0]]
     headings = [*(name.rpartition(".")[2] for name in names), "seeds", *(measure.column for measure in measures)]
     table = _table("Sweep, rates in percent", headings, n_left=len(names) + 1, no_wrap=True)
     for row in rows:
@@ -257,12 +257,13 @@ def show_folder(console: Console, folder: Path) -> None:
 
 
 def _table(title: str, headings: Sequence[str], n_left: int = 1, no_wrap: bool = False) -> Table:
-    """A table whose first columns are words, the others numbers, which may be kept from breaking."""
+    """A table whose first columns are words, the others numbers, which may be kept from breaking (headings break)."""
     table = Table(title=escape(title), title_justify="left")
     for place, heading in enumerate(headings):
         if place < n_left:
             table.add_column(escape(heading), overflow="fold")
         else:
+            heading = heading.replace(" ", "\n") if no_wrap else heading
             table.add_column(escape(heading), justify="right", no_wrap=no_wrap)
     return table
 

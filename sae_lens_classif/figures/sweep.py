@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from sae_lens_classif.evals.measures import find_measure
+from sae_lens_classif.evals.measures import Measure
 from sae_lens_classif.figures import style
 from sae_lens_classif.figures.curves import Curve, about_bands, draw_curves
 
@@ -16,7 +16,7 @@ _MOST_TICKS = 12
 
 
 @style.figure_style()
-def sweep_figure(parameter: str, values: Sequence[str], metrics: Mapping[str, Mapping[str, Curve]]) -> Figure:
+def sweep_figure(parameter: str, values: Sequence[str], metrics: Mapping[Measure, Mapping[str, Curve]]) -> Figure:
     """Draw how measures change with a setting, one panel a measure.
 
     Numbers stand in their order, on a logarithmic axis where the largest is more than 30 times the smallest; where
@@ -35,10 +35,10 @@ def sweep_figure(parameter: str, values: Sequence[str], metrics: Mapping[str, Ma
             style.say_nothing_to_show(axes, "no values")
         return figure
     order, x, log = _positions(values)
-    for axes, (metric, series) in zip(panels, metrics.items(), strict=True):
+    for axes, (measure, series) in zip(panels, metrics.items(), strict=True):
         sorted_series = {name: _reorder(series.get(name, Curve(())), order) for name in names}
         handles = draw_curves(axes, x, sorted_series)
-        _label(axes, metric, x, [values[place] for place in order], log)
+        _label(axes, measure, x, [values[place] for place in order], log)
     for axes in panels[-style.PANELS_IN_ROW :]:
         axes.set_xlabel(style.printable(parameter, 40))
     about = about_bands(list(metrics.values()), "95 % intervals")
@@ -71,9 +71,8 @@ def _reorder(curve: Curve, order: Sequence[int]) -> Curve:
     return Curve(pick(curve.values), pick(curve.low), pick(curve.high))
 
 
-def _label(axes: Axes, metric: str, x: Sequence[float], values: Sequence[str], log: bool) -> None:
-    measure = find_measure(metric)
-    axes.set_title(style.printable(measure.title or metric, 52), fontsize=9)
+def _label(axes: Axes, measure: Measure, x: Sequence[float], values: Sequence[str], log: bool) -> None:
+    axes.set_title(style.printable(measure.title or measure.name, 52), fontsize=9)
     if log:
         axes.set_xscale("log")
     every = math.ceil(len(values) / _MOST_TICKS)

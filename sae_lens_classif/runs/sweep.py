@@ -7,23 +7,33 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import torch
+
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.config.yaml import check_settings, config_of
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.evals.comparison import SeedResult, estimate
-from sae_lens_classif.evals.measures import compared_measures, label_free_columns
+from sae_lens_classif.evals.base import activations_of
+from sae_lens_classif.evals.coming_back import shares_of
+from sae_lens_classif.evals.comparison import Estimate, SeedResult, estimate
+from sae_lens_classif.evals.matching import ConceptSet, match
+from sae_lens_classif.evals.measures import Measure, compared_measures, label_free_columns
 from sae_lens_classif.figures.curves import Curve
 from sae_lens_classif.figures.style import save_figure
 from sae_lens_classif.figures.sweep import sweep_figure
 from sae_lens_classif.files import sha256_of_json, write_json, write_text
 from sae_lens_classif.runs.folder import METHOD, RunFolder, to_plain
 from sae_lens_classif.runs.results import read_measures, read_summary
+from sae_lens_classif.runs.run_method import load_trained
 from sae_lens_classif.runs.steps import cache_step, evaluate_step, finetune_step, train_step
 from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.wording import markdown_row
 
 logger = logging.getLogger(__name__)
 SEED = "train.seed"
+COMES_BACK = Measure(
+    "comes_back", "Influence that comes back", "Share of the influence whose concepts come back with every other seed.",
+    "share", column="back", is_essential=True,
+)  # fmt: skip
 _LONGEST_NAME = 100
 
 Cell = dict[str, Any]
@@ -138,12 +148,37 @@ def _row(group: Sequence[tuple[Cell, RunFolder]]) -> Row:
         "folders": [run.folder.name for _, run in group],
         "settings_sha256": settings,
         **{measure.name: asdict(estimate(results, measure.name)) for measure in compared_measures(has_interval=True)},
+        COMES_BACK.name: asdict(_comes_back([run for _, run in group])),
     }
+
+
+def _comes_back(runs: Sequence[RunFolder]) -> Estimate:
+    """Of each seed's concepts, the share by influence that come back with every other seed, and the mean."""
+    if len(runs) == 1:
+        return Estimate(None, None, (None,))
+    hidden = ActivationStore(runs[0].activations("test")).read("hidden").float()
+    sets, values = [], []
+    for run in runs:
+        method, _ = load_trained(run)
+        sets.append(ConceptSet.of(activations_of(method, hidden), method.directions()))
+    for number, run in enumerate(runs):
+        influence = torch.zeros(sets[number].member.shape[1])
+        for concept in read_summary(run)["methods"][METHOD]["concepts"]:
+            influence[concept["index"]] = concept["influence"] or 0.0
+        found = [match(sets[number], other).comes_back for other in sets if other is not sets[number]]
+        values.append(shares_of(torch.stack(found), influence).every_by_influence)
+    known = [value for value in values if value is not None]
+    return Estimate(sum(known) / len(known) if len(known) == len(values) else None, None, tuple(values))
+
+
+def shown_measures() -> tuple[Measure, ...]:
+    """The measures in a sweep's table and figure."""
+    return (*label_free_columns(), COMES_BACK)
 
 
 def to_markdown(rows: Sequence[Row]) -> str:
     """One line a row: the swept settings, then the measures with their intervals."""
-    names, measures = list(rows[0]["cell"]), [measure.name for measure in label_free_columns()]
+    names, measures = list(rows[0]["cell"]), [measure.name for measure in shown_measures()]
     head = [*names, "seeds", *measures]
     lines = [head, ["---"] * len(head)]
     for row in rows:
@@ -169,12 +204,14 @@ def _draw(run: RunFolder, rows: Sequence[Row]) -> None:
     names = varied(rows) or list(rows[0]["cell"])
     parameter = names[0] if names else SEED
     values = list(dict.fromkeys(str(row["cell"].get(parameter, "all")) for row in rows))
-    metrics: dict[str, dict[str, Curve]] = {}
-    for measure in (entry.name for entry in label_free_columns()):
+    metrics: dict[Measure, dict[str, Curve]] = {}
+    for measure in shown_measures():
+        if measure is COMES_BACK and all(row[measure.name]["mean"] is None for row in rows):
+            continue  # of one seed there is nothing to say
         lines: dict[str, dict[str, Any]] = {}
         for row in rows:
             others = _words({name: row["cell"][name] for name in names if name != parameter})
-            lines.setdefault(others, {})[str(row["cell"].get(parameter, "all"))] = row[measure]
+            lines.setdefault(others, {})[str(row["cell"].get(parameter, "all"))] = row[measure.name]
         metrics[measure] = {name: _curve([points.get(value) for value in values]) for name, points in lines.items()}
     save_figure(sweep_figure(parameter, values, metrics), run.folder / "sweep" / "sweep")
 

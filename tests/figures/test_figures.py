@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Wedge
 from matplotlib.text import Text
 
+from sae_lens_classif.evals.measures import find_measure
 from sae_lens_classif.figures import style
 from sae_lens_classif.figures.concept_map import concept_map, fit_plane
 from sae_lens_classif.figures.curves import (
@@ -83,7 +84,7 @@ _FIGURES: dict[str, Callable[[], Figure]] = {
     "similarity": lambda: sentence_sim_curves(_CURVES, 0.05),
     "rates": lambda: activation_rates({"ClassifSAE": [0.3, 0.1], "ICA": [0.5, 0.4]}),
     "ablation": lambda: ablation_curves(_CURVES, _CURVES),
-    "sweep": lambda: sweep_figure("gamma", ["0.1", "1", "0.01", "10"], {"recovery_accuracy": _CURVES}),
+    "sweep": lambda: sweep_figure("gamma", ["0.1", "1", "0.01", "10"], {find_measure("recovery_accuracy"): _CURVES}),
 }
 
 
@@ -222,7 +223,7 @@ def test_odd_names_and_words_are_drawn_as_they_are_in_every_figure(tmp_path: Pat
         sentence_sim_curves(curves),
         activation_rates(dict.fromkeys(ODD_NAMES, (0.1, 0.2))),
         ablation_curves(curves, curves, (50, 100)),
-        sweep_figure(ODD_NAMES[0], ODD_NAMES[1:3], dict.fromkeys(ODD_NAMES, curves)),
+        sweep_figure(ODD_NAMES[0], ODD_NAMES[1:3], dict.fromkeys(map(find_measure, ODD_NAMES), curves)),
         sweep_figure(ODD_NAMES[4], ODD_NAMES[4:6], {}),
     ]
     for number, figure in enumerate(figures):
@@ -442,7 +443,7 @@ def test_figures_without_series_say_so(tmp_path: Path) -> None:
     for figure in (sentence_sim_curves({}), activation_rates({}), ablation_curves({}, {})):
         _bytes(figure, tmp_path)
         _assert_says_why_empty(_panels(figure)[0])
-    for figure in (sweep_figure("a", ["1"], {}), sweep_figure("a", [], {"l0": {"b": Curve([])}})):
+    for figure in (sweep_figure("a", ["1"], {}), sweep_figure("a", [], {find_measure("l0"): {"b": Curve([])}})):
         _bytes(figure, tmp_path)
         _assert_says_why_empty(_panels(figure)[0])
 
@@ -486,7 +487,7 @@ def test_values_of_a_setting_stand_in_order(
     values: list[str], scale: str, places: list[float], labels: list[str], tmp_path: Path
 ) -> None:
     curve = Curve([float(place) for place in range(len(values))])
-    figure = sweep_figure("setting", values, {"l0": {"": curve}})
+    figure = sweep_figure("setting", values, {find_measure("l0"): {"": curve}})
     _bytes(figure, tmp_path)
     (panel,) = _panels(figure)
     assert panel.get_xscale() == scale
@@ -497,7 +498,7 @@ def test_values_of_a_setting_stand_in_order(
 
 def test_measures_have_plain_titles_and_unknown_ones_their_names() -> None:
     figure = sweep_figure(
-        "n_concepts", ["5", "10"], {name: {"a": Curve([0.5, 1.0])} for name in ("coverage", "mine_$")}
+        "n_concepts", ["5", "10"], {find_measure(name): {"a": Curve([0.5, 1.0])} for name in ("coverage", "mine_$")}
     )
     known, unknown = (panel.get_title() for panel in _panels(figure))
     assert known != "coverage" and "coverage" in known and unknown == "mine_$"

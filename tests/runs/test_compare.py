@@ -52,7 +52,9 @@ class Ended(NamedTuple):
 def compare(run: Path, *options: object) -> Ended:
     """Run ``compare`` in this process; code 0 where it came to its end."""
     code: int | str | None = 0
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+    streams = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
+    with pytest.MonkeyPatch.context() as patch, streams[0] as out, streams[1] as err:
+        patch.setenv("COLUMNS", "160")  # a narrower terminal breaks long titles
         try:
             main(["compare", "--run", str(run), *(str(option) for option in options)])
         except SystemExit as stop:

@@ -30,10 +30,12 @@ from sae_lens_classif.config.run import RunConfig, SAESettings, TrainConfig
 from sae_lens_classif.config.yaml import load_config
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.evals.matching import ConceptSet, match
 from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.load import load_classifier
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.sweep import cell_config, sweep_step
+from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.store import caching
 from sae_lens_classif.store.store import ActivationStore, RowSplit
 from sae_lens_classif.store.writer import StoreWriter
@@ -160,6 +162,30 @@ def test_seeds_are_taken_together_with_the_numbers_of_the_cells_own_summaries(sw
             assert row[measure]["mean"] == pytest.approx(sum(values) / 2, rel=1e-12), measure
 
 
+def test_what_comes_back_is_what_stability_says_of_two_seeds(swept: Swept) -> None:
+    for row in _rows(swept.run):
+        for number, name in enumerate(row["folders"]):
+            folder = swept.run / "sweep" / name
+            others = [swept.run / "sweep" / other for other in row["folders"] if other != name]
+            sets = {path: _concept_set(path) for path in (folder, *others)}
+            by_hand = 0.0
+            total = sum(concept["influence"] for concept in _entry(folder)["concepts"])
+            for concept in _entry(folder)["concepts"]:
+                back = all(match(sets[folder], sets[other]).comes_back[concept["index"]] for other in others)
+                by_hand += concept["influence"] * back / total
+            assert row["comes_back"]["by_seed"][number] == pytest.approx(by_hand), name
+        assert row["comes_back"]["mean"] == pytest.approx(sum(row["comes_back"]["by_seed"]) / 2)
+        assert row["comes_back"]["ci95"] is None
+
+
+def _concept_set(run: Path) -> ConceptSet:
+    """What a cell's own SAE, read as SAELens reads it, finds in the test texts of the run."""
+    sae = ClassifSAE.load_from_disk(run / "saes" / "classifsae")
+    hidden = ActivationStore(run.parents[1] / "activations" / "test").read("hidden").float()
+    with torch.no_grad():
+        return ConceptSet.of(sae.encode(hidden)[:, : sae.cfg.n_concepts], sae.W_dec[: sae.cfg.n_concepts].detach())
+
+
 def test_the_interval_of_a_row_is_over_seeds_and_texts(swept: Swept) -> None:
     """Of two seeds, each draw of two is one of them twice or, half of the time, both."""
     for row in _rows(swept.run):
@@ -184,6 +210,9 @@ def test_the_table_and_the_screen_show_every_row(swept: Swept) -> None:
         cells = dict(zip(head, (word.strip() for word in line.strip("|").split("|")), strict=True))
         assert (cells["sae.gamma"], cells["seeds"]) == (str(row["cell"]["sae.gamma"]), "0, 1")
         for measure in head[2:]:
+            if measure == "comes_back":
+                assert cells[measure] == f"{row[measure]['mean']:.3f}"
+                continue
             if row[measure]["mean"] is None:  # a scaled RAcc without a way from its floor to its ceiling
                 assert (measure, cells[measure]) == ("scaled_recovery", "–")
                 continue

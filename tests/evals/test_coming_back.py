@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sae_lens_classif.audit.coming_back import comes_back, shares_of
+from sae_lens_classif.evals.coming_back import comes_back, shares_of
 from sae_lens_classif.evals.matching import ConceptSet
 
 INFLUENCE = torch.tensor([0.5, 0.3, 0.2, 0.0])
