@@ -101,7 +101,7 @@ def without_bias(sae: ClassifTrainingSAE, z: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.linear(z[..., : sae.cfg.n_concepts], sae.classifier_weight)
 
 
-WITHOUT = {
+WITHOUT: dict[str | None, contextlib.AbstractContextManager[object]] = {
     None: contextlib.nullcontext(),
     "bias": patch.object(ClassifTrainingSAE, "classify", without_bias),
     "detaching": patch("sae_lens_classif.saes.losses.detaches_concepts", lambda *_: False),

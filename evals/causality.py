@@ -179,7 +179,8 @@ class CausalityDetails(Exact):
 
 _TVD = Measure(
     "conditional_tvd", "Shift of the probabilities without a concept (TVD)",
-    "Total variation distance between the class probabilities.", "share",
+    "Probability that moves to other classes without a concept (total variation distance), on the texts where it is "
+    "active; mean over concepts.", "share",
     better=1, column="TVD", headline=15, has_interval=True, is_essential=True, limits=(Limit(
         "below", 0.005, "TVD is below {limit}",
         "Removing a concept moves the class probabilities by {value:.2%} on average (below {limit}): the "
@@ -202,7 +203,7 @@ EVALUATION = EvaluationSpec(
         _TVD, _TVD.beside(RANDOM, column="TVD, random", headline=16),
         Measure(
             "median_tvd", "  the same, median over all concepts",
-            "The median over all concepts, those that are never active counting 0.", "share",
+            "Median of the TVD over all concepts, those that are never active counting 0.", "share",
             better=1, column="median TVD", headline=17, has_interval=True,
         ),
         _INFLUENCE,
@@ -211,13 +212,14 @@ EVALUATION = EvaluationSpec(
         ),
         _INFLUENCE.beside(RANDOM, column="influence, random", headline=20),
         Measure(
-            "conditional_label_flip_rate", "Decisions flipped without a concept", "Texts whose class changes.", "share",
+            "conditional_label_flip_rate", "Decisions flipped without a concept",
+            "Texts whose class changes without a concept that is active on them; mean over concepts.", "share",
             better=1, column="flips", headline=21, has_interval=True,
         ),
         Measure(
             "conditional_accuracy_change", "Change of accuracy without a concept",
-            "Accuracy without less accuracy with the concept.", "change",
-            better=-1, column="accuracy change", headline=22, has_interval=True, uses_labels=True,
+            "Accuracy without a concept less that with it, on the texts where it is active; mean over concepts.",
+            "change", better=-1, column="accuracy change", headline=22, has_interval=True, uses_labels=True,
         ),
     ),
 )  # fmt: skip

@@ -229,17 +229,17 @@ _RACC = _share(
     better=1, column="RAcc", headline=3, is_essential=True,
 )  # fmt: skip
 _FLOOR = _share(
-    "recovery_floor", "  its floor: with no concept at all", "The same with no concept at all: the floor.",
+    "recovery_floor", "  its floor: with no concept at all", "RAcc with no concept at all: the floor.",
     column="floor", headline=5, presence="nullable",
 )  # fmt: skip
 _CEILING = _share(
     "recovery_ceiling", "  its ceiling: with the hidden state untouched",
-    "The same with the hidden state untouched, run on by the same protocol: the ceiling.",
+    "RAcc of the untouched hidden state, run on by the same protocol: the ceiling.",
     column="ceiling", headline=6,
 )  # fmt: skip
 _SCALED = _share(
     "scaled_recovery", "Way from the floor to the ceiling that the concepts go (scaled RAcc)",
-    "RAcc less its floor, divided by its ceiling less its floor.",
+    "Share of the way from floor to ceiling: RAcc less its floor, divided by its ceiling less its floor.",
     unit="ratio", better=1, column="scaled", headline=7, presence="nullable", is_essential=True,
     limits=(Limit(
         "below", 0.90, "scaled RAcc is below {limit}",
@@ -294,7 +294,7 @@ EVALUATION = EvaluationSpec(
         ),
         _share(
             "max_activation_rate", "Activation rate of a concept, largest",
-            "The same of the concept that fires most often.",
+            "Share of the texts on which the most frequent concept fires.",
             better=-1, column="largest rate", headline=14, limits=(
                 Limit(
                     "at", 0, "no concept fires on any test text",

@@ -302,6 +302,9 @@ EVALUATION = EvaluationSpec(
             better=1, column="C_V",
         ),
         Measure("c_uci", better=1),
-        Measure("c_npmi", better=1, column="C_NPMI"),
+        Measure(
+            "c_npmi", about="Topic coherence by normalised pointwise mutual information, mean over concepts.",
+            better=1, column="C_NPMI",
+        ),
     ),
 )  # fmt: skip

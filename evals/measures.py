@@ -124,7 +124,7 @@ class Measure:
         """
         how = _OTHERWISE[suffix]
         common: dict[str, Any] = {"better": 0, "column": "", "headline": 0, "is_essential": False, "limits": ()}
-        named = {"name": f"{self.name}{suffix}", "title": f"  {how}", "about": f"{self.name} {how}."}
+        named = {"name": f"{self.name}{suffix}", "title": f"  {how}", "about": f"{self.column or self.name} {how}."}
         return replace(self, beside_of=self.name, **{**common, **named, **changed})
 
     def passed(self, value: float) -> Limit | None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from sae_lens_classif.audit.described import DescribedConcept
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import Exact, activations_of
 from sae_lens_classif.evals.evaluate import check_belong_together
@@ -29,26 +30,6 @@ _FACTOR = 2.0  # by which an influence has changed
 _N_WORDS = 6
 
 
-class Side(Exact):
-    """A concept in its own run.
-
-    Attributes:
-        index: Its number.
-        class_name: Class whose probability it raises most, as in the run's ``summary.json``.
-        active_class_name: Class on whose texts it is most active.
-        key_words: Words that set its texts apart.
-        activation_rate: Share of its run's test texts on which it fires.
-        influence: Mean shift of the class probabilities over its run's test texts when it is removed.
-    """
-
-    index: Count
-    class_name: str
-    active_class_name: str
-    key_words: list[str]
-    activation_rate: Share
-    influence: Share | None
-
-
 class Kept(Exact):
     """A concept of the first run that is in the second, too.
 
@@ -60,8 +41,8 @@ class Kept(Exact):
         changed: What has changed in its effect: its ``class``, or its ``influence``, at least twice or at most half.
     """
 
-    a: Side
-    b: Side
+    a: DescribedConcept
+    b: DescribedConcept
     cosine: Cosine | None
     jaccard: Share
     changed: list[Change]
@@ -77,7 +58,7 @@ class Alone(Exact):
         jaccard: Overlap of their activating texts.
     """
 
-    concept: Side
+    concept: DescribedConcept
     nearest: Count
     cosine: Cosine | None
     jaccard: Share
@@ -247,16 +228,12 @@ def _name(run: RunFolder) -> str:
     return run.folder.resolve().name
 
 
-def _side(of: _Measured, index: int) -> Side:
-    return Side(**{name: of.concepts[index][name] for name in Side.model_fields})
-
-
 def _cosine(matching: Matching, index: int, other: int) -> float | None:
     return None if matching.cosine is None else float(matching.cosine[index, other])
 
 
 def _kept(a: _Measured, b: _Measured, matching: Matching, index: int, partner: int) -> Kept:
-    before, after = _side(a, index), _side(b, partner)
+    before, after = DescribedConcept.of(a.concepts[index]), DescribedConcept.of(b.concepts[partner])
     changed: list[Change] = []
     if before.class_name != after.class_name:
         changed.append("class")
@@ -271,7 +248,7 @@ def _kept(a: _Measured, b: _Measured, matching: Matching, index: int, partner: i
 def _alone(of: _Measured, matching: Matching, index: int) -> Alone:
     nearest = int(matching.nearest[index])
     cosine, overlap = _cosine(matching, index, nearest), float(matching.jaccard[index, nearest])
-    return Alone(concept=_side(of, index), nearest=nearest, cosine=cosine, jaccard=overlap)
+    return Alone(concept=DescribedConcept.of(of.concepts[index]), nearest=nearest, cosine=cosine, jaccard=overlap)
 
 
 def _share_of_influence(of: _Measured, kept: set[int]) -> float | None:
@@ -344,7 +321,7 @@ def _arrow(before: str, after: str) -> str:
     return before if before == after else f"{before} → {after}"
 
 
-def _words(side: Side) -> str:
+def _words(side: DescribedConcept) -> str:
     return ", ".join(side.key_words[:_N_WORDS])
 
 

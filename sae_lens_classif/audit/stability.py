@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from sae_lens_classif.evals.coming_back import comes_back
 from sae_lens_classif.audit.stable_concepts import Meeting, Pair, Stability, StableConcept, stability_file
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import activations_of
+from sae_lens_classif.evals.coming_back import comes_back
 from sae_lens_classif.evals.matching import By, ConceptSet, Matching, match
 from sae_lens_classif.files import folder_is_writable, write_json
 from sae_lens_classif.methods.base import ConceptMethod
@@ -114,9 +114,8 @@ def _stable(
 ) -> StableConcept:
     index = concept["index"]
     meetings = [_meeting(index, seed, matching) for seed, matching in matchings.items()]
-    shown = ("index", "class_name", "active_class_name", "key_words", "activation_rate", "influence")
-    return StableConcept(
-        **{name: concept[name] for name in shown},
+    return StableConcept.of(
+        concept,
         comes_back=fmean(meeting.comes_back for meeting in meetings),
         same_texts=fmean(bool(matching.comes_back[index]) for matching in by_texts.values()),
         meetings=meetings,

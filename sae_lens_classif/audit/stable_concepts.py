@@ -6,8 +6,9 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from sae_lens_classif.evals.coming_back import ComesBack
+from sae_lens_classif.audit.described import DescribedConcept
 from sae_lens_classif.evals.base import Exact
+from sae_lens_classif.evals.coming_back import ComesBack
 from sae_lens_classif.evals.matching import By
 from sae_lens_classif.evals.measures import Cosine, Count, Share
 from sae_lens_classif.files import read_json
@@ -35,27 +36,15 @@ class Meeting(Exact):
     comes_back: bool
 
 
-class StableConcept(Exact):
+class StableConcept(DescribedConcept):
     """A concept of the run's own training, in the others.
 
     Attributes:
-        index: Its number.
-        class_name: Class whose probability it raises most, as in ``summary.json``.
-        active_class_name: Class on whose texts it is most active.
-        key_words: Words that set its texts apart.
-        activation_rate: Share of the texts on which it fires.
-        influence: Mean shift of the class probabilities over all texts when it is removed.
         comes_back: Share of the other trainings in which it comes back.
         same_texts: The same where texts alone must be alike.
         meetings: One an other training.
     """
 
-    index: Count
-    class_name: str
-    active_class_name: str
-    key_words: list[str]
-    activation_rate: Share
-    influence: Share | None
     comes_back: Share
     same_texts: Share
     meetings: list[Meeting]

@@ -89,7 +89,7 @@ class SAESettings:
     classifier_coefficient: float = limited(1.0, least=0)
     model_coefficient: float | Literal["auto"] = limited("auto", least=0)
     balance_coefficient: float | Literal["auto"] = limited("auto", least=0)
-    model_rows: int = positive(100)
+    model_rows: int = positive(50)
     schedule: Literal["reference", "paper"] = "reference"
     head_init: Literal["by_class", "kaiming"] = "by_class"
     dead_latent_loss: Literal["ghost", "aux", "none"] = "ghost"

@@ -158,12 +158,23 @@ def save_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
 
 
 @figure_style()
-def svg_of(figure: Figure) -> str:
-    """A figure as the ``svg`` element of a page, without the head of a file; its links stay in the page."""
+def svg_of(figure: Figure, name: str) -> str:
+    """A figure as the ``svg`` element of a page, without the head of a file; its links stay in the page.
+
+    Args:
+        figure: The figure.
+        name: Begins the ids of its parts, which no other figure of the page may have.
+    """
     written = io.StringIO()
     fix_layout(figure)
     figure.savefig(written, format="svg", metadata={"Creator": None, "Date": None})
     svg = written.getvalue()
+    own = set(re.findall(r' id="([^"]+)"', svg))
+    svg = re.sub(
+        r'( id="|"#|url\(#)([^")]+)',
+        lambda found: found[1] + (f"{name}-{found[2]}" if found[2] in own else found[2]),
+        svg,
+    )
     # Newer releases of matplotlib open links in a window of their own, older ones do not.
     return re.sub(r'(<a [^>]*?)(?: target="_blank")?>', r'\1 role="link">', svg[svg.index("<svg") :])
 

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from sae_lens_classif.audit.stable_concepts import read_stability
 from sae_lens_classif.evals.base import TestPass
+from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.completeness import class_scores
 from sae_lens_classif.evals.concept_effects import ConceptEffects, MisledText, effects_of
 from sae_lens_classif.evals.evaluate import check_belong_together
@@ -20,7 +21,7 @@ from sae_lens_classif.figures.style import svg_of
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.report.view import ClassScores, DefaultClass, Mistakes, Report, ShownConcept, ShownText
 from sae_lens_classif.runs.about import last_part, model_in_words, shown_settings
-from sae_lens_classif.runs.figures import map_of_concepts
+from sae_lens_classif.runs.figures import map_of_concepts, tradeoffs_of_seeds
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.results import read_comparison, read_effects, read_measures, read_summary
 from sae_lens_classif.runs.run_method import RunMethod, load_fitted
@@ -52,6 +53,7 @@ def gather_report(run: RunFolder, explained: int, method: str = METHOD) -> Repor
     effects = _effects(run, of, split, settings) if is_measured else None
     concepts = _concepts(of, entry, split.store.class_names, effects) if effects else ()
     mistakes = _mistakes(split.store, effects.misled if effects else ())
+    comparison = read_comparison(run, of.name, of.seed, settings)
     return Report(
         run=run.folder.resolve().name,
         method=of.name,
@@ -70,7 +72,8 @@ def gather_report(run: RunFolder, explained: int, method: str = METHOD) -> Repor
         default_class=_default_class(effects.default) if effects else None,
         mistakes=mistakes,
         concept_map=_concept_map(of, split.store) if is_measured else None,
-        comparison=read_comparison(run, of.name, of.seed, settings),
+        comparison=comparison,
+        tradeoffs=_tradeoffs(comparison),
         settings=shown_settings(run.cfg),
         fingerprints=_fingerprints(split, of, settings),
         stability=read_stability(run, of.name, settings),
@@ -170,7 +173,13 @@ def _mistakes(store: ActivationStore, misled: Sequence[MisledText]) -> Mistakes:
 
 def _concept_map(of: RunMethod, store: ActivationStore) -> str:
     """The map of texts and concepts as SVG, each concept a link to its card."""
-    return svg_of(map_of_concepts(of.method, store, max_texts=_MAP_TEXTS, link="#concept-{}"))
+    return svg_of(map_of_concepts(of.method, store, max_texts=_MAP_TEXTS, link="#concept-{}"), "map")
+
+
+def _tradeoffs(methods: Sequence[ComparedMethod]) -> str | None:
+    """What each method gives up, as SVG; None where there is nothing to compare."""
+    figure = tradeoffs_of_seeds(methods) if len(methods) > 1 else None
+    return svg_of(figure, "tradeoffs") if figure is not None else None
 
 
 def _texts(

@@ -91,6 +91,7 @@ def report_page(report: Report) -> str:
         misled=misled,
         concept_map=Markup(report.concept_map) if report.concept_map else None,  # matplotlib escapes what it writes
         methods=methods_table(report),
+        tradeoffs=Markup(report.tradeoffs) if report.tradeoffs else None,
     )
 
 

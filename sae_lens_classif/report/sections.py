@@ -270,12 +270,14 @@ class MethodsTable:
         headings: One a column.
         rows: For each method its title, its cells, and how long the fit took.
         how_to_read: What intervals and marks mean.
+        meanings: For each column its name, and what it says.
         notes: What a reader must know of single methods.
     """
 
     headings: Sequence[str]
     rows: Sequence[tuple[str, Sequence[Cell], str]]
     how_to_read: str
+    meanings: Sequence[tuple[str, str]]
     notes: Sequence[str]
 
 
@@ -296,5 +298,6 @@ def methods_table(report: Report) -> MethodsTable | None:
             for method in methods
         ],
         how_to_read=f"{intervals(methods, report.summary['n_test_texts'], 'Below each number')} {marks(methods)}",
+        meanings=[*((measure.column, measure.about) for measure in columns()), ("fit", "Time to find the concepts.")],
         notes=[f"{method.title}: {note}" for method in methods for note in method.notes],
     )

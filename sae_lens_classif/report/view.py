@@ -163,6 +163,7 @@ class Report:
         mistakes: The wrong decisions.
         concept_map: The map of texts and concepts, as SVG; None where nothing was measured.
         comparison: Methods side by side; empty where none were compared.
+        tradeoffs: What each of them gives up, as SVG; None where there is nothing to compare.
         settings: Settings of the run, as YAML.
         fingerprints: What identifies the model, the texts, the SAE, and the versions that wrote the report.
         stability: The concepts in other trainings; None where that was not looked at.
@@ -186,6 +187,7 @@ class Report:
     mistakes: Mistakes
     concept_map: str | None
     comparison: Sequence[ComparedMethod]
+    tradeoffs: str | None
     settings: str
     fingerprints: Mapping[str, str]
     stability: Stability | None = None

@@ -13,7 +13,7 @@ from sae_lens_classif.evals.results import finite
 from sae_lens_classif.figures.tradeoffs import Marks
 from sae_lens_classif.files import write_json, write_text
 from sae_lens_classif.runs.across_tables import titles, to_latex, to_markdown
-from sae_lens_classif.runs.figures import TRADEOFFS, draw_tradeoffs
+from sae_lens_classif.runs.figures import TRADEOFFS, draw_tradeoffs, tradeoffs_of
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.results import Across, DataSet, Score, read_measures, read_methods
 from sae_lens_classif.runs.tables import CONTROLS, competing
@@ -54,7 +54,7 @@ def across(runs: Sequence[str | Path], out: str | Path = "runs/across", against:
     write_json(Path(out) / "across.json", finite(found.model_dump(mode="json")))
     write_text(Path(out) / "across.md", to_markdown(found))
     write_text(Path(out) / "across.tex", to_latex(found))
-    draw_tradeoffs(Path(out), _marks(found), "Small marks: data sets.")
+    draw_tradeoffs(Path(out), tradeoffs_of(_marks(found), "Small marks: data sets."))
     return found
 
 

@@ -123,31 +123,45 @@ def draw_curves_of_methods(
         save_figure(ablation_curves(tvd, flips, SHARES, about), folder / "ablation")
 
 
-def draw_tradeoffs(folder: Path, methods: Mapping[str, Marks], about: str) -> None:
-    """Draw ``tradeoffs``: scaled RAcc against the activation rate and the influence, a mark a method.
+def draw_tradeoffs(folder: Path, figure: "Figure | None") -> None:
+    """Draw ``tradeoffs``, or take away one of before.
 
     Args:
         folder: Where to.
-        methods: For each method, by its title, its values.
-        about: What the small marks are.
+        figure: What ``tradeoffs_of`` gives.
     """
     for suffix in _SUFFIXES:
         (folder / f"tradeoffs.{suffix}").unlink(missing_ok=True)
+    if figure is not None:
+        save_figure(figure, folder / "tradeoffs")
+
+
+def tradeoffs_of(methods: Mapping[str, Marks], about: str) -> "Figure | None":
+    """Scaled RAcc against the activation rate and the influence, a mark a method; None where there is no scaled RAcc.
+
+    Args:
+        methods: For each method, by its title, its values.
+        about: What the small marks are.
+    """
     y, *against = map(find_measure, TRADEOFFS)
-    if any(own.values.get(y.name) for own in methods.values()):
-        save_figure(tradeoffs(y, against, methods, about), folder / "tradeoffs")
+    return tradeoffs(y, against, methods, about) if any(own.values.get(y.name) for own in methods.values()) else None
 
 
-def marks_of_seeds(methods: Sequence[ComparedMethod]) -> dict[str, Marks]:
-    """The methods of one comparison for that figure, a small mark a seed."""
+def tradeoffs_of_seeds(methods: Sequence[ComparedMethod]) -> "Figure | None":
+    """The same of the methods of one comparison, a small mark a seed.
+
+    Args:
+        methods: The rows of the comparison.
+    """
     rivals = competing(methods)
-    return {
+    marks = {
         row.title: Marks(
             {name: [one for one in row.estimates[name].by_seed if one is not None] for name in TRADEOFFS}, row in rivals
         )
         for row in methods
         if all(row.estimates[name].mean is not None for name in TRADEOFFS)
     }
+    return tradeoffs_of(marks, "Small marks: seeds." if any(len(row.seeds) > 1 for row in methods) else "")
 
 
 def _found(methods: Mapping[str, Mapping[str, Measures]], evaluation: str) -> dict[str, Measures]:

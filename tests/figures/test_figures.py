@@ -284,8 +284,11 @@ def test_a_map_holds_few_or_many_concepts_and_classes(n_concepts: int, n_classes
 
 
 def test_in_a_page_each_pie_is_a_link_of_its_own_page(tmp_path: Path) -> None:
-    svg = svg_of(_map(link="#concept-{}"))
-    assert svg.startswith("<svg") and svg == svg_of(_map(link="#concept-{}"))
+    svg = svg_of(_map(link="#concept-{}"), "map")
+    assert svg.startswith("<svg") and svg == svg_of(_map(link="#concept-{}"), "map")
+    own, other = (set(re.findall(r' id="([^"]+)"', svg_of(_map(link="#concept-{}"), name))) for name in ("map", "more"))
+    assert own and not own & other, "two figures of a page have no id in common"
+    assert {name for name in re.findall(r'(?:"#|url\(#)([^")]+)', svg) if "concept-" not in name} <= own
     links = re.findall(r"<a ([^>]+)>", svg)
     assert [link.split()[0] for link in sorted(links)] == [
         f'xlink:href="#concept-{number}"' for number in (0, 2, 3, 4, 5)

@@ -228,7 +228,9 @@ def test_texts_are_published_only_when_asked_and_the_card_says_so(
 def test_nothing_published_names_this_machine_or_the_token(
     which: str, tiny: Tiny, demo_folder: Path, hub: HubServer, classifier_folder: Path, tmp_path: Path
 ) -> None:
-    run = copied(tiny.run("run") if which == "tiny" else demo_folder / "runs" / "demo", tmp_path / "alice" / "s3cret-folder")
+    run = copied(
+        tiny.run("run") if which == "tiny" else demo_folder / "runs" / "demo", tmp_path / "alice" / "s3cret-folder"
+    )
     compared = json.loads((run / "comparison.json").read_text(encoding="utf-8")) if which == "demo" else None
     if compared is not None:  # a method that failed, and a guest
         failed = f"seed 0: failed: FileNotFoundError: {tmp_path}/alice/model.bin"

@@ -1,4 +1,4 @@
-"""Controls lose: what knows nothing of the classifier is behind the concepts by every measure that chance cannot win."""
+"""Controls lose: what knows nothing of the classifier is behind in every measure that chance cannot win."""
 
 import json
 from pathlib import Path
