@@ -16,9 +16,9 @@ import numpy as np
 from sae_lens_classif.artifacts import settings_that_matter
 from sae_lens_classif.data.texts import TextData, load_text_data
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.evals import causality, completeness
-from sae_lens_classif.evals.base import TestPass
-from sae_lens_classif.evals.results import merged_metrics
+from sae_lens_classif.evals.base import TestPass, interval_settings
+from sae_lens_classif.evals.causality import conditional_causality
+from sae_lens_classif.evals.completeness import completeness
 from sae_lens_classif.files import read_json, sha256_of_json, write_json
 from sae_lens_classif.methods.base import ConceptMethod, FitTask, MethodSpec
 from sae_lens_classif.methods.tuning import drawn_settings, with_settings
@@ -207,5 +207,7 @@ def _measured(run: RunFolder, method: ConceptMethod, task: FitTask, parts: _Part
         texts.run_model(with_ablations=True)
     if not texts.is_finite:
         raise ValueError("gave numbers that are not finite (NaN or infinity)")
-    metrics = merged_metrics({"completeness": completeness.measure(texts), "causality": causality.measure(texts)})
-    return metrics["scaled_recovery"], metrics["influence"]
+    settings = interval_settings(texts)
+    kept = completeness(texts.predicted, texts.logits, texts.labels, texts.concepts, **settings)
+    moved = conditional_causality(texts.logits, texts.labels, texts.concepts.shape[1], **settings)
+    return kept.metrics["scaled_recovery"], moved.metrics["influence"]
