@@ -1022,3 +1022,15 @@ def test_a_class_of_no_file_is_refused_since_a_change_of_it_would_go_unnoticed()
 def test_a_module_name_that_cannot_be_is_the_user_s_mistake(name: str) -> None:
     with pytest.raises(UserError, match="cannot be imported"):
         find_method(name)
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+def test_a_class_that_the_model_never_predicts_stops_no_method(
+    name: str, task: FitTask, train_store: ActivationStore, test_store: ActivationStore
+) -> None:
+    predicted = train_store.read("predicted")
+    some = predicted.bincount().argsort(descending=True)[:2]
+    without = train_store.subset(torch.isin(predicted, some).nonzero()[:, 0].numpy())
+    assert train_store.n_classes > 2 and len(without) > N
+    method = BUILT_IN[name].fit(replace(task, store=without))
+    assert method.encode(test_store.read("hidden").float()).isfinite().all()
