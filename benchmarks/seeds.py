@@ -19,8 +19,8 @@ import torch
 import sae_lens_classif as slc
 from sae_lens_classif.config.yaml import config_of, read_yaml
 from sae_lens_classif.evals.base import FIRES
-from sae_lens_classif.evals.coming_back import shares_of
-from sae_lens_classif.evals.matching import ConceptSet, match
+from sae_lens_classif.evals.coming_back import back_in_every_other
+from sae_lens_classif.evals.matching import ConceptSet
 from sae_lens_classif.methods.base import FitTask
 from sae_lens_classif.methods.find import find_method
 from sae_lens_classif.runs.folder import RunFolder
@@ -84,16 +84,8 @@ def measure(asked: argparse.Namespace, options: list[str]) -> None:
             flush=True,
         )
     if len(found) > 1:
-        shares = [back(number, found) for number in range(len(found))]
-        print("\nBack in every other seed, by influence:", ", ".join(f"{share:.0%}" for share in shares))
-
-
-def back(number: int, found: list[tuple[ConceptSet, torch.Tensor]]) -> float:
-    """Share of the influence of one training whose concepts come back in all others."""
-    own, influence = found[number]
-    others = [concepts for other, (concepts, _) in enumerate(found) if other != number]
-    shares = shares_of(torch.stack([match(own, other).comes_back for other in others]), influence)
-    return shares.every_by_influence or 0.0
+        shares = back_in_every_other(*zip(*found, strict=True))
+        print("\nBack in every other seed, by influence:", ", ".join(f"{share or 0:.0%}" for share in shares))
 
 
 def without_bias(sae: ClassifTrainingSAE, z: torch.Tensor) -> torch.Tensor:

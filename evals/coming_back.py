@@ -78,6 +78,23 @@ def shares_of(found: torch.Tensor, influence: torch.Tensor) -> Shares:
     )
 
 
+def back_in_every_other(sets: Sequence[ConceptSet], influences: Sequence[torch.Tensor]) -> tuple[float | None, ...]:
+    """Of each of several trainings the share of the influence whose concepts come back in all others.
+
+    Args:
+        sets: Their concepts, on the same texts; two at least.
+        influences: For each training, float (n,), of each concept.
+
+    Returns:
+        One share a training; None where no concept has any influence.
+    """
+    shares = []
+    for number, (own, influence) in enumerate(zip(sets, influences, strict=True)):
+        found = [match(own, other).comes_back for place, other in enumerate(sets) if place != number]
+        shares.append(shares_of(torch.stack(found), influence).every_by_influence)
+    return tuple(shares)
+
+
 def _at_random(concepts: ConceptSet, generator: torch.Generator) -> ConceptSet:
     """As many concepts with as large sets of texts, which overlap each other as much, that mean nothing."""
     rows = torch.randperm(len(concepts.member), generator=generator)

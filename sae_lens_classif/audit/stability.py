@@ -20,7 +20,7 @@ from sae_lens_classif.methods.find import find_method
 from sae_lens_classif.runs.compare import fit_task
 from sae_lens_classif.runs.fitted_methods import MethodError, fit_or_load, is_fitted
 from sae_lens_classif.runs.folder import METHOD, RunFolder
-from sae_lens_classif.runs.results import read_summary
+from sae_lens_classif.runs.results import influence_of, read_summary
 from sae_lens_classif.runs.run_method import RunMethod, load_fitted
 from sae_lens_classif.runs.steps import TestSplit, current_entry
 from sae_lens_classif.store.store import ActivationStore
@@ -82,9 +82,7 @@ def _compare(
     sets |= {number: _concepts(method, hidden, number) for number, method in others.items()}
     own, *rest = sets.values()
     ways: tuple[By, ...] = ("texts",) if own.directions is None else ("both", "direction", "texts")
-    influence = torch.zeros(own.member.shape[1])
-    for concept in entry["concepts"]:
-        influence[concept["index"]] = concept["influence"] or 0.0
+    influence = influence_of(entry, own.member.shape[1])
     matchings, by_texts = ({number: match(own, sets[number], by) for number in others} for by in (ways[0], "texts"))
     return Stability(
         method=of.name,

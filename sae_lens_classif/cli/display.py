@@ -126,7 +126,8 @@ def show_sweep(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     """
     names = varied(rows)
     measures = [column for column in (*columns(), COMES_BACK) if column.is_essential and column.name in rows[0]]
-    headings = [*(name.rpartition(".")[2] for name in names), "seeds", *(measure.column for measure in measures)]
+    columns_ = (measure.column.replace(" ", "\n") for measure in measures)  # a narrow terminal has no room beside them
+    headings = [*(name.rpartition(".")[2] for name in names), "seeds", *columns_]
     table = _table("Sweep, rates in percent", headings, n_left=len(names) + 1, no_wrap=True)
     for row in rows:
         values = [bare_number(row[measure.name]["mean"], measure.in_percent) for measure in measures]
@@ -257,13 +258,12 @@ def show_folder(console: Console, folder: Path) -> None:
 
 
 def _table(title: str, headings: Sequence[str], n_left: int = 1, no_wrap: bool = False) -> Table:
-    """A table whose first columns are words, the others numbers, which may be kept from breaking (headings break)."""
+    """A table whose first columns are words, the others numbers, which may be kept from breaking."""
     table = Table(title=escape(title), title_justify="left")
     for place, heading in enumerate(headings):
         if place < n_left:
             table.add_column(escape(heading), overflow="fold")
         else:
-            heading = heading.replace(" ", "\n") if no_wrap else heading
             table.add_column(escape(heading), justify="right", no_wrap=no_wrap)
     return table
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+import torch
 from pydantic import BaseModel, Field, SkipValidation, TypeAdapter, ValidationError, create_model
 from sae_lens import __version__ as sae_lens_version
 from safetensors import SafetensorError, safe_open
@@ -296,6 +297,19 @@ def read_summary(run: RunFolder) -> dict[str, Any]:
     content: dict[str, Any] = read_json(run.summary)
     _check(summary_model(), content, run.summary, "evaluate")
     return content
+
+
+def influence_of(entry: Mapping[str, Any], n_concepts: int) -> torch.Tensor:
+    """Influence of each concept of a method, float32 (n,); 0 where a concept is never active or it was not measured.
+
+    Args:
+        entry: The method's entry in ``summary.json``.
+        n_concepts: How many concepts it has, n.
+    """
+    influence = torch.zeros(n_concepts)
+    for concept in entry["concepts"]:
+        influence[concept["index"]] = concept["influence"] or 0.0
+    return influence
 
 
 def drop_outdated(run: RunFolder) -> None:

@@ -5,24 +5,23 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from statistics import fmean
 from typing import Any
-
-import torch
 
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.config.yaml import check_settings, config_of
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import activations_of
-from sae_lens_classif.evals.coming_back import shares_of
+from sae_lens_classif.evals.coming_back import back_in_every_other
 from sae_lens_classif.evals.comparison import Estimate, SeedResult, estimate
-from sae_lens_classif.evals.matching import ConceptSet, match
+from sae_lens_classif.evals.matching import ConceptSet
 from sae_lens_classif.evals.measures import Measure, compared_measures, label_free_columns
 from sae_lens_classif.figures.curves import Curve
 from sae_lens_classif.figures.style import save_figure
 from sae_lens_classif.figures.sweep import sweep_figure
 from sae_lens_classif.files import sha256_of_json, write_json, write_text
 from sae_lens_classif.runs.folder import METHOD, RunFolder, to_plain
-from sae_lens_classif.runs.results import read_measures, read_summary
+from sae_lens_classif.runs.results import influence_of, read_measures, read_summary
 from sae_lens_classif.runs.run_method import load_trained
 from sae_lens_classif.runs.steps import cache_step, evaluate_step, finetune_step, train_step
 from sae_lens_classif.store.store import ActivationStore
@@ -157,18 +156,14 @@ def _comes_back(runs: Sequence[RunFolder]) -> Estimate:
     if len(runs) == 1:
         return Estimate(None, None, (None,))
     hidden = ActivationStore(runs[0].activations("test")).read("hidden").float()
-    sets, values = [], []
+    sets, influences = [], []
     for run in runs:
         method, _ = load_trained(run)
         sets.append(ConceptSet.of(activations_of(method, hidden), method.directions()))
-    for number, run in enumerate(runs):
-        influence = torch.zeros(sets[number].member.shape[1])
-        for concept in read_summary(run)["methods"][METHOD]["concepts"]:
-            influence[concept["index"]] = concept["influence"] or 0.0
-        found = [match(sets[number], other).comes_back for other in sets if other is not sets[number]]
-        values.append(shares_of(torch.stack(found), influence).every_by_influence)
+        influences.append(influence_of(read_summary(run)["methods"][METHOD], sets[-1].member.shape[1]))
+    values = back_in_every_other(sets, influences)
     known = [value for value in values if value is not None]
-    return Estimate(sum(known) / len(known) if len(known) == len(values) else None, None, tuple(values))
+    return Estimate(fmean(known) if len(known) == len(values) else None, None, values)
 
 
 def shown_measures() -> tuple[Measure, ...]:
