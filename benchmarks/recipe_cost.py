@@ -10,21 +10,17 @@ import tempfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from synthetic_classifier import new_classifier
 from synthetic_store import write_store
 from timing import medians_in_turn, start
 
 import sae_lens_classif as slc
-from sae_lens_classif.config.run import RunConfig
+from sae_lens_classif.config.run import RECIPES, Recipe, RunConfig
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.steps import open_run_classifier
 from sae_lens_classif.training.train import new_training_sae
-
-Recipe = Literal["robust", "reference"]
-_RECIPES: tuple[Recipe, ...] = ("robust", "reference")
 
 
 def main() -> None:
@@ -47,7 +43,7 @@ def main() -> None:
 def measure(cfg: RunConfig, states: slc.ActivationStore, classifier: TextClassifier, steps: int) -> None:
     """Time both recipes and print what was found."""
     train = replace(cfg.train, total_samples=steps * cfg.train.batch_size, n_validations=1)
-    settings = {recipe: replace(cfg.sae, recipe=recipe) for recipe in _RECIPES}
+    settings = {recipe: replace(cfg.sae, recipe=recipe) for recipe in RECIPES}
     run_model = {"robust": classifier, "reference": None}
 
     def training(recipe: Recipe) -> None:
@@ -56,15 +52,15 @@ def measure(cfg: RunConfig, states: slc.ActivationStore, classifier: TextClassif
     def starting(recipe: Recipe) -> None:
         new_training_sae(states, settings[recipe], train)
 
-    whole = medians_in_turn({recipe: partial(training, recipe) for recipe in _RECIPES}, repeats=3)
-    begun = medians_in_turn({recipe: partial(starting, recipe) for recipe in _RECIPES}, repeats=3)
-    step = {recipe: (whole[recipe] - begun[recipe]) / steps for recipe in _RECIPES}
-    paper = {recipe: begun[recipe] + 20_000 * step[recipe] for recipe in _RECIPES}
+    whole = medians_in_turn({recipe: partial(training, recipe) for recipe in RECIPES}, repeats=3)
+    begun = medians_in_turn({recipe: partial(starting, recipe) for recipe in RECIPES}, repeats=3)
+    step = {recipe: (whole[recipe] - begun[recipe]) / steps for recipe in RECIPES}
+    paper = {recipe: begun[recipe] + 20_000 * step[recipe] for recipe in RECIPES}
     sized = cfg.sae.sized(states.n_classes, states.d_in)
     print(
         f"{states.d_in} × {sized.d_sae}, batches of {train.batch_size}, the model run on for {sized.model_rows} texts"
     )
-    for recipe in _RECIPES:
+    for recipe in RECIPES:
         print(f"{recipe}: start {begun[recipe]:.2f} s, step {1000 * step[recipe]:.1f} ms")
     ratio = whole["robust"] / whole["reference"]
     print(f"robust costs {ratio:.2f} times the reference's for {steps} steps, start and all,")

@@ -70,6 +70,7 @@ class CompareConfig:
 
     methods: tuple[str, ...] = (
         "classifsae",
+        "clusters",
         "topk_sae",
         "classifier_only",
         "rate_only",

@@ -25,7 +25,8 @@ def evaluation_names() -> tuple[str, ...]:
 
 
 _LARGEST_LR = 1e-3
-RECIPES: dict[str, dict[str, Any]] = {
+Recipe = Literal["robust", "reference"]
+RECIPES: dict[Recipe, dict[str, Any]] = {
     "robust": {
         "k_concepts": 1,
         "concept_init": "clusters",
@@ -77,7 +78,7 @@ class SAESettings:
         unit_norm_decoder: Keep the decoder's rows at norm 1.
     """
 
-    recipe: Literal["robust", "reference"] = "robust"
+    recipe: Recipe = "robust"
     d_sae: int | Literal["auto"] = positive("auto")
     k: int = positive(10)
     n_concepts: int | Literal["auto"] = positive("auto")

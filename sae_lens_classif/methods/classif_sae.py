@@ -8,10 +8,10 @@ import torch
 from sae_lens import SAE
 from typing_extensions import override
 
-from sae_lens_classif.config.run import RECIPES
+from sae_lens_classif.config.run import RECIPES, Recipe, SAESettings, TrainConfig
 from sae_lens_classif.methods.base import ConceptMethod, FitTask
-from sae_lens_classif.saes.classif_sae import ClassifSAE
-from sae_lens_classif.training.train import train_classifsae
+from sae_lens_classif.saes.classif_sae import ClassifSAE, ClassifTrainingSAE
+from sae_lens_classif.training.train import new_training_sae, train_classifsae
 
 # What is tried: of the paper's loss, of the recipe `robust`, of an SAE without the activation-rate loss.
 RATE_LOSS = {
@@ -92,9 +92,16 @@ def put_norm_back(sae: SAE[Any], decoded: torch.Tensor, hidden: torch.Tensor) ->
 
 def train_sae(task: FitTask) -> ClassifSAE:
     """Train a ClassifSAE with a task's settings and give its inference form."""
-    settings = replace(task.sae, n_concepts=task.n_concepts)
+    settings, train = _settings_of(task)
+    return _for_inference(train_classifsae(task.store, settings, train, classifier=task.classifier))
+
+
+def _settings_of(task: FitTask) -> tuple[SAESettings, TrainConfig]:
+    return replace(task.sae, n_concepts=task.n_concepts), replace(task.train, seed=task.seed)
+
+
+def _for_inference(sae: ClassifTrainingSAE) -> ClassifSAE:
     with tempfile.TemporaryDirectory() as folder:
-        sae = train_classifsae(task.store, settings, replace(task.train, seed=task.seed), classifier=task.classifier)
         sae.save(folder)
         return ClassifSAE.load_from_disk(folder)
 
@@ -112,7 +119,17 @@ def of_the_paper(task: FitTask, **changes: Any) -> FitTask:
         task: Its other settings stay.
         changes: Settings of the SAE that the paper's component study changes.
     """
-    return replace(task, sae=replace(task.sae, recipe="reference", **RECIPES["reference"], **changes))
+    return _by_recipe(task, "reference", **changes)
+
+
+def _by_recipe(task: FitTask, recipe: Recipe, **changes: Any) -> FitTask:
+    return replace(task, sae=replace(task.sae, recipe=recipe, **RECIPES[recipe], **changes))
+
+
+@ClassifSAEConcepts.variant(name="clusters", title="Clusters, untrained")
+def fit_clusters(task: FitTask) -> ClassifSAEConcepts:
+    """A ClassifSAE at the start of the recipe ``robust``: clusters of the texts of each class, before any training."""
+    return ClassifSAEConcepts(_for_inference(new_training_sae(task.store, *_settings_of(_by_recipe(task, "robust")))))
 
 
 @ClassifSAEConcepts.variant(name="classifier_only", title="Classifier only", tune=TOPK)

@@ -68,7 +68,7 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
         spec.check(classifier.d_model, n_concepts)
     cache_step(run, classifier)
     store = ActivationStore(run.activations("train"))
-    check_classes(store)
+    _warn_of_classes(store)
     _announce_trials(
         run, [(spec, fit_task(run, spec, store, classifier, seed)) for spec in specs for seed in cfg.compare.seeds]
     )
@@ -155,19 +155,15 @@ def check_number_of_texts(n_texts: int, n_concepts: int) -> None:
         )
 
 
-def check_classes(store: ActivationStore) -> None:
-    """Refuse training texts from which not every method can learn.
-
-    Raises:
-        UserError: If a class is never predicted.
-    """
+def _warn_of_classes(store: ActivationStore) -> None:
+    """Say which classes no method can find a concept of, since the model never predicts them."""
     counts = torch.bincount(store.read("predicted"), minlength=store.n_classes).tolist()
-    for name, count in zip(store.class_names, counts, strict=True):
-        if count == 0:
-            raise UserError(
-                f"the model predicts {name!r} for none of the {len(store)} training texts, so no concept of it can be "
-                "found; use a classifier that tells this class apart, or data without it"
-            )
+    never = [repr(name) for name, count in zip(store.class_names, counts, strict=True) if count == 0]
+    if never:
+        logger.warning(
+            "the model predicts %s for none of the %d training texts, so no concept of it can be found",
+            " or ".join(never), len(store),
+        )  # fmt: skip
 
 
 def _fit_and_measure(

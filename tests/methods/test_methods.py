@@ -49,6 +49,7 @@ from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.methods.random_directions import RandomDirections
 from sae_lens_classif.methods.sae_probe import SAEProbeConcepts, load_sae, probe_latents
 from sae_lens_classif.saes.classif_sae import ClassifSAE
+from sae_lens_classif.saes.concept_start import cluster_start
 from sae_lens_classif.store.store import ActivationStore
 
 Array = npt.NDArray[np.float64]
@@ -140,7 +141,7 @@ def test_one_seed_gives_the_same_bytes(name: str, saved: Path, task: FitTask, tm
     assert _files(tmp_path / "again") == _files(saved / name)
 
 
-@every_method
+@pytest.mark.parametrize("name", sorted(BUILT_IN.keys() - {"clusters"}))
 def test_another_seed_gives_other_concepts(
     name: str, fitted: Mapping[str, ConceptMethod], task: FitTask, train_store: ActivationStore
 ) -> None:
@@ -435,6 +436,25 @@ _OWN = (
     "mse_coefficient", "activation_rate_coefficient", "classifier_coefficient", "n_concepts", "recipe", "k_concepts",
     "concept_init", "model_coefficient", "balance_coefficient",
 )  # fmt: skip
+
+
+def test_clusters_are_the_start_of_the_recipe_robust_whatever_the_run_s_is(
+    task: FitTask, fitted: Mapping[str, ConceptMethod], trained_with: list[Any]
+) -> None:
+    method = fitted["clusters"]
+    states = (math.sqrt(32) * torch.nn.functional.normalize(task.hidden, dim=1)).float()
+    start = cluster_start(states, task.predicted, 3, N)
+    torch.testing.assert_close(method.directions(), start.directions)
+    along = (states - start.centre) @ start.directions.T
+    nearest = torch.nn.functional.one_hot(along.argmax(dim=1), N)
+    torch.testing.assert_close(method.encode(task.hidden), (along * nearest).clamp(min=0), rtol=1e-4, atol=1e-4)
+    paper = replace(SMALL, recipe="reference", concept_init="random", k_concepts=3)
+    for other in (replace(task, seed=5), replace(task, sae=paper)):
+        again = BUILT_IN["clusters"].fit(other)
+        concepts = again.encode(task.hidden)
+        assert torch.equal(concepts, method.encode(task.hidden))
+        assert torch.equal(again.decode(concepts), method.decode(concepts))
+    assert not trained_with
 
 
 def test_permuted_labels_are_the_same_classes_on_other_texts(task: FitTask, trained_with: list[Any]) -> None:
@@ -912,6 +932,7 @@ _VECTORS = ["epochs", "batch_size", "lr", "hidden_dim"]
         ("classifsae", []),
         ("classifier_only", []),
         ("permuted_labels", []),
+        ("clusters", []),
         ("topk_sae", _PROBE),
         ("rate_only", _PROBE),
         ("all_latents", _PROBE),

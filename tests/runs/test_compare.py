@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import logging
+import math
 import re
 import shutil
 import statistics
@@ -482,8 +483,13 @@ def test_fewer_training_texts_than_concepts_are_refused_before_a_classifier_is_t
     assert not (tmp_path / "new" / "classifier").exists()
 
 
-def test_a_class_that_is_never_predicted_is_refused_before_any_fit(
-    options: tuple[str, ...], cached: Path, train_data: TextData, test_data: TextData, tmp_path: Path
+def test_a_class_that_is_never_predicted_is_named_and_stops_no_method(
+    options: tuple[str, ...],
+    cached: Path,
+    train_data: TextData,
+    test_data: TextData,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     predicted = ActivationStore(cached / "activations" / "train").read("predicted").numpy()
     kept = np.flatnonzero(predicted != 2)
@@ -492,8 +498,13 @@ def test_a_class_that_is_never_predicted_is_refused_before_any_fit(
         tmp_path / "texts", train=TextData(texts, train_data.labels[kept], train_data.class_names), test=test_data
     )
     ended = compare(tmp_path / "new", *options, "--data.source", source)
-    refused(ended, "'money'", f"none of the {len(kept)} training texts")
-    assert not (tmp_path / "new" / "methods").exists() and not (tmp_path / "new" / "saes").exists()
+    assert ended.code == 0, ended.stderr
+    assert f"predicts 'money' for none of the {len(kept)} training texts" in caplog.text
+    methods = methods_of(tmp_path / "new")
+    assert set(methods) == set(CompareConfig().methods)
+    for method in methods.values():
+        assert not [note for note in method["notes"] if "failed" in note]
+        assert math.isfinite(method["estimates"]["scaled_recovery"]["mean"])
 
 
 def write_guest(folder: Path, d_in: int = 32, d_sae: int = 24, hook: str | None = None) -> Path:
