@@ -21,6 +21,7 @@ from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.methods.classif_sae import as_concept_method
 from sae_lens_classif.saes.classif_sae import ClassifSAE
+from sae_lens_classif.store.caching import check_made_by
 from sae_lens_classif.store.store import ActivationStore
 
 _N_KEY_WORDS = 8
@@ -135,16 +136,7 @@ def check_belong_together(
     """
     if store.fingerprints.data != data.fingerprint():
         raise UserError(f"{store.folder} was made from other texts than those given; run `cache` again")
-    if store.fingerprints.model != classifier.model_fingerprint:
-        raise UserError(
-            f"{store.folder} was made with another model (fingerprint {store.fingerprints.model[:16]}) than "
-            f"{classifier.name} ({classifier.model_fingerprint[:16]}); run `cache` again"
-        )
-    if store.fingerprints.prompt != classifier.prompt_fingerprint():
-        raise UserError(
-            f"{store.folder} was made with another prompt, other classes or at another hook ({store.hook_name}) than "
-            f"{classifier.name} is opened with ({classifier.hook_name}); open it as `cache` did, or run `cache` again"
-        )
+    check_made_by(store, classifier)
     if sae is None:
         return
     if isinstance(sae, ClassifSAE) and sae.cfg.metadata.hook_name not in (None, store.hook_name):

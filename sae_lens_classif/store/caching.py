@@ -81,3 +81,22 @@ def _fill(writer: StoreWriter, classifier: TextClassifier, data: TextData, cfg: 
                 )
             writer.write(number, states.hidden, states.logits.argmax(dim=-1), labels[part], texts)
     writer.finish()
+
+
+def check_made_by(store: ActivationStore, classifier: TextClassifier) -> None:
+    """Refuse a store of another model, prompt or hook than a classifier's.
+
+    Raises:
+        UserError: Naming what differs.
+    """
+    if store.fingerprints.model != classifier.model_fingerprint:
+        raise UserError(
+            f"{store.folder} was made with another model (fingerprint {store.fingerprints.model[:16]}) than "
+            f"{classifier.name} ({classifier.model_fingerprint[:16]}); give the classifier of these states, or run "
+            "`cache` again"
+        )
+    if store.fingerprints.prompt != classifier.prompt_fingerprint():
+        raise UserError(
+            f"{store.folder} was made with another prompt, other classes or at another hook ({store.hook_name}) than "
+            f"{classifier.name} is opened with ({classifier.hook_name}); open it as `cache` did, or run `cache` again"
+        )

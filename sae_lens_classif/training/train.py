@@ -26,6 +26,7 @@ from sae_lens_classif.saes.classif_sae import (
     RunModel,
 )
 from sae_lens_classif.saes.concept_start import cluster_start
+from sae_lens_classif.store.caching import check_made_by
 from sae_lens_classif.store.shuffle import Rows
 from sae_lens_classif.store.store import ActivationStore, RowSplit
 from sae_lens_classif.training.trainer import ClassifSAETrainer
@@ -150,11 +151,7 @@ def _model_of(
             f"sae.recipe {cfg.recipe} runs the classifier on from the concepts: give it, as in "
             "train_classifsae(store, classifier=classifier), or use the recipe reference"
         )
-    if store.fingerprints.model != classifier.model_fingerprint:
-        raise UserError(
-            f"{store.folder} was made with another model (fingerprint {store.fingerprints.model[:16]}) than "
-            f"{classifier.name} ({classifier.model_fingerprint[:16]}); give the classifier of these states"
-        )
+    check_made_by(store, classifier)
 
     def run_model(decoded: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         return classifier.logits_from(to_original_norm(decoded, hidden))

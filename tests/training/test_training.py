@@ -114,7 +114,7 @@ def _dying_at(step: Callable[..., Any], number: int) -> Callable[..., Any]:
 
 
 def test_the_recipe_that_asks_the_model_needs_that_of_the_states(
-    train_store: ActivationStore, classifier: TextClassifier
+    train_store: ActivationStore, classifier: TextClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = replace(_settings(), recipe="robust")
     with pytest.raises(UserError, match=r"runs the classifier on from the concepts: give it, .* recipe reference"):
@@ -123,6 +123,10 @@ def test_the_recipe_that_asks_the_model_needs_that_of_the_states(
     other.model_fingerprint = "0" * 64
     with pytest.raises(UserError, match="was made with another model"):
         train_classifsae(train_store, settings, _train_config(), classifier=other)
+    elsewhere = copy.copy(classifier)
+    monkeypatch.setattr(elsewhere, "prompt_fingerprint", lambda: "0" * 64)
+    with pytest.raises(UserError, match="at another hook"):
+        train_classifsae(train_store, settings, _train_config(), classifier=elsewhere)
 
 
 def test_concepts_start_at_clusters_whatever_the_seed(train_store: ActivationStore) -> None:
