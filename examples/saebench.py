@@ -24,8 +24,8 @@ from sae_probes import run_sae_evals
 from transformer_lens import HookedTransformer
 
 import sae_lens_classif as slc
-from sae_lens_classif.hooks.backends.hooked_transformer import model_context, to_hooked_transformer
-from sae_lens_classif.hooks.huggingface import load_causal_lm, load_tokenizer
+from sae_lens_classif.hooks.backends.hooked_transformer import to_hooked_transformer
+from sae_lens_classif.hooks.huggingface import load_causal_lm, load_tokenizer, model_context
 
 run, texts = Path(sys.argv[1]), sys.argv[2]
 own = slc.load_config(run / "config.yaml").classifier.model or str(run / "classifier")

@@ -28,15 +28,24 @@ class Context:
 
     Attributes:
         residual: float (B, T, d_model), padded on the right.
-        last: int64 (B,), position of each text's state.
+        last: int64 (B,), position of each text's state, mostly its last.
+        lengths: int64 (B,), tokens of each text. Default: those up to its state.
     """
 
     residual: torch.Tensor
     last: torch.Tensor
+    lengths: torch.Tensor | None = None
 
     def select(self, rows: torch.Tensor) -> "Context":
         """The same for some inputs, int64 (m,), in any order and as often as wanted."""
-        return Context(self.residual[rows], self.last[rows])
+        lengths = None if self.lengths is None else self.lengths[rows]
+        return Context(self.residual[rows], self.last[rows], lengths)
+
+    def replaced(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The stream, float (B, T, d_model), with other states, float (B, d_model), in place of the texts' own."""
+        residual = self.residual.clone()
+        residual[torch.arange(len(hidden), device=residual.device), self.last] = hidden
+        return residual
 
 
 class TextClassifier(ABC):

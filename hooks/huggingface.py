@@ -1,11 +1,20 @@
 """Hugging Face models and tokenizers from a local folder or the Hub, with errors that say what to do."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hub import hub_is_reachable, hub_unreachable_message
@@ -25,8 +34,8 @@ def pick_device(device: str | None) -> torch.device:
         raise UserError(f"the device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
 
 
-def architecture_of(model: str) -> str | None:
-    """What kind of model a folder or a name on the Hub says it is; None if it does not, or cannot be read.
+def config_of_model(model: str) -> dict[str, Any]:
+    """The ``config.json`` of a folder or a name on the Hub; empty if there is none, or it cannot be read.
 
     Raises:
         UserError: If the folder does not exist.
@@ -34,8 +43,17 @@ def architecture_of(model: str) -> str | None:
     try:
         content, _ = PreTrainedConfig.get_config_dict(model, local_files_only=is_local(model))
     except (OSError, ValueError):  # opening the model says it better
-        return None
-    named = content.get("architectures")
+        return {}
+    return dict(content)
+
+
+def architecture_of(model: str) -> str | None:
+    """What kind of model a folder or a name on the Hub says it is; None if it does not, or cannot be read.
+
+    Raises:
+        UserError: If the folder does not exist.
+    """
+    named = config_of_model(model).get("architectures")
     return str(named[0]) if named else None
 
 
@@ -61,8 +79,20 @@ def load_causal_lm(model: str, dtype: torch.dtype) -> PreTrainedModel:
     Raises:
         UserError: If the folder has no weights, or the model is no decoder.
     """
+    return _load(model, dtype, AutoModelForCausalLM, "a language-model head")
+
+
+def load_sequence_classifier(model: str, dtype: torch.dtype) -> PreTrainedModel:
+    """Load a model with a classification head, on the CPU, without running any code from its folder.
+
+    Raises:
+        UserError: If the folder has no weights, or not those of the head.
+    """
+    return _load(model, dtype, AutoModelForSequenceClassification, "a classification head")
+
+
+def _load(model: str, dtype: torch.dtype, loader: Any, head: str) -> PreTrainedModel:
     local = is_local(model)
-    loader: Any = AutoModelForCausalLM  # whose annotations do not know that what it gives is a pair
     try:
         loaded, info = loader.from_pretrained(model, dtype=dtype, local_files_only=local, output_loading_info=True)
     except (OSError, ValueError, SafetensorError) as error:
@@ -71,7 +101,7 @@ def load_causal_lm(model: str, dtype: torch.dtype) -> PreTrainedModel:
     if missing:  # transformers filled them in at random
         raise UserError(
             f"the weights of {model} lack {len(missing)} tensors of {type(loaded).__name__} (the first is "
-            f"{missing[0]}); give the whole model, one with a language-model head"
+            f"{missing[0]}); give the whole model, one with {head}"
         )
     for key, weight in loaded.named_parameters():
         if not weight.isfinite().all():
@@ -101,3 +131,27 @@ def _loading_message(model: str, what: str, error: Exception) -> str:
     if not hub_is_reachable():
         return hub_unreachable_message(f"the {what} {model}")
     return f"the {what} {model} cannot be loaded from the Hub: {' '.join(str(error).split())}"
+
+
+def model_context(model: PreTrainedModel) -> int:
+    """Longest sequence a model of Hugging Face can read, in tokens."""
+    names = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
+    found = (getattr(model.config, name, None) for name in names)
+    size = next((size for size in found if isinstance(size, int)), 2048)
+    for name, module in model.named_modules():  # RoBERTa's positions begin after that of its padding
+        if name.endswith("embeddings.position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return size - int(module.padding_idx) - 1
+    return size
+
+
+def model_fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
+    """SHA-256 of a model's weights in the precision they are used in, its configuration and tokenizer."""
+    config = model.config.to_dict()
+    for volatile in ("_name_or_path", "transformers_version"):
+        config.pop(volatile, None)
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    digest.update(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

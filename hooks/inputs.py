@@ -1,4 +1,4 @@
-"""How a classifier reads texts: what any such reader says of itself, and prompts answered by one token a class."""
+"""How a classifier reads texts: as they are, or in a prompt that is answered by one token a class."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -8,6 +8,8 @@ from transformers import PreTrainedTokenizerBase
 
 from sae_lens_classif.config.classifier import PromptConfig
 from sae_lens_classif.errors import UserError
+
+_OF_PROMPTS = ("template", "option", "label_word", "label_words")  # settings that a model with a head has not
 
 
 class TextInputs(Protocol):
@@ -159,3 +161,56 @@ class PromptTokenizer:
         ids = self._encode(text)
         kept = ids[-self._room :] if self.cut == "beginning" else ids[: self._room]
         return self._head_ids + kept + self._tail_ids
+
+
+class PlainTexts:
+    """Writes a text as token ids as the model's tokenizer does, with its special tokens and nothing else.
+
+    Attributes:
+        max_tokens: Longest input, special tokens included.
+        cut: Which side of a text is dropped where it is too long: the tokenizer's own ``truncation_side``.
+        prepends_bos: Whether each input begins with the tokenizer's BOS token.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, cfg: PromptConfig | None, context: int) -> None:
+        """
+        Args:
+            tokenizer: Tokenizer of the model.
+            cfg: Its ``max_tokens``.
+            context: Longest sequence the model can read, in tokens.
+
+        Raises:
+            UserError: If a template or label words are asked for, which such a model has not, or no token of a text is
+                left beside the special ones.
+        """
+        cfg = cfg or PromptConfig()
+        changed = [name for name in _OF_PROMPTS if getattr(cfg, name) != getattr(PromptConfig(), name)]
+        if changed:
+            raise UserError(
+                f"prompt.{changed[0]} is set, but this model has a head and reads the texts as they are; leave it out"
+            )
+        self.tokenizer = tokenizer
+        self.max_tokens = min(cfg.max_tokens or context, context, tokenizer.model_max_length)
+        self.cut: Literal["beginning", "end"] = "beginning" if tokenizer.truncation_side == "left" else "end"
+        starts = tokenizer("a")["input_ids"]
+        self.prepends_bos = tokenizer.bos_token_id is not None and starts[:1] == [tokenizer.bos_token_id]
+        n_special = tokenizer.num_special_tokens_to_add()
+        if self.max_tokens <= n_special:
+            raise UserError(
+                f"prompt.max_tokens is {self.max_tokens}, of which {n_special} are special tokens; raise it (the model "
+                f"reads {context})"
+            )
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, at most ``max_tokens`` each, without padding."""
+        encoded = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)
+        ids: list[list[int]] = encoded["input_ids"]
+        return ids
+
+    def described(self) -> dict[str, Any]:
+        """See ``TextInputs``."""
+        return {"cut": self.cut, "max_tokens": self.max_tokens}
+
+    def made_from(self) -> dict[str, Any]:
+        """See ``TextInputs``."""
+        return {"texts": self.described()}

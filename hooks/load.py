@@ -5,15 +5,30 @@ from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 from sae_lens_classif.config.classifier import PromptConfig
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import new_folder, read_json, write_json
 from sae_lens_classif.hooks.backends import DEFAULT, ModelRequest, backend_for, backend_names, find_backend
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.hooks.huggingface import architecture_of, is_local, pick_device
+from sae_lens_classif.hooks.functions import is_of_the_user, open_of_the_user
+from sae_lens_classif.hooks.heads import names_in_config
+from sae_lens_classif.hooks.huggingface import architecture_of, config_of_model, is_local, pick_device
 
 CLASSIFIER_FILE = "classifier.json"
+_TUNE = "tune one with `sae-lens-classif finetune --finetune.base_model {model}`, or give a model that has one"
+# Endings of architectures that give no class a text: what they do, and what to do about it.
+_NO_CLASSIFIERS = {
+    ("ForMaskedLM", "ForPreTraining", "Model"): f"has no classification head; {_TUNE}",
+    ("ForTokenClassification", "ForQuestionAnswering"): f"answers for each token, not with one class a text; {_TUNE}",
+    ("ForMultipleChoice", "ForNextSentencePrediction"): f"has no head for one class a text; {_TUNE}",
+    (
+        "ForImageClassification",
+        "ForAudioClassification",
+        "ForVideoClassification",
+    ): "reads no texts; give a model that does",
+}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -52,8 +67,9 @@ def load_classifier(
     """Open a language model that classifies.
 
     Args:
-        model: A folder that ``finetune`` made, any local folder with a decoder, or a name on the Hub.
-        class_names: Names of the C classes. Default: those in the folder.
+        model: A folder that ``finetune`` made, any local folder with a model, a name on the Hub, or ``module:function``
+            of your own, which gives a classifier.
+        class_names: Names of the C classes. Default: those in the folder (``id2label`` of a model with a head).
         prompt: Template and label words. Default: those in the folder, else the paper's.
         hook: ``blocks.L.hook_resid_pre``. Default: the last block's.
         dtype: Precision the model runs in.
@@ -65,10 +81,14 @@ def load_classifier(
         UserError: If the model, its weights or the hook is missing, a label is not one token, classes or prompt
             are not those in the folder, or nothing opens its architecture.
     """
+    if is_of_the_user(str(model)):
+        return _checked(open_of_the_user(str(model)), class_names, hook)
     is_local(str(model))  # or refused, before anything else is said about it
+    _refuse_adapter(Path(model))
     noted = Path(model) / CLASSIFIER_FILE
     if noted.is_file():
         prompt, class_names = _noted(noted, prompt, class_names)
+    class_names = class_names or names_of_model(str(model))
     if class_names is None:
         raise UserError(
             f"{model} does not say how its classes are called; give class_names, in the order of the labels"
@@ -80,19 +100,59 @@ def load_classifier(
     return find_backend(backend).open_model(request) if backend is not None else _open(request)
 
 
+def _refuse_adapter(folder: Path) -> None:
+    adapter = folder / "adapter_config.json"
+    if adapter.is_file() and not (folder / "config.json").is_file():
+        base = read_json(adapter).get("base_model_name_or_path")
+        raise UserError(f"{folder} is an adapter of {base} and no whole model; merge it into its base and give that")
+
+
+def _checked(classifier: TextClassifier, class_names: tuple[str, ...] | None, hook: str | None) -> TextClassifier:
+    """A classifier of the user's own, or a refusal where something else is asked for."""
+    for what, asked, own in (
+        ("class_names", class_names, classifier.class_names),
+        ("hook", hook, classifier.hook_name),
+    ):
+        if asked not in (None, own):
+            raise UserError(f"{classifier.name} has the {what} {own!r}, asked for is {asked!r}; leave {what} out")
+    return classifier
+
+
+def names_of_model(model: str) -> tuple[str, ...] | None:
+    """How a model with a head calls its classes, in their order, if it says so."""
+    return names_in_config(config_of_model(model).get("id2label") or {})
+
+
 def _open(request: ModelRequest) -> TextClassifier:
     """Open a model by its architecture; the default backend tries one that no backend names, and says what is wrong."""
     architecture = architecture_of(request.model)
     backend = backend_for(architecture) if architecture is not None else None
     if backend is not None:
         return backend.open_model(request)
+    if architecture is not None:
+        _refuse(architecture, request)
     try:
         return find_backend(DEFAULT).open_model(request)
     except UserError as error:
         if architecture is None:
             raise
-        known = [f"{', '.join(find_backend(name).ARCHITECTURES)} ({name})" for name in backend_names()]
-        raise UserError(f"{error}; its architecture is {architecture}, those that open: {'; '.join(known)}") from error
+        raise UserError(f"{error}; its architecture is {architecture}, those that open: {_known()}") from error
+
+
+def _refuse(architecture: str, request: ModelRequest) -> None:
+    """Say of a model that gives no class a text what it is and what to do; of any other nothing."""
+    if architecture in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values():
+        raise UserError(
+            f"{request.name} is a {architecture}, which is not among those that open by themselves; try "
+            f"classifier.backend encoder or sequence_head. Those that open: {_known()}"
+        )
+    for endings, what in _NO_CLASSIFIERS.items():
+        if architecture.endswith(endings):
+            raise UserError(f"{request.name}: a {architecture} {what.format(model=request.model)}")
+
+
+def _known() -> str:
+    return "; ".join(f"{', '.join(find_backend(name).ARCHITECTURES)} ({name})" for name in backend_names())
 
 
 def _noted(

@@ -24,6 +24,7 @@ from .evals.evaluate import evaluate as evaluate
 from .explaining.explain import explain as explain
 from .explaining.explanation import Explanation as Explanation
 from .hooks.classifier import TextClassifier as TextClassifier
+from .hooks.functions import classifier_from as classifier_from
 from .hooks.load import load_classifier as load_classifier
 from .methods.base import ConceptMethod as ConceptMethod
 from .methods.base import FitTask as FitTask

@@ -1,12 +1,14 @@
 """What may come from other packages: a room's own modules, and those that entry points name."""
 
 import re
+import sys
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
+from types import ModuleType
 from typing import Any
 
 from sae_lens_classif.errors import UserError
@@ -78,6 +80,27 @@ def load(point: EntryPoint, constant: str = "") -> Any:
         raise UserError(
             f"the entry point {point.name} = {point.value} cannot be loaded: {type(error).__name__}: {error}; "
             f"repair or uninstall its package (it is in the group {point.group})"
+        ) from error
+
+
+def module_of_the_user(name: str, what: str) -> ModuleType:
+    """Import the module of ``module:attribute``, also from the folder where the command was typed.
+
+    Args:
+        name: As above.
+        what: What is looked for, for the error.
+
+    Raises:
+        UserError: If it cannot be imported.
+    """
+    module = name.partition(":")[0]
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
+    try:
+        return import_module(module)
+    except Exception as error:  # whatever the user's module does
+        raise UserError(
+            f"the module of the {what} {name!r} cannot be imported: {type(error).__name__}: {error}"
         ) from error
 
 

@@ -57,6 +57,7 @@ _PUBLIC = [
     "UserError",
     "across",
     "cache_states",
+    "classifier_from",
     "diff",
     "evaluate",
     "explain",

@@ -2,24 +2,27 @@
 
 import contextlib
 import copy
-import hashlib
-import json
-import re
 import tempfile
 from typing import cast
 
 import torch
 from transformer_lens import HookedTransformer
 from transformer_lens.loading_from_pretrained import get_pretrained_model_config, get_pretrained_state_dict
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 from typing_extensions import override
 
 from sae_lens_classif.config.classifier import PromptConfig
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.backends import ModelRequest
 from sae_lens_classif.hooks.batching import pad_right
+from sae_lens_classif.hooks.blocks import hook_layer, hook_of_layer
 from sae_lens_classif.hooks.classifier import Context, StatesAndLogits, TextClassifier
-from sae_lens_classif.hooks.huggingface import load_causal_lm, load_tokenizer
+from sae_lens_classif.hooks.huggingface import (
+    load_causal_lm,
+    load_tokenizer,
+    model_context,
+    model_fingerprint,
+)
 from sae_lens_classif.hooks.inputs import PromptTokenizer
 
 # Decoders that TransformerLens 3 converts. Another one is tried all the same: a later version may know it.
@@ -31,7 +34,6 @@ ARCHITECTURES = (
     "OlmoForCausalLM", "OlmoeForCausalLM", "Phi3ForCausalLM", "PhiForCausalLM",
     "Qwen2ForCausalLM", "Qwen3ForCausalLM",
 )  # fmt: skip
-_HOOK = re.compile(r"blocks\.(\d+)\.hook_resid_pre")
 _TOLERANCE = 1e-3
 
 
@@ -46,13 +48,6 @@ def open_model(request: ModelRequest) -> "HookedTransformerClassifier":
     model = load_causal_lm(request.model, request.dtype)
     prompts = PromptTokenizer(tokenizer, request.prompt or PromptConfig(), request.class_names, model_context(model))
     return HookedTransformerClassifier(model, prompts, name=request.name, hook_name=request.hook, device=request.device)
-
-
-def model_context(model: PreTrainedModel) -> int:
-    """Longest sequence a Hugging Face decoder can read, in tokens."""
-    names = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
-    found = (getattr(model.config, name, None) for name in names)
-    return next((size for size in found if isinstance(size, int)), 2048)
 
 
 def to_hooked_transformer(model: PreTrainedModel, context: int, device: torch.device) -> HookedTransformer:
@@ -91,35 +86,6 @@ def to_hooked_transformer(model: PreTrainedModel, context: int, device: torch.de
     return hooked.eval().requires_grad_(False)
 
 
-def model_fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
-    """SHA-256 of a model's weights in the precision they are used in, its configuration and tokenizer."""
-    config = model.config.to_dict()
-    for volatile in ("_name_or_path", "transformers_version"):
-        config.pop(volatile, None)
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
-    digest.update(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def hook_layer(hook_name: str | None, n_layers: int) -> int:
-    """Block whose input is read: the ``L`` of ``blocks.L.hook_resid_pre``; the last one by default.
-
-    Raises:
-        UserError: If there is no such hook.
-    """
-    if hook_name is None:
-        return n_layers - 1
-    match = _HOOK.fullmatch(hook_name)
-    if match is None or int(match.group(1)) >= n_layers:
-        raise UserError(
-            f"there is no hook {hook_name!r} to explain; valid: blocks.L.hook_resid_pre with L = 0..{n_layers - 1}"
-        )
-    return int(match.group(1))
-
-
 class HookedTransformerClassifier(TextClassifier):
     """A decoder whose next token after the prompt is the class."""
 
@@ -139,7 +105,7 @@ class HookedTransformerClassifier(TextClassifier):
             model: Hugging Face decoder; it is not kept.
             prompts: From texts to token ids, with the model's tokenizer.
             name: How the model is called.
-            hook_name: ``blocks.L.hook_resid_pre``. Default: the last block's.
+            hook_name: See ``hook_layer``. Default: the last block's input.
             device: Default: the CPU.
 
         Raises:
@@ -154,7 +120,7 @@ class HookedTransformerClassifier(TextClassifier):
         self._model = to_hooked_transformer(model, prompts.max_tokens, self.device)
         self._n_layers = int(self._model.cfg.n_layers)
         self._layer = hook_layer(hook_name, self._n_layers)
-        self.hook_name = f"blocks.{self._layer}.hook_resid_pre"
+        self.hook_name = hook_of_layer(self._layer, self._n_layers)
         self.n_blocks_after_hook = self._n_layers - self._layer
         self.d_model = int(self._model.cfg.d_model)
         label_ids = torch.tensor(prompts.label_token_ids, device=self.device)
@@ -199,9 +165,7 @@ class HookedTransformerClassifier(TextClassifier):
         if context is None:
             last = torch.zeros(len(hidden), dtype=torch.int64, device=self.device)
             return self._finish(hidden[:, None, :], last)
-        residual = context.residual.clone()
-        residual[torch.arange(len(hidden), device=self.device), context.last] = hidden
-        return self._finish(residual, context.last)
+        return self._finish(context.replaced(hidden), context.last)
 
     def _last_mlp_at(self, rows: torch.Tensor, positions: torch.Tensor) -> contextlib.AbstractContextManager[object]:
         """Compute the last block's MLP at one position of each prompt alone.

@@ -12,9 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallb
 from sae_lens_classif.config.classifier import FinetuneConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import require
-from sae_lens_classif.hooks.backends.hooked_transformer import model_context
 from sae_lens_classif.hooks.batching import pad_right
-from sae_lens_classif.hooks.huggingface import load_causal_lm, load_tokenizer
+from sae_lens_classif.hooks.huggingface import load_causal_lm, load_tokenizer, model_context
 from sae_lens_classif.hooks.inputs import PromptTokenizer, label_words
 from sae_lens_classif.hooks.tuning.scratch import new_gpt_neox, train_tokenizer
 

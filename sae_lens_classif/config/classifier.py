@@ -46,15 +46,16 @@ class DataConfig:
 
 @dataclass
 class PromptConfig:
-    """What the classifier reads, and the words that are its answers.
+    """What the classifier reads, and the words that are its answers; a model with a head reads the texts as they are.
 
     Args:
         template: Prompt around a text. ``{text}`` must occur once; ``{options}`` becomes one line a class.
         option: One line of ``{options}``; ``{label}`` is the answer's word, ``{name}`` the class's name.
         label_word: Answer of a class: ``{id}`` is its number, ``{name}`` its name. Must be one token.
         label_words: The answers one by one instead of the pattern ``label_word``.
-        cut: Which side of a text is dropped where the prompt is too long. The template always survives.
-        max_tokens: Longest prompt in tokens. Default: the model's context.
+        cut: Which side of a text is dropped where the prompt is too long. The template always survives. A model with a
+            head cuts as its tokenizer does (``truncation_side``).
+        max_tokens: Longest input in tokens. Default: the model's context.
     """
 
     template: str = "{text}\n\nOPTIONS:\n{options}\n"

@@ -1,6 +1,5 @@
 """Concept methods by what a user calls them: a registered name, any SAE, or a class of the user's own."""
 
-import importlib
 import re
 import sys
 from dataclasses import is_dataclass, replace
@@ -14,6 +13,7 @@ from sae_lens_classif.methods.base import ConceptMethod, MethodSpec, built_in_me
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.methods.sae_probe import SOLVER, SAEProbeConcepts, check_fits, load_sae
+from sae_lens_classif.plugins import module_of_the_user
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 
 
@@ -74,15 +74,8 @@ def _guest(source: str) -> MethodSpec:
 
 def _class_of_the_user(name: str) -> MethodSpec:
     module_name, _, class_name = name.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
     built_in_methods()  # so that they have the first right to their names
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # whatever the user's module does
-        raise UserError(
-            f"the module of the concept method {name!r} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+    module = module_of_the_user(name, "concept method")
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, ConceptMethod)):
         methods = [key for key, value in vars(module).items() if _is_method(value, module_name)]

@@ -104,7 +104,9 @@ def test_help_names_it_without_opening_it(package: Path) -> None:
     found = os.pathsep.join([str(package), *sys.path])
     command = [sys.executable, "-W", "ignore", "-m", "sae_lens_classif", "cache", "--help"]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": found}, capture_output=True, text=True, check=True)
-    assert "There are: hooked_transformer, dummy." in " ".join(done.stdout.split())
+    assert "There are: encoder, hooked_transformer, sequence_head, transformers, dummy." in " ".join(
+        done.stdout.split()
+    )
 
 
 @pytest.mark.usefixtures("package")
@@ -131,10 +133,12 @@ def test_it_goes_the_whole_way_of_a_run(tiny: Tiny) -> None:
 
 @pytest.mark.usefixtures("package")
 def test_its_name_may_be_asked_for_and_another_s_model_is_refused(model: Path, bare_folder: Path) -> None:
-    assert backend_names() == ["hooked_transformer", "dummy"]
+    assert backend_names() == ["encoder", "hooked_transformer", "sequence_head", "transformers", "dummy"]
     assert load_classifier(model, CLASS_NAMES, backend="dummy").hook_name == "pooled"
     assert load_classifier(bare_folder, CLASS_NAMES).hook_name.startswith("blocks.")
-    with pytest.raises(UserError, match=r"classifier\.backend is 'dumy'; did you mean 'dummy'\? Valid: hooked_tr"):
+    with pytest.raises(
+        UserError, match=r"classifier\.backend is 'dumy'; did you mean 'dummy'\? Valid: encoder, hooked_tr"
+    ):
         load_classifier(model, CLASS_NAMES, backend="dumy")
 
 

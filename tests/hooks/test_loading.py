@@ -14,9 +14,10 @@ from safetensors.torch import load_file, save_file
 from sae_lens_classif.config.classifier import CacheConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.hooks.backends.hooked_transformer import HookedTransformerClassifier, hook_layer, model_context
+from sae_lens_classif.hooks.backends.hooked_transformer import HookedTransformerClassifier
+from sae_lens_classif.hooks.blocks import hook_layer
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.hooks.huggingface import load_causal_lm, load_tokenizer, pick_device
+from sae_lens_classif.hooks.huggingface import load_causal_lm, load_tokenizer, model_context, pick_device
 from sae_lens_classif.hooks.inputs import PromptTokenizer
 from sae_lens_classif.hooks.load import CLASSIFIER_FILE, load_classifier
 from sae_lens_classif.hub import hub_is_reachable
@@ -157,6 +158,8 @@ def test_a_hook_says_which_block_and_the_last_is_the_default() -> None:
     assert hook_layer("blocks.0.hook_resid_pre", 3) == 0
     assert hook_layer("blocks.11.hook_resid_pre", 12) == 11
     assert hook_layer(None, 24) == 23
+    assert hook_layer(None, 12, default=12) == 12
+    assert hook_layer("blocks.11.hook_resid_post", 12) == 12, "what the last one gives"
 
 
 @pytest.mark.parametrize("device", ["zork", "cuda:77"])

@@ -1,0 +1,57 @@
+"""Decoders with a classification head, such as ``LlamaForSequenceClassification``: it reads the last token."""
+
+import torch
+from typing_extensions import override
+
+from sae_lens_classif.hooks.backends import ModelRequest
+from sae_lens_classif.hooks.block_classifier import BlockClassifier
+from sae_lens_classif.hooks.heads import check_head
+from sae_lens_classif.hooks.huggingface import load_sequence_classifier, load_tokenizer, model_context
+from sae_lens_classif.hooks.inputs import PlainTexts
+
+ARCHITECTURES = (
+    "BloomForSequenceClassification", "FalconForSequenceClassification", "GPT2ForSequenceClassification",
+    "GPTJForSequenceClassification", "GPTNeoForSequenceClassification", "GPTNeoXForSequenceClassification",
+    "Gemma2ForSequenceClassification", "Gemma3TextForSequenceClassification", "GemmaForSequenceClassification",
+    "LlamaForSequenceClassification", "MistralForSequenceClassification", "MixtralForSequenceClassification",
+    "OPTForSequenceClassification", "Phi3ForSequenceClassification", "PhiForSequenceClassification",
+    "Qwen2ForSequenceClassification", "Qwen3ForSequenceClassification", "Qwen3MoeForSequenceClassification",
+    "StableLmForSequenceClassification", "Starcoder2ForSequenceClassification",
+)  # fmt: skip
+
+
+def open_model(request: ModelRequest) -> "SequenceHeadClassifier":
+    """Open a decoder with a classification head.
+
+    Raises:
+        UserError: If the model or its tokenizer cannot be loaded, its head is of other classes, or the hook does not
+            exist.
+    """
+    tokenizer = load_tokenizer(request.model)
+    model = load_sequence_classifier(request.model, request.dtype)
+    check_head(model.config, request)
+    texts = PlainTexts(tokenizer, request.prompt, model_context(model))
+    return SequenceHeadClassifier(model, tokenizer, texts, request)
+
+
+class SequenceHeadClassifier(BlockClassifier):
+    """A decoder whose head reads the last token.
+
+    transformers looks for it by ``pad_token_id``, and takes an earlier one where a text contains that token; here it is
+    the last of what the tokenizer gave.
+    """
+
+    @override
+    def default_layer(self, n_layers: int) -> int:
+        return n_layers - 1
+
+    @override
+    def positions(self, lengths: torch.Tensor) -> torch.Tensor:
+        return lengths - 1
+
+    @override
+    def class_logits(self, tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        stream = self._model.base_model(input_ids=tokens, attention_mask=mask, use_cache=False)[0]
+        rows = torch.arange(len(positions), device=self.device)
+        logits: torch.Tensor = self._model.get_submodule("score")(stream[rows, positions])
+        return logits

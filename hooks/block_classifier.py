@@ -1,0 +1,119 @@
+"""A ``TextClassifier`` on a model of transformers, run by its own code: what all its families share."""
+
+from abc import abstractmethod
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from typing_extensions import override
+
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.hooks.backends import ModelRequest
+from sae_lens_classif.hooks.batching import pad_right
+from sae_lens_classif.hooks.blocks import Blocks, hook_layer, hook_of_layer
+from sae_lens_classif.hooks.classifier import Context, StatesAndLogits, TextClassifier
+from sae_lens_classif.hooks.huggingface import model_fingerprint
+from sae_lens_classif.hooks.inputs import TextInputs
+
+_TOLERANCE = 1e-4
+
+
+class BlockClassifier(TextClassifier):
+    """A model whose classes follow from the residual stream at one position; a family says at which, and how."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        inputs: TextInputs,
+        request: ModelRequest,
+    ) -> None:
+        """
+        Args:
+            model: The model, which is changed: it is put on the device and its weights need no gradients any more.
+            tokenizer: Its tokenizer.
+            inputs: From texts to token ids.
+            request: Which hook, which device, how the classifier is called, and its classes.
+
+        Raises:
+            UserError: If the hook does not exist, or the model gives other logits when run on from its own states.
+        """
+        self.name, self.class_names, self.device = request.name, request.class_names, request.device
+        self.inputs = inputs
+        self.model_fingerprint = model_fingerprint(model, tokenizer)
+        self._model = model.to(request.device).eval().requires_grad_(False)  # type: ignore[arg-type]  # takes a device
+        self._blocks = Blocks(self._model)
+        self._layer = hook_layer(request.hook, self._blocks.n, self.default_layer(self._blocks.n))
+        self.hook_name = hook_of_layer(self._layer, self._blocks.n)
+        self.n_blocks_after_hook = self._blocks.n - self._layer
+        self.d_model = int(model.config.get_text_config().hidden_size)
+        self._check()
+
+    @abstractmethod
+    def default_layer(self, n_layers: int) -> int:
+        """Block whose input is explained if no hook is asked for; the number of blocks for the output of the last."""
+
+    @abstractmethod
+    def positions(self, lengths: torch.Tensor) -> torch.Tensor:
+        """Where the state is from which a text's class follows, int64 (B,), given its number of tokens, int64 (B,)."""
+
+    @abstractmethod
+    def class_logits(self, tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Run the model.
+
+        Args:
+            tokens: int64 (B, T), padded on the right.
+            mask: int64 (B, T), 1 where there is no padding.
+            positions: int64 (B,), see ``positions``.
+
+        Returns:
+            float (B, C).
+        """
+
+    @override
+    @torch.no_grad()
+    def states_and_logits(self, inputs: list[list[int]]) -> StatesAndLogits:
+        tokens, lengths = self._padded(inputs)
+        residual, logits = self._blocks.read(self._layer, lambda: self._run(tokens, lengths))
+        rows = torch.arange(len(inputs), device=self.device)
+        return StatesAndLogits(residual[rows, self.positions(lengths)].float().cpu(), logits.float().cpu())
+
+    @override
+    @torch.no_grad()
+    def context(self, inputs: list[list[int]]) -> Context:
+        tokens, lengths = self._padded(inputs)
+        residual, _ = self._blocks.read(self._layer, lambda: self._run(tokens, lengths), stop=True)
+        return Context(residual, self.positions(lengths), lengths)
+
+    @override
+    def logits_from(self, hidden: torch.Tensor, context: Context | None = None) -> torch.Tensor:
+        if len(hidden) == 0:  # no model of transformers runs on no texts
+            return torch.empty(0, len(self.class_names))
+        hidden = hidden.to(self.device, self._model.dtype)
+        if context is None or context.lengths is None:
+            residual, lengths = hidden[:, None], torch.ones(len(hidden), dtype=torch.int64, device=self.device)
+        else:
+            residual, lengths = context.replaced(hidden), context.lengths
+        # Which tokens they are is of no interest: what the blocks before the hook would make of them is replaced.
+        tokens = torch.zeros(residual.shape[:2], dtype=torch.int64, device=self.device)
+        return self._blocks.go_on(self._layer, residual, lambda: self._run(tokens, lengths)).float().cpu()
+
+    def _run(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        mask = torch.arange(tokens.shape[1], device=self.device) < lengths[:, None]
+        return self.class_logits(tokens, mask.long(), self.positions(lengths))
+
+    def _padded(self, inputs: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens, last = pad_right(inputs, int(self._model.config.get_text_config().pad_token_id or 0))
+        return tokens.to(self.device), last.to(self.device) + 1
+
+    @torch.no_grad()
+    def _check(self) -> None:
+        """Put a text's own state back: a model that gives other logits then is run otherwise than believed."""
+        text = self.inputs(["The quick brown fox jumps over the lazy dog."])
+        hidden, own = self.states_and_logits(text)
+        again = self.logits_from(hidden, self.context(text))
+        tolerance = _TOLERANCE if self._model.dtype == torch.float32 else 0.1
+        if not torch.allclose(again, own, atol=tolerance * float(own.abs().max() + 1)):
+            raise UserError(
+                f"{self.name} gives other logits ({again[0].tolist()}) when it is run on from its own state than by "
+                f"itself ({own[0].tolist()}); this architecture cannot be explained at {self.hook_name}"
+            )
