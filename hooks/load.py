@@ -120,6 +120,8 @@ def _checked(classifier: TextClassifier, class_names: tuple[str, ...] | None, ho
 
 def names_of_model(model: str) -> tuple[str, ...] | None:
     """How a model with a head calls its classes, in their order, if it says so."""
+    if is_of_the_user(model):
+        return None
     return names_in_config(config_of_model(model).get("id2label") or {})
 
 

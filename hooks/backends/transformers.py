@@ -55,12 +55,13 @@ class PromptClassifier(BlockClassifier):
         return lengths - 1
 
     @override
-    def class_logits(self, tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        rows = torch.arange(len(positions), device=self.device)
+    def class_logits(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        rows = torch.arange(len(lengths), device=self.device)
+        mask = (torch.arange(tokens.shape[1], device=self.device) < lengths[:, None]).long()
         weight, bias = self._head.weight[self._label_ids], self._head.bias
 
         def of_labels(stream: torch.Tensor) -> torch.Tensor:
-            return F.linear(stream[rows, positions][:, None], weight, None if bias is None else bias[self._label_ids])
+            return F.linear(stream[rows, lengths - 1][:, None], weight, None if bias is None else bias[self._label_ids])
 
         # In place of the head, so that what a model does to its logits afterwards, as Gemma's cap, is done to these.
         self._head.forward = of_labels  # type: ignore[method-assign, assignment]

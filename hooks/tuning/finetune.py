@@ -1,31 +1,44 @@
-"""Bring a decoder to the task: cross-entropy over the label tokens at the last prompt token (HF Trainer)."""
+"""Bring a model to the task (HF Trainer): a decoder's label tokens after a prompt, or a classification head."""
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallback, Trainer, TrainingArguments
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from sae_lens_classif.config.classifier import FinetuneConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
-from sae_lens_classif.errors import require
+from sae_lens_classif.errors import UserError, require
 from sae_lens_classif.hooks.batching import pad_right
-from sae_lens_classif.hooks.huggingface import load_causal_lm, load_tokenizer, model_context
-from sae_lens_classif.hooks.inputs import PromptTokenizer, label_words
+from sae_lens_classif.hooks.blocks import block_stack
+from sae_lens_classif.hooks.heads import head_logits
+from sae_lens_classif.hooks.huggingface import (
+    architecture_of,
+    load_causal_lm,
+    load_tokenizer,
+    model_context,
+    new_sequence_classifier,
+)
+from sae_lens_classif.hooks.inputs import PlainTexts, PromptTokenizer, TextInputs, label_words
 from sae_lens_classif.hooks.tuning.scratch import new_gpt_neox, train_tokenizer
+from sae_lens_classif.hub import packaged_model
+
+ClassLogits = Callable[[torch.nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def finetune(
     cfg: FinetuneConfig, prompt: PromptConfig, data: TextData, device: torch.device
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Fine-tune a decoder, or train a small one from scratch, on labelled texts.
+    """Fine-tune a model, or train a small decoder from scratch, on labelled texts.
 
     Args:
         cfg: Model and hyper-parameters.
-        prompt: Template and label words.
+        prompt: Template and label words; of a model with a head its ``max_tokens`` alone.
         data: Training texts.
         device: Where to train.
 
@@ -37,33 +50,88 @@ def finetune(
             not installed.
     """
     require("finetune", "accelerate")
-    model, tokenizer = _base_model(cfg, prompt, data)
-    prompts = PromptTokenizer(tokenizer, prompt, data.class_names, model_context(model))
+    cfg = replace(cfg, base_model=packaged_model(cfg.base_model))
+    task = _head_task(cfg, prompt, data) if has_head(cfg) else _label_token_task(cfg, prompt, data)
+    if cfg.train_blocks is not None:
+        freeze_below(task.model, cfg.train_blocks)
     examples = [
-        {"input_ids": ids, "labels": int(label)} for ids, label in zip(prompts(data.texts), data.labels, strict=True)
+        {"input_ids": ids, "labels": int(label)}
+        for ids, label in zip(task.inputs(data.texts), data.labels, strict=True)
     ]
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = LabelTokenTrainer(
-            label_token_ids=prompts.label_token_ids,
-            pad_token_id=tokenizer.pad_token_id or 0,
-            model=model,
+        trainer = ClassTrainer(
+            logits=task.logits,
+            pad_token_id=task.tokenizer.pad_token_id or 0,
+            model=task.model,
             args=_training_arguments(cfg, len(examples), scratch, device),
             train_dataset=examples,
         )
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(QuietProgress)
         trainer.train()
-    model.cpu().eval()
-    return model, tokenizer
+    task.model.cpu().eval().requires_grad_(True)
+    return task.model, task.tokenizer
 
 
-def _base_model(
-    cfg: FinetuneConfig, prompt: PromptConfig, data: TextData
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+@dataclass(frozen=True)
+class _Task:
+    """What is tuned.
+
+    Attributes:
+        model: The model.
+        tokenizer: Its tokenizer.
+        inputs: From texts to token ids.
+        logits: From the model, token ids (B, T), padded on the right, and the lengths (B,) to class logits (B, C).
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    inputs: TextInputs
+    logits: ClassLogits
+
+
+def has_head(cfg: FinetuneConfig) -> bool:
+    """Whether a classification head is tuned: where it is asked for, or the base model writes no tokens."""
+    if cfg.head is not None:
+        return cfg.head == "classification"
+    architecture = None if cfg.base_model == "scratch" else architecture_of(cfg.base_model)
+    return architecture is not None and architecture not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+
+
+def _label_token_task(cfg: FinetuneConfig, prompt: PromptConfig, data: TextData) -> _Task:
     if cfg.base_model == "scratch":
         tokenizer = train_tokenizer(data.texts, cfg.vocab_size, label_words(prompt, data.class_names))
-        return new_gpt_neox(cfg, tokenizer), tokenizer
-    return load_causal_lm(cfg.base_model, torch.float32), load_tokenizer(cfg.base_model)
+        model: PreTrainedModel = new_gpt_neox(cfg, tokenizer)
+    else:
+        model, tokenizer = load_causal_lm(cfg.base_model, torch.float32), load_tokenizer(cfg.base_model)
+    prompts = PromptTokenizer(tokenizer, prompt, data.class_names, model_context(model))
+    labels = torch.tensor(prompts.label_token_ids)
+    return _Task(model, tokenizer, prompts, lambda model, tokens, lengths: label_logits(model, tokens, lengths, labels))
+
+
+def _head_task(cfg: FinetuneConfig, prompt: PromptConfig, data: TextData) -> _Task:
+    if cfg.base_model == "scratch":
+        raise UserError("finetune.head is classification, but a model from scratch has label tokens; give a base model")
+    tokenizer = load_tokenizer(cfg.base_model)
+    model = new_sequence_classifier(cfg.base_model, data.class_names, cfg.seed)
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+    return _Task(model, tokenizer, PlainTexts(tokenizer, prompt, model_context(model)), head_logits)
+
+
+def freeze_below(model: PreTrainedModel, n_blocks: int) -> None:
+    """Leave embeddings and blocks as they are, but for the last blocks and what stands above them.
+
+    Args:
+        model: The model.
+        n_blocks: How many blocks are tuned.
+    """
+    stack = block_stack(model)
+    tuned = {id(weight) for block in stack[max(0, len(stack) - n_blocks) :] for weight in block.parameters()}
+    in_stack, is_above = {id(weight) for weight in stack.parameters()}, False
+    for weight in model.parameters():  # in the model's order: embeddings, blocks, what stands above them
+        is_above |= id(weight) in in_stack
+        weight.requires_grad_(id(weight) in tuned or (is_above and id(weight) not in in_stack))
 
 
 def _training_arguments(cfg: FinetuneConfig, n_examples: int, folder: str, device: torch.device) -> TrainingArguments:
@@ -88,28 +156,28 @@ def _training_arguments(cfg: FinetuneConfig, n_examples: int, folder: str, devic
     )
 
 
-class LabelTokenTrainer(Trainer):
-    """HF ``Trainer`` whose loss looks at nothing but the label tokens' logits after the prompt."""
+class ClassTrainer(Trainer):
+    """HF ``Trainer`` whose loss looks at nothing but the logits of the classes."""
 
-    def __init__(self, label_token_ids: Sequence[int], pad_token_id: int, **kwargs: Any) -> None:
+    def __init__(self, logits: ClassLogits, pad_token_id: int, **kwargs: Any) -> None:
         """
         Args:
-            label_token_ids: Token of each class.
-            pad_token_id: Fills up shorter prompts on the right, where causal attention never sees it.
+            logits: From the model, token ids and lengths to class logits.
+            pad_token_id: Fills up shorter inputs on the right.
             **kwargs: Passed on to ``Trainer``.
         """
         super().__init__(data_collator=self._collate, **kwargs)
-        self._label_token_ids = torch.tensor(label_token_ids)
+        self._logits = logits
         self._pad_token_id = pad_token_id
 
     def _collate(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         input_ids, last = pad_right([example["input_ids"] for example in examples], self._pad_token_id)
         labels = torch.tensor([example["labels"] for example in examples])
-        return {"input_ids": input_ids, "last": last, "labels": labels}
+        return {"input_ids": input_ids, "lengths": last + 1, "labels": labels}
 
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], *_: Any, **__: Any) -> torch.Tensor:
         """Cross-entropy of the class logits; see ``transformers.Trainer.compute_loss``."""
-        logits = label_logits(model, inputs["input_ids"], inputs["last"], self._label_token_ids)
+        logits = self._logits(model, inputs["input_ids"], inputs["lengths"])
         return F.cross_entropy(logits, inputs["labels"], label_smoothing=self.args.label_smoothing_factor)
 
 
@@ -121,14 +189,14 @@ class QuietProgress(ProgressCallback):
 
 
 def label_logits(
-    model: torch.nn.Module, input_ids: torch.Tensor, last: torch.Tensor, label_token_ids: torch.Tensor
+    model: torch.nn.Module, input_ids: torch.Tensor, lengths: torch.Tensor, label_token_ids: torch.Tensor
 ) -> torch.Tensor:
     """Logits of the label tokens after each prompt, without unembedding anything else.
 
     Args:
         model: A Hugging Face decoder.
-        input_ids: int64 (B, T), padded on the right.
-        last: int64 (B,), position of each prompt's last token.
+        input_ids: int64 (B, T), padded on the right, where causal attention never looks.
+        lengths: int64 (B,), tokens of each prompt.
         label_token_ids: int64 (C,).
 
     Returns:
@@ -136,7 +204,7 @@ def label_logits(
     """
     # Both are there on every Hugging Face decoder; a torch.nn.Module may have anything by these names.
     states = model.base_model(input_ids=input_ids).last_hidden_state  # type: ignore[operator]
-    state = states[torch.arange(len(last), device=last.device), last]
+    state = states[torch.arange(len(lengths), device=lengths.device), lengths - 1]
     unembedding = model.get_output_embeddings()  # type: ignore[operator]
     ids = label_token_ids.to(state.device)
     bias = unembedding.bias[ids] if getattr(unembedding, "bias", None) is not None else None

@@ -21,7 +21,6 @@ from sae_lens_classif.cli.display import (
     show_sweep,
     show_transfer,
 )
-from sae_lens_classif.data.texts import load_text_data
 from sae_lens_classif.explaining.explain import explain
 from sae_lens_classif.explaining.explanation import to_page
 from sae_lens_classif.files import write_text
@@ -55,7 +54,7 @@ def _steps(*steps: Step) -> Step:
 
 def _evaluate(run: RunFolder) -> None:
     summary = _steps(pipeline.evaluate_step)(run)
-    show_summary(Console(), summary, METHOD, load_text_data(run.cfg.data, "test").texts)
+    show_summary(Console(), summary, METHOD, run.texts("test").texts)
     show_folder(Console(), run.folder)
 
 
@@ -127,7 +126,7 @@ def _demo(run: RunFolder) -> None:
     _steps(*_MAKING)(run)
     summary = _steps(pipeline.evaluate_step)(run)
     compared = _steps(compare_step)(run)
-    show_summary(Console(), summary, METHOD, load_text_data(run.cfg.data, "test").texts)
+    show_summary(Console(), summary, METHOD, run.texts("test").texts)
     show_comparison(Console(), compared)
     show_folder(Console(), run.folder)
     _show_report(write_report(run))

@@ -85,6 +85,7 @@ def _build_parser() -> _Parser:
             _add_step_options(command, step)
         command.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
     add = {step: command.add_argument for step, command in commands.choices.items()}
+    add["demo"]("--encoder", action="store_true", help="With MiniLM, a BERT, instead of a decoder: runs/demo-encoder.")
     add["evaluate"]("--data", metavar="OTHER", help="Another data set, on which to measure the run's concepts.")
     for step in ("evaluate", *_OF_A_RUN):
         add[step]("--method", metavar="NAME", default=METHOD, help="Whose concepts: a method that `compare` fitted.")
@@ -115,7 +116,7 @@ def _build_parser() -> _Parser:
 
 def _add_step_options(command: _Parser, step: str) -> None:
     command.takes_settings = True
-    command.set_defaults(grid=None, data=None, method=METHOD)
+    command.set_defaults(grid=None, data=None, encoder=False, method=METHOD)
     command.usage = f"sae-lens-classif {step} [--run FOLDER] [options]"
     command.add_argument("--run", metavar="FOLDER", help="The run folder. Default: runs/<preset>, or runs/run.")
     command.add_argument("--preset", help=f"Settings to begin with, several with commas: {', '.join(preset_names())}.")
@@ -179,7 +180,8 @@ def parse(arguments: Sequence[str]) -> RunFolder:
 
 
 def _run(asked: argparse.Namespace, options: Sequence[str]) -> RunFolder:
-    presets = [name for name in ("demo" if asked.step == "demo" else "", *(asked.preset or "").split(",")) if name]
+    demo = f"demo{'-encoder' if asked.encoder else ''}" if asked.step == "demo" else ""
+    presets = [name for name in (demo, *(asked.preset or "").split(",")) if name]
     folder = Path(asked.run or f"runs/{'-'.join(presets) or 'run'}")
     own = folder / "config.yaml"
     files = [own] if os.path.isfile(own) else []  # noqa: PTH113  (a name too long is none; claiming the folder says so)

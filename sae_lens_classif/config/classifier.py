@@ -101,6 +101,9 @@ class FinetuneConfig:
     Args:
         base_model: A local folder, a name on the Hub, or ``scratch``: a small GPT-NeoX (Pythia's
             architecture) with a byte-level BPE, both trained on the training texts alone.
+        head: What is tuned: ``label_tokens``, answers of a decoder to the prompt, or ``classification``, a head that
+            reads the texts as they are. Default: label tokens of decoders, a head on encoders.
+        train_blocks: Tune only so many blocks, the last ones, and what stands above them. Default: the whole model.
         n_layers: Blocks of the model from scratch.
         d_model: Width of the model from scratch.
         n_heads: Attention heads of the model from scratch.
@@ -118,6 +121,8 @@ class FinetuneConfig:
     """
 
     base_model: str = "EleutherAI/pythia-410m"
+    head: Literal["label_tokens", "classification"] | None = None
+    train_blocks: int | None = limited(None, least=0)
     n_layers: int = positive(4)
     d_model: int = positive(128)
     n_heads: int = positive(4)

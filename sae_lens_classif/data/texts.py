@@ -50,12 +50,14 @@ class TextData:
         return digest.hexdigest()
 
 
-def load_text_data(cfg: DataConfig, split: Split) -> TextData:
+def load_text_data(cfg: DataConfig, split: Split, model_names: tuple[str, ...] | None = None) -> TextData:
     """Load and check one split.
 
     Args:
         cfg: Where the texts are.
         split: ``train`` or ``test``.
+        model_names: How the model calls its classes, in their order; the order of labels that are these words, and the
+            names of labels that are numbers, unless the settings or the data say otherwise.
 
     Raises:
         UserError: If the file, split or a column is missing, there is no text, a text is empty or not a
@@ -64,7 +66,7 @@ def load_text_data(cfg: DataConfig, split: Split) -> TextData:
     where = f"the {split} texts of {cfg.source}"
     found_texts, found_labels, found_names = _read(cfg, split)
     texts = _cut(found_texts, cfg.max_characters, where)
-    labels, class_names = _number_labels(found_labels, cfg.class_names or found_names, where)
+    labels, class_names = _number_labels(found_labels, cfg.class_names or found_names, model_names, where)
     maximum = cfg.max_train_texts if split == "train" else cfg.max_test_texts
     kept = np.arange(len(texts))
     if maximum is not None and maximum < len(texts):
@@ -172,9 +174,11 @@ def _cut(texts: list[Any], max_characters: int | None, where: str) -> list[str]:
 
 
 def _number_labels(
-    labels: list[Any], names: tuple[str, ...] | None, where: str
+    labels: list[Any], names: tuple[str, ...] | None, model_names: tuple[str, ...] | None, where: str
 ) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
     if all(isinstance(label, str) for label in labels):
+        if names is None and model_names is not None and set(labels) <= set(model_names):
+            names = model_names
         class_names = names or tuple(sorted(set(labels)))
         numbers = {name: number for number, name in enumerate(class_names)}
         unknown = sorted(set(labels) - set(numbers))
@@ -184,6 +188,8 @@ def _number_labels(
     else:
         values = [_whole_number(label, row, where) for row, label in enumerate(labels)]
         found = sorted(set(values))
+        if names is None and model_names is not None and found[-1] < len(model_names):
+            names = model_names
         if names is None and found != list(range(len(found))) and len(found) > 1:
             shown = ", ".join(map(str, found[:5])) + (", ..." if len(found) > 5 else "")
             raise UserError(

@@ -9,7 +9,6 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # re-exported, but not by that name
 
 from sae_lens_classif.audit.stable_concepts import read_stability
-from sae_lens_classif.data.texts import load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import folder_is_writable, new_folder, read_json, write_json, write_text
 from sae_lens_classif.methods.base import built_in_methods
@@ -174,7 +173,7 @@ def _write_top_texts(file: Path, run: RunFolder, store: ActivationStore, entry: 
     Raises:
         UserError: If the texts are not those that were evaluated.
     """
-    data = load_text_data(run.cfg.data, "test")
+    data = run.texts("test")
     if data.fingerprint() != store.fingerprints.data:
         raise UserError(
             f"the test texts of {run.cfg.data.source} are not those that were evaluated any more; publish without "

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from sae_lens_classif.data.texts import load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.comparison import ComparedMethod, SeedResult, compare_results
 from sae_lens_classif.evals.measures import short_warnings
@@ -59,7 +58,7 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     for spec in specs if cfg.compare.tune else ():
         check_grid(spec)
     check_sizes(run)
-    data = load_text_data(cfg.data, "train")
+    data = run.texts("train")
     n_concepts = cfg.sae.concepts_for(len(data.class_names))
     check_number_of_texts(len(data), n_concepts)
     finetune_step(run)

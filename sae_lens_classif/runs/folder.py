@@ -2,12 +2,14 @@
 
 import shutil
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sae_lens_classif.artifacts import Artifact, settings_that_matter
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.config.yaml import load_config, read_settings, write_settings
+from sae_lens_classif.data.texts import Split, TextData, load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import folder_is_writable, sha256_of_json, write_text
 
@@ -75,6 +77,19 @@ class RunFolder:
         self.cfg = cfg
         self.overwrite = overwrite
         self._base = base
+
+    def texts(self, split: Split) -> TextData:
+        """The texts of a split, whose classes are called as a model with a head calls them, unless the data do."""
+        return load_text_data(self.cfg.data, split, self.names_of_model)
+
+    @cached_property
+    def names_of_model(self) -> tuple[str, ...] | None:
+        """How the user's own model with a head calls its classes, if it says so."""
+        if self.cfg.classifier.model is None:
+            return None
+        from sae_lens_classif.hooks.load import names_of_model  # which takes seconds, and the help needs none of it
+
+        return names_of_model(self.cfg.classifier.model)
 
     @classmethod
     def open(cls, folder: str | Path, overwrite: bool = False) -> "RunFolder":

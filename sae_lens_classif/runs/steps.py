@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from sae_lens_classif.artifacts import Artifact, settings_that_matter
 from sae_lens_classif.config.classifier import PromptConfig
-from sae_lens_classif.data.texts import Split, TextData, load_text_data
+from sae_lens_classif.data.texts import Split, TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import needs_of
 from sae_lens_classif.evals.embeddings import embed_texts
@@ -53,7 +53,7 @@ _FORMAT = 4  # of what the evaluations write
 
 def check_sizes(run: RunFolder) -> None:
     """Say, before any work is done, where the number of concepts does not go with the task."""
-    n_classes = len(load_text_data(run.cfg.data, "train").class_names)
+    n_classes = len(run.texts("train").class_names)
     n_concepts = run.cfg.sae.concepts_for(n_classes)
     if n_concepts < n_classes:
         logger.warning(
@@ -75,7 +75,7 @@ def finetune_step(run: RunFolder) -> None:
     if run.cfg.classifier.model is not None:
         logger.info("classifier: %s, as classifier.model says", run.cfg.classifier.model)
         return
-    data = load_text_data(run.cfg.data, "train")
+    data = run.texts("train")
     asked = {
         "data": data.fingerprint(),
         "prompt": asdict(run.cfg.prompt),
@@ -100,7 +100,7 @@ def open_run_classifier(run: RunFolder) -> TextClassifier:
     """
     cfg = run.cfg.classifier
     if cfg.model is not None:
-        class_names = load_text_data(run.cfg.data, "test").class_names
+        class_names = run.texts("test").class_names
         # A folder that `finetune` made knows its own prompt; one that was not asked for is not held against it.
         knows_its_prompt = (Path(cfg.model) / CLASSIFIER_FILE).is_file() and run.cfg.prompt == PromptConfig()
         prompt = None if knows_its_prompt else run.cfg.prompt
@@ -125,7 +125,7 @@ def cache_step(run: RunFolder, classifier: TextClassifier | None = None) -> None
     classifier = classifier or open_run_classifier(run)
     splits: tuple[Split, ...] = ("train", "test")
     for split in splits:
-        data = load_text_data(run.cfg.data, split)
+        data = run.texts(split)
         cache_states(classifier, data, run.activations(split), run.cfg.cache)
 
 
@@ -182,7 +182,7 @@ class TestSplit:
     def data(self) -> TextData:
         """The texts, after their hidden states were found to be what `cache` wrote."""
         self.store.verify()
-        return load_text_data(self._run.cfg.data, "test")
+        return self._run.texts("test")
 
     @cached_property
     def classifier(self) -> TextClassifier:

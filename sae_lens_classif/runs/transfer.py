@@ -75,7 +75,7 @@ def transfer_step(run: RunFolder, other: str, method: str = METHOD) -> Transfer:
     """
     fitted = load_fitted(run, method)
     other_cfg = other_data(run.cfg.data, other)
-    texts = load_text_data(other_cfg, "test")
+    texts = load_text_data(other_cfg, "test", run.names_of_model)
     classifier = open_run_classifier(run)
     source = TestSplit(run, classifier)
     check_belong_together(fitted.method.autoencoder(), classifier, source.store, source.data)

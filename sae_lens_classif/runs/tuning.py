@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sae_lens_classif.artifacts import settings_that_matter
-from sae_lens_classif.data.texts import TextData, load_text_data
+from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import TestPass, interval_settings
 from sae_lens_classif.evals.causality import conditional_causality
@@ -171,7 +171,7 @@ class _Parts:
 
 def _parts(run: RunFolder, task: FitTask) -> _Parts:
     learned, held_out = _rows(task.store, task.seed)
-    data = load_text_data(run.cfg.data, "train")
+    data = run.texts("train")
     texts = TextData(tuple(data.texts[row] for row in held_out), data.labels[held_out], data.class_names)
     return _Parts(task.store.subset(learned), task.store.subset(held_out), texts)
 

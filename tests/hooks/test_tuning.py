@@ -1,0 +1,83 @@
+"""Tuning a head: which weights move, what is written, and that the classifier is what was tuned."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from sae_lens_classif.config.classifier import FinetuneConfig, PromptConfig
+from sae_lens_classif.data.texts import TextData
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.hooks.load import load_classifier, save_classifier
+from sae_lens_classif.hooks.tuning.finetune import finetune, freeze_below, has_head
+from tests.conftest import CLASS_NAMES
+from tests.fakes.models import new_model, write_model
+
+_CPU = torch.device("cpu")
+
+
+def settings(base: Path, **changes: object) -> FinetuneConfig:
+    given = {"max_steps": 60, "batch_size": 16, "lr": 3e-3, "base_model": str(base), **changes}
+    return FinetuneConfig(**given)  # type: ignore[arg-type]  # whatever a test changes
+
+
+@pytest.mark.parametrize(
+    ("family", "head", "asked"),
+    [("Bert", "Model", None), ("Roberta", "ForMaskedLM", None), ("GPT2", "LMHeadModel", "classification")],
+)
+def test_a_head_is_tuned_and_opened_again(
+    family: str, head: str, asked: str | None, train_data: TextData, test_data: TextData, tmp_path: Path
+) -> None:
+    write_model(tmp_path / "base", family, head)
+    cfg = settings(tmp_path / "base", head=asked)
+    prompt = PromptConfig(max_tokens=20)
+    model, tokenizer = finetune(cfg, prompt, train_data, _CPU)
+    save_classifier(tmp_path / "tuned", model, tokenizer, prompt, train_data.class_names)
+    classifier = load_classifier(tmp_path / "tuned")
+    assert classifier.class_names == CLASS_NAMES
+    logits = classifier.states_and_logits(classifier.inputs(test_data.texts)).logits
+    said = (logits.argmax(dim=1).numpy() == test_data.labels).mean()
+    assert said > 0.5, "a third by chance; its tokenizer knows a few of the words alone"
+    again, _ = finetune(cfg, prompt, train_data, _CPU)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("family", ["Bert", "DebertaV2", "ModernBert", "Llama", "GPT2"])
+def test_the_last_blocks_and_what_stands_above_them_are_tuned_alone(family: str) -> None:
+    model = new_model(family, "ForSequenceClassification")
+    freeze_below(model, 1)
+    tuned = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert tuned and not [name for name in tuned if "embed" in name and "rel_" not in name]
+    blocks = {name for name in tuned if ".0." in name or ".1." in name}
+    assert not {name for name in blocks if "layer" in name or ".h." in name}
+    assert [name for name in tuned if ".2." in name]
+    assert [name for name in tuned if name.startswith(("classifier", "score"))]
+    freeze_below(model, 0)
+    assert {name for name, weight in model.named_parameters() if weight.requires_grad} < tuned
+
+
+def test_frozen_weights_stay_as_they_were(train_data: TextData, tmp_path: Path) -> None:
+    base: PreTrainedModel = write_model(tmp_path / "base", "Bert", "Model")
+    tuned, _ = finetune(settings(tmp_path / "base", train_blocks=1), PromptConfig(), train_data, _CPU)
+    moved = {
+        name for name, weight in base.named_parameters() if not torch.equal(weight, tuned.get_parameter(f"bert.{name}"))
+    }
+    assert moved and all(name.startswith(("encoder.layer.2.", "pooler.")) for name in moved)
+    assert all(weight.requires_grad for weight in tuned.parameters()), "whoever gets the model may go on"
+
+
+def test_which_models_get_a_head(tmp_path: Path) -> None:
+    write_model(tmp_path / "bert", "Bert", "ForMaskedLM")
+    write_model(tmp_path / "gpt2", "GPT2", "LMHeadModel")
+    assert has_head(settings(tmp_path / "bert")) and not has_head(settings(tmp_path / "gpt2"))
+    assert has_head(settings(tmp_path / "gpt2", head="classification"))
+    assert not has_head(FinetuneConfig(base_model="scratch"))
+
+
+def test_what_cannot_be_tuned_is_refused(train_data: TextData, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"finetune\.head is classification, but a model from scratch"):
+        finetune(FinetuneConfig(base_model="scratch", head="classification"), PromptConfig(), train_data, _CPU)
+    write_model(tmp_path / "base", "Bert", "Model")
+    with pytest.raises(UserError, match=r"prompt\.template is set"):
+        finetune(settings(tmp_path / "base"), PromptConfig(template="{text}:"), train_data, _CPU)
