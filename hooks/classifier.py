@@ -59,6 +59,7 @@ class TextClassifier(ABC):
         inputs: From texts to what the model reads.
         model_fingerprint: SHA-256 of weights, configuration and tokenizer.
         device: Where the model is.
+        read_at: Whose state it is, in words.
         n_blocks_after_hook: Blocks that run after the hook; None: not known. After a single one it costs little to run
             the earlier tokens on, too, so that both contexts are measured.
     """
@@ -70,6 +71,7 @@ class TextClassifier(ABC):
     inputs: TextInputs
     model_fingerprint: str
     device: torch.device
+    read_at: str = "what the class follows from"
     n_blocks_after_hook: int | None = None
 
     @abstractmethod

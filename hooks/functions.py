@@ -99,6 +99,8 @@ class Characters:
 class FunctionClassifier(TextClassifier):
     """See ``classifier_from``. A state is all that the head reads, so that alone and in context are the same."""
 
+    read_at = "what a function of its own makes of the text"
+
     def __init__(
         self, states: States, head: Head, class_names: tuple[str, ...], name: str, version: str | None
     ) -> None:

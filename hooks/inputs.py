@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from sae_lens_classif.config.classifier import PromptConfig
 from sae_lens_classif.errors import UserError
 
+LAST_OF_PROMPT = "the last token of the prompt"
 _OF_PROMPTS = ("template", "option", "label_word", "label_words")  # settings that a model with a head has not
 
 

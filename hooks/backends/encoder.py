@@ -47,6 +47,8 @@ def open_model(request: ModelRequest) -> TextClassifier:
 class EncoderClassifier(BlockClassifier):
     """An encoder whose head reads the first token, after the last block."""
 
+    read_at = "the first token"
+
     @override
     def default_layer(self, n_layers: int) -> int:
         return n_layers
@@ -66,6 +68,8 @@ class PooledClassifier(TextClassifier):
     No single token decides, so there is nothing to explain at a block; and after the mean no other token is read, so
     that a state alone and in context are the same.
     """
+
+    read_at = "the mean over all tokens"
 
     def __init__(
         self,

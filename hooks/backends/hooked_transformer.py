@@ -23,7 +23,7 @@ from sae_lens_classif.hooks.huggingface import (
     model_context,
     model_fingerprint,
 )
-from sae_lens_classif.hooks.inputs import PromptTokenizer
+from sae_lens_classif.hooks.inputs import LAST_OF_PROMPT, PromptTokenizer
 
 # Decoders that TransformerLens 3 converts. Another one is tried all the same: a later version may know it.
 ARCHITECTURES = (
@@ -90,6 +90,7 @@ class HookedTransformerClassifier(TextClassifier):
     """A decoder whose next token after the prompt is the class."""
 
     inputs: PromptTokenizer
+    read_at = LAST_OF_PROMPT
 
     def __init__(
         self,

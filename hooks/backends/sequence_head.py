@@ -37,6 +37,8 @@ def open_model(request: ModelRequest) -> "SequenceHeadClassifier":
 class SequenceHeadClassifier(BlockClassifier):
     """A decoder whose head reads the last token."""
 
+    read_at = "the last token of the text"
+
     @override
     def default_layer(self, n_layers: int) -> int:
         return n_layers - 1

@@ -12,7 +12,7 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.backends import ModelRequest
 from sae_lens_classif.hooks.block_classifier import BlockClassifier
 from sae_lens_classif.hooks.huggingface import load_causal_lm, load_tokenizer, model_context
-from sae_lens_classif.hooks.inputs import PromptTokenizer
+from sae_lens_classif.hooks.inputs import LAST_OF_PROMPT, PromptTokenizer
 
 ARCHITECTURES = tuple(sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())))
 
@@ -32,6 +32,8 @@ def open_model(request: ModelRequest) -> "PromptClassifier":
 
 class PromptClassifier(BlockClassifier):
     """A decoder whose next token after the prompt is the class."""
+
+    read_at = LAST_OF_PROMPT
 
     def __init__(self, model: PreTrainedModel, prompts: PromptTokenizer, request: ModelRequest) -> None:
         """See ``BlockClassifier``.

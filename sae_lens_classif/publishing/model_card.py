@@ -9,6 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from sae_lens_classif.audit.stable_concepts import Stability, when_it_comes_back
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.evals.measures import headline_rows, headlines
+from sae_lens_classif.hooks.inputs import LAST_OF_PROMPT
 from sae_lens_classif.runs.about import model_in_words
 from sae_lens_classif.templates import template
 from sae_lens_classif.wording import markdown_text
@@ -59,6 +60,11 @@ class CardFacts:
     def model(self) -> str:
         """The classifier in a few words of Markdown."""
         return model_in_words(self.cfg, self._named)
+
+    @property
+    def read_at(self) -> str:
+        """Whose state is explained, in words; a summary of before does not say, and knew one kind of model alone."""
+        return self.summary.get("read_at") or LAST_OF_PROMPT
 
     def _named(self, what: str) -> str:
         local = "a fine-tuned one that is not published here" if what == "model" else LOCAL_MODEL
@@ -125,7 +131,7 @@ def _explained(facts: CardFacts) -> dict[str, str]:
         **_inputs(facts.summary["prompt"]),
         "Classes": ", ".join(map(markdown_text, facts.summary["class_names"])),
         "Texts": f"{facts.data}, {facts.summary['n_test_texts']:,} test texts",
-        "Hook": f"`{facts.summary['hook']}`, last token of the prompt",
+        "Hook": f"`{facts.summary['hook']}`, {facts.read_at}",
         **(_training(facts, facts.sae_cfg) if facts.sae_cfg else {}),
         "Licence": facts.license or "none was given: ask the publisher before you use it",
     }

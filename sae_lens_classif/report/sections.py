@@ -32,7 +32,7 @@ class ListedText:
 
     Attributes:
         row: Its number.
-        excerpt: The text, or of a long one the part that the model's prompt keeps.
+        excerpt: The text, or of a long one the part that the model reads.
         predicted: Number of the class that the model predicts.
         gold: Number of its own class.
         words: The excerpt's words as they drive the concept that the list is about; None where that is not known.

@@ -116,6 +116,7 @@ class Summary(BaseModel, extra="allow"):
     run: str
     model: str
     hook: str
+    read_at: str | None = Field(None, description="Whose state is explained, in words.")
     data: str
     class_names: list[str]
     n_test_texts: Count

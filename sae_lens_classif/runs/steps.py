@@ -299,6 +299,7 @@ def _about(run: RunFolder, split: TestSplit) -> dict[str, Any]:
         "run": run.folder.resolve().name,
         "model": store.model_name,
         "hook": store.hook_name,
+        "read_at": split.classifier.read_at,
         "data": run.cfg.data.source,
         "class_names": list(store.class_names),
         "n_test_texts": len(store),
