@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from safetensors import SafetensorError
@@ -18,7 +18,10 @@ from transformers import (
 )
 
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.hooks.adapters import Adapter, find_adapter
 from sae_lens_classif.hub import hub_is_reachable, hub_unreachable_message
+
+_T = TypeVar("_T")
 
 
 def pick_device(device: str | None) -> torch.device:
@@ -36,12 +39,17 @@ def pick_device(device: str | None) -> torch.device:
 
 
 def config_of_model(model: str) -> dict[str, Any]:
-    """The ``config.json`` of a folder or a name on the Hub; empty if there is none, or it cannot be read.
+    """The ``config.json`` of a folder or a name on the Hub, of an adapter that of its base.
+
+    Empty if there is none, or it cannot be read.
 
     Raises:
         UserError: If the folder does not exist.
     """
+    adapter = find_adapter(model, is_local(model))
     try:
+        if adapter is not None:
+            return _with_base(adapter, lambda base: config_of_model(base))
         content, _ = PreTrainedConfig.get_config_dict(model, local_files_only=is_local(model))
     except (OSError, ValueError):  # opening the model says it better
         return {}
@@ -54,8 +62,19 @@ def architecture_of(model: str) -> str | None:
     Raises:
         UserError: If the folder does not exist.
     """
-    named = config_of_model(model).get("architectures")
+    adapter, config = find_adapter(model, is_local(model)), config_of_model(model)
+    if adapter is not None:
+        return adapter.architecture(config)
+    named = config.get("architectures")
     return str(named[0]) if named else None
+
+
+def _with_base(adapter: Adapter, use: Callable[[str], _T]) -> _T:
+    """Use the base of an adapter, or say that it is this which cannot be used."""
+    try:
+        return use(adapter.base)
+    except UserError as error:
+        raise UserError(f"{adapter.model} is an adapter, and its base cannot be opened: {error}") from error
 
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
@@ -65,6 +84,9 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
         UserError: If there is none.
     """
     local = is_local(model)
+    adapter = find_adapter(model, local)
+    if adapter is not None and not any(Path(model).glob("tokenizer*")):
+        return _with_base(adapter, load_tokenizer)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model, local_files_only=local)
     except (OSError, ValueError) as error:
@@ -77,18 +99,34 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
 def load_causal_lm(model: str, dtype: torch.dtype) -> PreTrainedModel:
     """Load a decoder with its language-model head, on the CPU, without running any code from its folder.
 
+    Args:
+        model: A folder or a name on the Hub, of a model or an adapter, which is merged.
+        dtype: Precision.
+
     Raises:
         UserError: If the folder has no weights, or the model is no decoder.
     """
+    adapter = find_adapter(model, is_local(model))
+    if adapter is not None:
+        return adapter.merged_into(_with_base(adapter, lambda base: load_causal_lm(base, dtype)))
     return _load(model, dtype, AutoModelForCausalLM, "a language-model head")
 
 
-def load_sequence_classifier(model: str, dtype: torch.dtype) -> PreTrainedModel:
+def load_sequence_classifier(model: str, dtype: torch.dtype, class_names: Sequence[str]) -> PreTrainedModel:
     """Load a model with a classification head, on the CPU, without running any code from its folder.
+
+    Args:
+        model: A folder or a name on the Hub, of a model or an adapter, which is merged.
+        dtype: Precision.
+        class_names: Of how many classes, and which, an adapter's head is.
 
     Raises:
         UserError: If the folder has no weights, or not those of the head.
     """
+    adapter = find_adapter(model, is_local(model))
+    if adapter is not None:
+        base = _with_base(adapter, lambda base: new_sequence_classifier(base, class_names, seed=0))
+        return adapter.merged_into(base.to(dtype=dtype))  # type: ignore[call-arg]  # the decorator hides self
     return _load(model, dtype, AutoModelForSequenceClassification, "a classification head")
 
 

@@ -84,7 +84,6 @@ def load_classifier(
     if is_of_the_user(str(model)):
         return _checked(open_of_the_user(str(model)), class_names, hook)
     is_local(str(model))  # or refused, before anything else is said about it
-    _refuse_adapter(Path(model))
     noted = Path(model) / CLASSIFIER_FILE
     if noted.is_file():
         prompt, class_names = _noted(noted, prompt, class_names)
@@ -98,13 +97,6 @@ def load_classifier(
     target = pick_device(device)
     request = ModelRequest(str(model), name or str(model), class_names, prompt, hook, DTYPES[dtype], target)
     return find_backend(backend).open_model(request) if backend is not None else _open(request)
-
-
-def _refuse_adapter(folder: Path) -> None:
-    adapter = folder / "adapter_config.json"
-    if adapter.is_file() and not (folder / "config.json").is_file():
-        base = read_json(adapter).get("base_model_name_or_path")
-        raise UserError(f"{folder} is an adapter of {base} and no whole model; merge it into its base and give that")
 
 
 def _checked(classifier: TextClassifier, class_names: tuple[str, ...] | None, hook: str | None) -> TextClassifier:

@@ -36,7 +36,7 @@ def open_model(request: ModelRequest) -> TextClassifier:
             exist.
     """
     tokenizer = load_tokenizer(request.model)
-    model = load_sequence_classifier(request.model, request.dtype)
+    model = load_sequence_classifier(request.model, request.dtype, request.class_names)
     check_head(model.config, request)
     texts = PlainTexts(tokenizer, request.prompt, model_context(model))
     if getattr(model.config, "classifier_pooling", "cls") == "mean":

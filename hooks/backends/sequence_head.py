@@ -28,7 +28,7 @@ def open_model(request: ModelRequest) -> "SequenceHeadClassifier":
             exist.
     """
     tokenizer = load_tokenizer(request.model)
-    model = load_sequence_classifier(request.model, request.dtype)
+    model = load_sequence_classifier(request.model, request.dtype, request.class_names)
     check_head(model.config, request)
     texts = PlainTexts(tokenizer, request.prompt, model_context(model))
     return SequenceHeadClassifier(model, tokenizer, texts, request)

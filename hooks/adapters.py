@@ -1,0 +1,91 @@
+"""Adapters of PEFT, such as LoRA: what they stand on, and their weights merged into it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from transformers import PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+from transformers.utils.peft_utils import find_adapter_config_file
+
+from sae_lens_classif.errors import UserError, require
+
+_HEADS = ("classifier", "score", "out_proj", "pre_classifier")  # as transformers' models call their heads
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A folder or a name on the Hub that holds an adapter and no whole model.
+
+    Attributes:
+        model: The folder or name.
+        base: The model it stands on: a folder or a name.
+        classifies: Whether it brings a classification head.
+    """
+
+    model: str
+    base: str
+    classifies: bool
+
+    def architecture(self, of_base: dict[str, Any]) -> str | None:
+        """What the merged model is, given the base's ``config.json``."""
+        if self.classifies:
+            named = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.get(of_base.get("model_type", ""))
+            return str(named) if named is not None else None
+        return next(iter(of_base.get("architectures") or ()), None)
+
+    def merged_into(self, model: PreTrainedModel) -> PreTrainedModel:
+        """The base with the adapter's weights in it, as if it had been tuned whole.
+
+        Args:
+            model: The base, with a head where the adapter brings one; it is changed.
+
+        Raises:
+            UserError: If the weights are missing or of another model, or the package peft is not installed.
+        """
+        require("finetune", "peft")
+        from peft import PeftModel
+        from peft.utils import load_peft_weights
+
+        try:
+            weights = load_peft_weights(self.model, device="cpu")
+            adapted = PeftModel.from_pretrained(model, self.model)
+            merged = cast(Any, adapted).merge_and_unload()
+        except Exception as error:  # PEFT raises all kinds
+            raise UserError(
+                f"the adapter {self.model} does not go with its base {self.base}: {type(error).__name__}: "
+                f"{' '.join(str(error).split())[:300]}"
+            ) from error
+        if self.classifies and not any(part in _HEADS for name in weights for part in name.split(".")):
+            raise UserError(
+                f"the adapter {self.model} is one of a classifier, but brings no head (modules_to_save in its "
+                "adapter_config.json); save it with its head"
+            )
+        return cast(PreTrainedModel, merged)
+
+
+def find_adapter(model: str, local: bool) -> Adapter | None:
+    """The adapter that a folder or a name on the Hub holds; None for a whole model.
+
+    Args:
+        model: The folder or name.
+        local: Look on this machine alone.
+
+    Raises:
+        UserError: If its configuration names no base.
+    """
+    folder = Path(model)
+    if folder.is_dir() and (folder / "config.json").is_file():
+        return None
+    try:
+        file = find_adapter_config_file(model, local_files_only=local)
+    except (OSError, ValueError):  # opening the model says it better
+        return None
+    if file is None:
+        return None
+    content = json.loads(Path(file).read_text(encoding="utf-8"))
+    base = content.get("base_model_name_or_path")
+    if not base:
+        raise UserError(f"{file} does not say of which model it is an adapter; set base_model_name_or_path in it")
+    return Adapter(model, str(base), content.get("task_type") == "SEQ_CLS")
