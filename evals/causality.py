@@ -13,6 +13,7 @@ from sae_lens_classif.evals.segments import Segments, leading_concepts
 from sae_lens_classif.hooks.interventions import InterventionLogits
 
 _EFFECTS = ("tvd", "label_flip_rate", "accuracy_change")
+OVER_CHANCE = "influence_over_chance"
 _NAMES = (*(f"conditional_{effect}" for effect in _EFFECTS), "median_tvd", "influence")
 
 
@@ -142,6 +143,10 @@ def measure(texts: TestPass) -> Measures:
     if texts.in_other_context is not None:
         measures.add_beside(of(texts.in_other_context, texts.few), ("influence",), OTHER_CONTEXT)
     measures.add_beside(of(texts.by_chance), ("conditional_tvd", "influence"), RANDOM)
+    own, chance = (measures.metrics[f"influence{suffix}"] for suffix in ("", RANDOM))
+    measures.metrics[OVER_CHANCE] = own - chance
+    beyond = measures.resamples["influence"] - measures.resamples[f"influence{RANDOM}"]  # of the same texts
+    measures.add_intervals((OVER_CHANCE,), beyond[:, None])
     measures.details["segments"] = list(map(list, texts.segments.by_class))
     measures.details["global"] = global_causality(texts.logits, texts.labels, texts.segments)
     return measures
@@ -212,14 +217,19 @@ EVALUATION = EvaluationSpec(
         ),
         _INFLUENCE.beside(RANDOM, column="influence, random", headline=20),
         Measure(
+            OVER_CHANCE, "  the same, beyond that of random directions",
+            "Influence less that of random directions that are active as often: what the concepts do beyond what any "
+            "directions would.", "change", better=1, column="influence over chance", headline=21, has_interval=True,
+        ),
+        Measure(
             "conditional_label_flip_rate", "Decisions flipped without a concept",
             "Texts whose class changes without a concept that is active on them; mean over concepts.", "share",
-            better=1, column="flips", headline=21, has_interval=True,
+            better=1, column="flips", headline=22, has_interval=True,
         ),
         Measure(
             "conditional_accuracy_change", "Change of accuracy without a concept",
             "Accuracy without a concept less that with it, on the texts where it is active; mean over concepts.",
-            "change", better=-1, column="accuracy change", headline=22, has_interval=True, uses_labels=True,
+            "change", better=-1, column="accuracy change", headline=23, has_interval=True, uses_labels=True,
         ),
     ),
 )  # fmt: skip

@@ -268,7 +268,7 @@ EVALUATION = EvaluationSpec(
         Measure(
             "concept_sim", "Likeness of a concept's texts (ConceptSim)",
             "Mean cosine of texts within a concept, weighted by pairs.", "cosine",
-            better=1, column="ConceptSim", headline=27, has_interval=True, is_essential=True,
+            better=1, column="ConceptSim", headline=28, has_interval=True, is_essential=True,
         ),
         Measure(
             "concept_sim_unweighted", "Likeness of a concept's texts, unweighted", "The same, all concepts alike.",
@@ -287,7 +287,7 @@ EVALUATION = EvaluationSpec(
             "twin_concepts", "Concepts with a twin: on the same texts, or of the same direction",
             "Concepts with a twin, of those with an activating text: Jaccard of these texts at least 0.5, or cosine of "
             "directions at least 0.7.",
-            "share", headline=26,
+            "share", headline=27,
         ),
         Measure(
             "redundancy", "Concepts a text belongs to (redundancy)",

@@ -135,7 +135,7 @@ _area = partial(Measure, unit="share", has_interval=True, presence="always")
 _SUFFICIENCY = _area(
     "sufficiency", "Decisions kept by the m most influential concepts alone, mean over m (sufficiency)",
     "Texts whose class stays with only their m most influential concepts, mean over m = 0..n.",
-    better=1, column="sufficiency", headline=23,
+    better=1, column="sufficiency", headline=24,
 )  # fmt: skip
 
 EVALUATION = EvaluationSpec(
@@ -144,12 +144,12 @@ EVALUATION = EvaluationSpec(
     details=SufficiencyDetails,
     needs=frozenset({"ablations"}),
     measures=(
-        _SUFFICIENCY, _SUFFICIENCY.beside(RANDOM, column="sufficiency, random", headline=24),
+        _SUFFICIENCY, _SUFFICIENCY.beside(RANDOM, column="sufficiency, random", headline=25),
         _area("sufficiency_random", "  the same with m at random", "The same with m active ones at random."),
         _area(
             "necessity", "Decisions changed without the m most influential concepts, mean over m (necessity)",
             "Texts whose class changes without their m most influential concepts, mean over m = 0..n.",
-            better=1, column="necessity", headline=25,
+            better=1, column="necessity", headline=26,
         ),
         _area("necessity_random", "  the same without m at random", "The same without m active ones at random."),
     ),

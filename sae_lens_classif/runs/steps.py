@@ -48,7 +48,7 @@ from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.training.train import LOG_FILE, made_from, train_classifsae
 
 logger = logging.getLogger(__name__)
-_FORMAT = 4  # of what the evaluations write
+_FORMAT = 5  # of what the evaluations write
 
 
 def check_sizes(run: RunFolder) -> None:

@@ -194,6 +194,22 @@ def test_informative_concepts_beat_chance_at_the_same_rates_and_random_direction
     assert ((own - its_chance).abs() < 0.5 * (informative - chance)).all(), (own, its_chance)
 
 
+def test_influence_over_chance_is_what_is_left_of_it_and_its_interval_pairs_the_texts(
+    classifier: TextClassifier, train_store: ActivationStore, test_store: ActivationStore, test_data: TextData
+) -> None:
+    found = causality(passed(_Classes(train_store), classifier, test_store, test_data))
+    own, chance = found.metrics["influence"], found.metrics["influence_random_directions"]
+    assert found.metrics["influence_over_chance"] == pytest.approx(own - chance, abs=1e-12)
+    draws = found.resamples["influence"] - found.resamples["influence_random_directions"]
+    assert torch.equal(found.resamples["influence_over_chance"], draws)
+    low, high = found.metrics["influence_over_chance_ci95"]
+    assert 0 < low <= own - chance <= high
+    mean = train_store.read("hidden").float().mean(dim=0)
+    vectors = torch.nn.functional.normalize(torch.randn(3, 32, generator=torch.Generator().manual_seed(0)), dim=1)
+    random = causality(passed(RandomDirections(vectors, mean), classifier, test_store, test_data))
+    assert abs(random.metrics["influence_over_chance"]) < 0.5 * (own - chance)
+
+
 def test_of_many_texts_few_are_read_in_the_other_context(
     classifier: TextClassifier, test_store: ActivationStore, test_data: TextData, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,7 +31,7 @@ from sae_lens_classif.runs.tables import best_methods, context_notes, marks, to_
 
 Array = npt.NDArray[np.float64]
 TVD = "conditional_tvd"
-N_COLUMNS = 27  # the method, twenty-five measures, the time
+N_COLUMNS = 28  # the method, twenty-six measures, the time
 NEITHER = {
     "recovery_floor", "recovery_ceiling", "scaled_recovery_random_directions", "sufficiency_random_directions",
     "conditional_tvd_random_directions", "influence_random_directions",
@@ -483,7 +483,7 @@ def test_any_method_can_be_the_one_that_the_others_are_held_against() -> None:
 
 def _write(folder: Path, values: Array, settings: str = "abc") -> Path:
     others = ("median_tvd", "influence", "conditional_label_flip_rate", "conditional_accuracy_change")
-    by_chance = ("conditional_tvd_random_directions", "influence_random_directions")
+    by_chance = ("conditional_tvd_random_directions", "influence_random_directions", "influence_over_chance")
     pairs = {name: [0.5, math.nan] for name in (TVD, *others, *by_chance)}
     metrics = {**dict.fromkeys(pairs, math.nan), **{f"{name}_ci95": pair for name, pair in pairs.items()}}
     measures = Measures({**metrics, TVD: 0.75}, {"concepts": [], "segments": [[1, 0], []], "global": []})

@@ -11,7 +11,7 @@ from tests.tiny_run import cli
 
 SHARED = Path(__file__).parents[3] / "shared"
 _MODEL, _TEXTS = SHARED / "models" / "tiny_neox_ag_news", SHARED / "data" / "ag_news"
-_FAIR = ("scaled_recovery", "worst_class_recovery", "median_tvd", "influence", "sufficiency")
+_FAIR = ("scaled_recovery", "worst_class_recovery", "median_tvd", "influence", "influence_over_chance", "sufficiency")
 _CONTROLS = ("random_directions", "permuted_labels")
 _OPTIONS = (
     "--data.source", _TEXTS, "--data.max_train_texts", 4000, "--data.max_test_texts", 1000,
