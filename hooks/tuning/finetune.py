@@ -4,7 +4,8 @@ import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +44,8 @@ def finetune(
         device: Where to train.
 
     Returns:
-        The model, on the CPU and in evaluation mode, and its tokenizer.
+        The model, on the CPU and in evaluation mode, and its tokenizer. With ``cfg.adapter`` PEFT's model, of which
+        ``save_pretrained`` writes the adapter alone.
 
     Raises:
         UserError: If the base model cannot be loaded, a label word is not one token, or the extra ``finetune`` is
@@ -52,7 +54,10 @@ def finetune(
     require("finetune", "accelerate")
     cfg = replace(cfg, base_model=packaged_model(cfg.base_model))
     task = _head_task(cfg, prompt, data) if has_head(cfg) else _label_token_task(cfg, prompt, data)
-    if cfg.train_blocks is not None:
+    tuned = task.model
+    if cfg.adapter is not None:
+        tuned = with_lora(task.model, cfg)
+    elif cfg.train_blocks is not None:
         freeze_below(task.model, cfg.train_blocks)
     examples = [
         {"input_ids": ids, "labels": int(label)}
@@ -69,8 +74,8 @@ def finetune(
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(QuietProgress)
         trainer.train()
-    task.model.cpu().eval().requires_grad_(True)
-    return task.model, task.tokenizer
+    tuned.cpu().eval().requires_grad_(True)
+    return tuned, task.tokenizer
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,26 @@ def _head_task(cfg: FinetuneConfig, prompt: PromptConfig, data: TextData) -> _Ta
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     return _Task(model, tokenizer, PlainTexts(tokenizer, prompt, model_context(model)), head_logits)
+
+
+def with_lora(model: PreTrainedModel, cfg: FinetuneConfig) -> PreTrainedModel:
+    """Put low-rank matrices beside all linear layers of a model, in place, and leave all else but a head as it is.
+
+    Args:
+        model: The model.
+        cfg: Their rank, and the seed of their weights.
+    """
+    require("finetune", "peft")
+    from peft import LoraConfig, get_peft_model
+
+    if cfg.base_model == "scratch":
+        raise UserError("finetune.adapter is set, but a model from scratch has nothing to adapt; give a base model")
+    if Path(cfg.base_model).is_dir():
+        model.name_or_path = str(Path(cfg.base_model).resolve())  # the adapter names it
+    torch.manual_seed(cfg.seed)
+    rank, task = cfg.lora_rank or 8, "SEQ_CLS" if has_head(cfg) else "CAUSAL_LM"
+    lora = LoraConfig(task_type=task, r=rank, lora_alpha=2 * rank, target_modules="all-linear")
+    return cast(PreTrainedModel, get_peft_model(model, lora))
 
 
 def freeze_below(model: PreTrainedModel, n_blocks: int) -> None:

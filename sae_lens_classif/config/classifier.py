@@ -103,6 +103,9 @@ class FinetuneConfig:
             architecture) with a byte-level BPE, both trained on the training texts alone.
         head: What is tuned: ``label_tokens``, answers of a decoder to the prompt, or ``classification``, a head that
             reads the texts as they are. Default: label tokens of decoders, a head on encoders.
+        adapter: ``lora``: tune low-rank matrices beside every linear layer, and the head; what is written is the
+            adapter, which is merged into the base model when it is opened. Default: the weights are tuned.
+        lora_rank: Rank of these matrices. Default: 8.
         train_blocks: Tune only so many blocks, the last ones, and what stands above them. Default: the whole model.
         n_layers: Blocks of the model from scratch.
         d_model: Width of the model from scratch.
@@ -122,6 +125,8 @@ class FinetuneConfig:
 
     base_model: str = "EleutherAI/pythia-410m"
     head: Literal["label_tokens", "classification"] | None = None
+    adapter: Literal["lora"] | None = None
+    lora_rank: int | None = positive(None)
     train_blocks: int | None = limited(None, least=0)
     n_layers: int = positive(4)
     d_model: int = positive(128)
@@ -140,6 +145,10 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         check("finetune", self)
+        require(
+            self.adapter is None or self.train_blocks is None,
+            "finetune.adapter and finetune.train_blocks are both set; an adapter tunes no block itself: leave one out",
+        )
         width, heads = self.d_model, self.n_heads
         require(width % heads == 0, f"finetune.d_model is {width}; it must be a multiple of finetune.n_heads = {heads}")
 

@@ -67,6 +67,25 @@ def test_frozen_weights_stay_as_they_were(train_data: TextData, tmp_path: Path) 
     assert all(weight.requires_grad for weight in tuned.parameters()), "whoever gets the model may go on"
 
 
+@pytest.mark.parametrize(("family", "head", "asked"), [("Bert", "Model", None), ("GPTNeoX", "ForCausalLM", None)])
+def test_an_adapter_is_tuned_written_alone_and_opened_with_its_base(
+    family: str, head: str, asked: str | None, train_data: TextData, test_data: TextData, tmp_path: Path
+) -> None:
+    write_model(tmp_path / "base", family, head)
+    is_decoder = head == "ForCausalLM"
+    prompt = (
+        PromptConfig(template="{text} price ", label_words=("fox", "rain", "loan")) if is_decoder else PromptConfig()
+    )
+    cfg = settings(tmp_path / "base", head=asked, adapter="lora", lora_rank=4, lr=1e-2)
+    model, tokenizer = finetune(cfg, prompt, train_data, _CPU)
+    save_classifier(tmp_path / "tuned", model, tokenizer, prompt, train_data.class_names)
+    assert not (tmp_path / "tuned" / "model.safetensors").exists()
+    assert (tmp_path / "tuned" / "adapter_model.safetensors").stat().st_size < 40_000
+    classifier = load_classifier(tmp_path / "tuned")
+    logits = classifier.states_and_logits(classifier.inputs(test_data.texts)).logits
+    assert (logits.argmax(dim=1).numpy() == test_data.labels).mean() > 0.45, "a third by chance"
+
+
 def test_which_models_get_a_head(tmp_path: Path) -> None:
     write_model(tmp_path / "bert", "Bert", "ForMaskedLM")
     write_model(tmp_path / "gpt2", "GPT2", "LMHeadModel")
