@@ -29,15 +29,15 @@ def write_texts(folder: Path, numbers: bool, **splits: TextData) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("family", "numbers", "hook"),
+    ("family", "numbers", "hook", "read_at"),
     [
-        ("Bert", False, "blocks.2.hook_resid_post"),
-        ("GPT2", True, "blocks.2.hook_resid_pre"),
-        ("ModernBert", False, "hook_pooled"),
+        ("Bert", False, "blocks.2.hook_resid_post", "the first token"),
+        ("GPT2", True, "blocks.2.hook_resid_pre", "the last token of the text"),
+        ("ModernBert", False, "hook_pooled", "the mean over all tokens"),
     ],
 )
 def test_a_model_with_a_head_goes_the_whole_way(
-    family: str, numbers: bool, hook: str, train_data: TextData, test_data: TextData, tmp_path: Path
+    family: str, numbers: bool, hook: str, read_at: str, train_data: TextData, test_data: TextData, tmp_path: Path
 ) -> None:
     changes = {"classifier_pooling": "mean"} if family == "ModernBert" else {}
     write_model(tmp_path / "base", family, **changes)
@@ -68,4 +68,5 @@ def test_a_model_with_a_head_goes_the_whole_way(
     notes = json.loads((run / "comparison.json").read_text(encoding="utf-8"))["methods"]
     assert not [note for method in notes.values() for note in method["notes"] if "failed" in note]
     card = (run / "hub" / "README.md").read_text(encoding="utf-8")
-    assert hook in card
+    assert f"`{hook}`, {read_at}" in card and "cannot be hung into a `HookedTransformer`" in card
+    assert f"hidden state, {read_at}" in (run / "report.html").read_text(encoding="utf-8")
