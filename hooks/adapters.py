@@ -1,16 +1,18 @@
-"""Adapters of PEFT, such as LoRA: what they stand on, and their weights merged into it."""
+"""Adapters of PEFT: LoRA and the like, merged into what they stand on, and soft prompts, which stand before a text."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from sae_lens_classif.errors import UserError, require
 
+_VIRTUAL = "prompt_embeddings"  # as PEFT calls them
 _HEADS = ("classifier", "score", "out_proj", "pre_classifier")  # as transformers' models call their heads
 
 
@@ -22,11 +24,13 @@ class Adapter:
         model: The folder or name.
         base: The model it stands on: a folder or a name.
         classifies: Whether it brings a classification head.
+        is_soft_prompt: Whether it is virtual tokens, which cannot be merged.
     """
 
     model: str
     base: str
     classifies: bool
+    is_soft_prompt: bool
 
     def architecture(self, of_base: dict[str, Any]) -> str | None:
         """What the merged model is, given the base's ``config.json``."""
@@ -46,10 +50,13 @@ class Adapter:
         """
         require("finetune", "peft")
         from peft import PeftModel
-        from peft.utils import load_peft_weights
 
+        if self.classifies and not any(part in _HEADS for name in self._weights() for part in name.split(".")):
+            raise UserError(
+                f"the adapter {self.model} is one of a classifier, but brings no head (modules_to_save in its "
+                "adapter_config.json); save it with its head"
+            )
         try:
-            weights = load_peft_weights(self.model, device="cpu")
             adapted = PeftModel.from_pretrained(model, self.model)
             merged = cast(Any, adapted).merge_and_unload()
         except Exception as error:  # PEFT raises all kinds
@@ -57,12 +64,34 @@ class Adapter:
                 f"the adapter {self.model} does not go with its base {self.base}: {type(error).__name__}: "
                 f"{' '.join(str(error).split())[:300]}"
             ) from error
-        if self.classifies and not any(part in _HEADS for name in weights for part in name.split(".")):
-            raise UserError(
-                f"the adapter {self.model} is one of a classifier, but brings no head (modules_to_save in its "
-                "adapter_config.json); save it with its head"
-            )
         return cast(PreTrainedModel, merged)
+
+    def soft_prompt(self) -> torch.Tensor:
+        """The virtual tokens' embeddings, float (v, d).
+
+        Raises:
+            UserError: If they are missing, or the package peft is not installed.
+        """
+        weights = self._weights()
+        if set(weights) != {_VIRTUAL}:
+            raise UserError(
+                f"the soft prompt {self.model} holds {', '.join(sorted(weights)) or 'nothing'}, not {_VIRTUAL}; make "
+                "it by prompt tuning"
+            )
+        return weights[_VIRTUAL]
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        require("finetune", "peft")
+        from peft.utils import load_peft_weights
+
+        try:
+            weights: dict[str, torch.Tensor] = load_peft_weights(self.model, device="cpu")
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"the weights of the adapter {self.model} cannot be read ({' '.join(str(error).split())[:200]}); "
+                "without them its base is another model: give the whole folder"
+            ) from error
+        return weights
 
 
 def find_adapter(model: str, local: bool) -> Adapter | None:
@@ -88,4 +117,19 @@ def find_adapter(model: str, local: bool) -> Adapter | None:
     base = content.get("base_model_name_or_path")
     if not base:
         raise UserError(f"{file} does not say of which model it is an adapter; set base_model_name_or_path in it")
-    return Adapter(model, str(base), content.get("task_type") == "SEQ_CLS")
+    is_soft_prompt = content.get("peft_type") == "PROMPT_TUNING"
+    return Adapter(model, str(base), content.get("task_type") == "SEQ_CLS", is_soft_prompt)
+
+
+def embedded_after(soft_prompt: torch.Tensor, model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
+    """What a decoder reads: virtual tokens, then the embeddings of a text's own.
+
+    Args:
+        soft_prompt: float (v, d).
+        model: The decoder.
+        tokens: int64 (B, T).
+
+    Returns:
+        float (B, v + T, d).
+    """
+    return torch.cat([soft_prompt.expand(len(tokens), -1, -1), model.get_input_embeddings()(tokens)], dim=1)

@@ -20,6 +20,8 @@ _TOLERANCE = 1e-4
 class BlockClassifier(TextClassifier):
     """A model whose classes follow from the residual stream at one position; a family says at which, and how."""
 
+    n_before = 0  # tokens that the model puts before each text
+
     def __init__(
         self,
         model: PreTrainedModel,
@@ -68,20 +70,25 @@ class BlockClassifier(TextClassifier):
             float (B, C).
         """
 
+    def text_logits(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """The same of texts; where the model puts something before each, ``n_before`` says how many tokens."""
+        return self.class_logits(tokens, lengths)
+
     @override
     @torch.no_grad()
     def states_and_logits(self, inputs: list[list[int]]) -> StatesAndLogits:
         tokens, lengths = self._padded(inputs)
-        residual, logits = self._blocks.read(self._layer, lambda: self.class_logits(tokens, lengths))
-        rows = torch.arange(len(inputs), device=self.device)
-        return StatesAndLogits(residual[rows, self.positions(lengths)].float().cpu(), logits.float().cpu())
+        residual, logits = self._blocks.read(self._layer, lambda: self.text_logits(tokens, lengths))
+        places = self.positions(lengths + self.n_before)
+        hidden = residual[torch.arange(len(inputs), device=self.device), places]
+        return StatesAndLogits(hidden.float().cpu(), logits.float().cpu())
 
     @override
     @torch.no_grad()
     def context(self, inputs: list[list[int]]) -> Context:
         tokens, lengths = self._padded(inputs)
-        residual, _ = self._blocks.read(self._layer, lambda: self.class_logits(tokens, lengths), stop=True)
-        return Context(residual, self.positions(lengths), lengths)
+        residual, _ = self._blocks.read(self._layer, lambda: self.text_logits(tokens, lengths), stop=True)
+        return Context(residual, self.positions(lengths + self.n_before), lengths + self.n_before)
 
     @override
     def logits_from(self, hidden: torch.Tensor, context: Context | None = None) -> torch.Tensor:

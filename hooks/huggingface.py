@@ -69,6 +69,12 @@ def architecture_of(model: str) -> str | None:
     return str(named[0]) if named else None
 
 
+def soft_prompt_of(model: str) -> torch.Tensor | None:
+    """The virtual tokens of a folder or a name on the Hub, float (v, d); None where it is no soft prompt."""
+    adapter = find_adapter(model, is_local(model))
+    return adapter.soft_prompt() if adapter is not None and adapter.is_soft_prompt else None
+
+
 def _with_base(adapter: Adapter, use: Callable[[str], _T]) -> _T:
     """Use the base of an adapter, or say that it is this which cannot be used."""
     try:
@@ -100,7 +106,7 @@ def load_causal_lm(model: str, dtype: torch.dtype) -> PreTrainedModel:
     """Load a decoder with its language-model head, on the CPU, without running any code from its folder.
 
     Args:
-        model: A folder or a name on the Hub, of a model or an adapter, which is merged.
+        model: A folder or a name on the Hub, of a model or an adapter, which is merged; of a soft prompt its base.
         dtype: Precision.
 
     Raises:
@@ -108,7 +114,8 @@ def load_causal_lm(model: str, dtype: torch.dtype) -> PreTrainedModel:
     """
     adapter = find_adapter(model, is_local(model))
     if adapter is not None:
-        return adapter.merged_into(_with_base(adapter, lambda base: load_causal_lm(base, dtype)))
+        base = _with_base(adapter, lambda base: load_causal_lm(base, dtype))
+        return base if adapter.is_soft_prompt else adapter.merged_into(base)
     return _load(model, dtype, AutoModelForCausalLM, "a language-model head")
 
 
@@ -125,8 +132,8 @@ def load_sequence_classifier(model: str, dtype: torch.dtype, class_names: Sequen
     """
     adapter = find_adapter(model, is_local(model))
     if adapter is not None:
-        base = _with_base(adapter, lambda base: new_sequence_classifier(base, class_names, seed=0))
-        return adapter.merged_into(base.to(dtype=dtype))  # type: ignore[call-arg]  # the decorator hides self
+        headed = _with_base(adapter, lambda base: new_sequence_classifier(base, class_names, seed=0))
+        return adapter.merged_into(headed.to(dtype=dtype))  # type: ignore[call-arg]  # the decorator hides self
     return _load(model, dtype, AutoModelForSequenceClassification, "a classification head")
 
 

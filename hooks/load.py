@@ -14,7 +14,7 @@ from sae_lens_classif.hooks.backends import DEFAULT, ModelRequest, backend_for, 
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.functions import is_of_the_user, open_of_the_user
 from sae_lens_classif.hooks.heads import names_in_config
-from sae_lens_classif.hooks.huggingface import architecture_of, config_of_model, is_local, pick_device
+from sae_lens_classif.hooks.huggingface import architecture_of, config_of_model, is_local, pick_device, soft_prompt_of
 
 CLASSIFIER_FILE = "classifier.json"
 _TUNE = "tune one with `sae-lens-classif finetune --finetune.base_model {model}`, or give a model that has one"
@@ -121,6 +121,8 @@ def _open(request: ModelRequest) -> TextClassifier:
     """Open a model by its architecture; the default backend tries one that no backend names, and says what is wrong."""
     architecture = architecture_of(request.model)
     backend = backend_for(architecture) if architecture is not None else None
+    if soft_prompt_of(request.model) is not None:
+        backend = find_backend("transformers")
     if backend is not None:
         return backend.open_model(request)
     if architecture is not None:

@@ -22,6 +22,7 @@ from sae_lens_classif.hooks.huggingface import (
     load_tokenizer,
     model_context,
     model_fingerprint,
+    soft_prompt_of,
 )
 from sae_lens_classif.hooks.inputs import LAST_OF_PROMPT, PromptTokenizer
 
@@ -44,6 +45,10 @@ def open_model(request: ModelRequest) -> "HookedTransformerClassifier":
         UserError: If the model or its tokenizer cannot be loaded, a label is not one token, the hook does not exist, or
             TransformerLens does not know the architecture.
     """
+    if soft_prompt_of(request.model) is not None:
+        raise UserError(
+            f"{request.name} is a soft prompt, which HookedTransformer cannot read; leave classifier.backend out"
+        )
     tokenizer = load_tokenizer(request.model)
     model = load_causal_lm(request.model, request.dtype)
     prompts = PromptTokenizer(tokenizer, request.prompt or PromptConfig(), request.class_names, model_context(model))

@@ -9,12 +9,14 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallback, Trainer, TrainingArguments
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from sae_lens_classif.config.classifier import FinetuneConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError, require
+from sae_lens_classif.hooks.adapters import embedded_after
 from sae_lens_classif.hooks.batching import pad_right
 from sae_lens_classif.hooks.blocks import block_stack
 from sae_lens_classif.hooks.heads import head_logits
@@ -51,12 +53,14 @@ def finetune(
         UserError: If the base model cannot be loaded, a label word is not one token, or the extra ``finetune`` is
             not installed.
     """
-    require("finetune", "accelerate")
+    require("finetune", "accelerate", *(["peft"] if cfg.adapter is not None else []))
     cfg = replace(cfg, base_model=packaged_model(cfg.base_model))
     task = _head_task(cfg, prompt, data) if has_head(cfg) else _label_token_task(cfg, prompt, data)
     tuned = task.model
-    if cfg.adapter is not None:
-        tuned = with_lora(task.model, cfg)
+    if cfg.adapter == "lora":
+        tuned, task = with_lora(task, cfg)
+    elif cfg.adapter == "soft_prompt":
+        tuned, task = with_soft_prompt(task, cfg)
     elif cfg.train_blocks is not None:
         freeze_below(task.model, cfg.train_blocks)
     examples = [
@@ -67,7 +71,7 @@ def finetune(
         trainer = ClassTrainer(
             logits=task.logits,
             pad_token_id=task.tokenizer.pad_token_id or 0,
-            model=task.model,
+            model=tuned,
             args=_training_arguments(cfg, len(examples), scratch, device),
             train_dataset=examples,
         )
@@ -124,24 +128,63 @@ def _head_task(cfg: FinetuneConfig, prompt: PromptConfig, data: TextData) -> _Ta
     return _Task(model, tokenizer, PlainTexts(tokenizer, prompt, model_context(model)), head_logits)
 
 
-def with_lora(model: PreTrainedModel, cfg: FinetuneConfig) -> PreTrainedModel:
+def with_lora(task: _Task, cfg: FinetuneConfig) -> tuple[PreTrainedModel, _Task]:
     """Put low-rank matrices beside all linear layers of a model, in place, and leave all else but a head as it is.
 
     Args:
-        model: The model.
+        task: The model's.
         cfg: Their rank, and the seed of their weights.
+
+    Returns:
+        PEFT's model, and the task with them.
     """
-    require("finetune", "peft")
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
+
+    rank, kind = cfg.lora_rank or 8, "SEQ_CLS" if has_head(cfg) else "CAUSAL_LM"
+    settings = LoraConfig(task_type=kind, r=rank, lora_alpha=2 * rank, target_modules="all-linear")
+    # PEFT's model has the same blocks as the one inside, which alone has its head at hand.
+    logits = task.logits
+    within = replace(task, logits=lambda _, tokens, lengths: logits(task.model, tokens, lengths))
+    return _adapted(task.model, cfg, settings), within
+
+
+def with_soft_prompt(task: _Task, cfg: FinetuneConfig) -> tuple[PreTrainedModel, _Task]:
+    """Put virtual tokens before the prompts of a decoder, which stays as it is.
+
+    They start at the embeddings of tokens drawn from the vocabulary.
+
+    Args:
+        task: The decoder's.
+        cfg: How many, and the seed of their start.
+
+    Returns:
+        PEFT's model, and the task with them.
+    """
+    from peft import PromptTuningConfig
+
+    if has_head(cfg):
+        raise UserError("finetune.adapter is soft_prompt, which goes with label tokens alone; leave finetune.head out")
+    n_tokens = cfg.virtual_tokens or 10
+    settings = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=n_tokens, prompt_tuning_init="SAMPLE_VOCAB")
+    adapted: Any = _adapted(task.model, cfg, settings)
+    soft_prompt: nn.Embedding = adapted.prompt_encoder[adapted.active_adapter].embedding
+
+    def logits(_: torch.nn.Module, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        embedded = embedded_after(soft_prompt.weight, task.model, tokens)
+        return task.logits(task.model, embedded, lengths + n_tokens)
+
+    return adapted, replace(task, logits=logits)
+
+
+def _adapted(model: PreTrainedModel, cfg: FinetuneConfig, settings: Any) -> PreTrainedModel:
+    from peft import get_peft_model
 
     if cfg.base_model == "scratch":
         raise UserError("finetune.adapter is set, but a model from scratch has nothing to adapt; give a base model")
     if Path(cfg.base_model).is_dir():
         model.name_or_path = str(Path(cfg.base_model).resolve())  # the adapter names it
     torch.manual_seed(cfg.seed)
-    rank, task = cfg.lora_rank or 8, "SEQ_CLS" if has_head(cfg) else "CAUSAL_LM"
-    lora = LoraConfig(task_type=task, r=rank, lora_alpha=2 * rank, target_modules="all-linear")
-    return cast(PreTrainedModel, get_peft_model(model, lora))
+    return cast(PreTrainedModel, get_peft_model(model, settings))
 
 
 def freeze_below(model: PreTrainedModel, n_blocks: int) -> None:
@@ -220,7 +263,8 @@ def label_logits(
 
     Args:
         model: A Hugging Face decoder.
-        input_ids: int64 (B, T), padded on the right, where causal attention never looks.
+        input_ids: int64 (B, T), padded on the right, where causal attention never looks; or their embeddings, float
+            (B, T, d).
         lengths: int64 (B,), tokens of each prompt.
         label_token_ids: int64 (C,).
 
@@ -228,7 +272,8 @@ def label_logits(
         float (B, C).
     """
     # Both are there on every Hugging Face decoder; a torch.nn.Module may have anything by these names.
-    states = model.base_model(input_ids=input_ids).last_hidden_state  # type: ignore[operator]
+    given = {"inputs_embeds" if input_ids.is_floating_point() else "input_ids": input_ids}
+    states = model.base_model(**given).last_hidden_state  # type: ignore[operator]
     state = states[torch.arange(len(lengths), device=lengths.device), lengths - 1]
     unembedding = model.get_output_embeddings()  # type: ignore[operator]
     ids = label_token_ids.to(state.device)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.load import load_classifier
@@ -53,6 +54,54 @@ def test_an_adapter_of_a_decoder_is_the_tuned_model(backend: str | None, tmp_pat
     with torch.no_grad():
         expected = torch.stack([adapted(input_ids=torch.tensor([one])).logits[0, -1, answers] for one in ids])
     torch.testing.assert_close(classifier.states_and_logits(ids).logits, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture
+def soft(tmp_path: Path) -> Path:
+    """A soft prompt of four virtual tokens over a decoder."""
+    base = write_model(tmp_path / "base", "Llama", "ForCausalLM")
+    base.name_or_path = str(tmp_path / "base")
+    prompt: Any = get_peft_model(base, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4))
+    with torch.no_grad():
+        prompt.prompt_encoder["default"].embedding.weight.mul_(3)
+    prompt.eval().save_pretrained(str(tmp_path / "soft"))
+    new_tokenizer(0).save_pretrained(tmp_path / "soft")
+    return tmp_path / "soft"
+
+
+def test_a_soft_prompt_is_read_as_peft_reads_it(soft: Path, tmp_path: Path) -> None:
+    classifier = load_classifier(soft, NAMES, ANSWERS)
+    base = load_classifier(tmp_path / "base", NAMES, ANSWERS, backend="transformers")
+    peft = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tmp_path / "base"), str(soft)).eval()
+    ids = classifier.inputs(TEXTS)
+    answers = new_tokenizer(0).convert_tokens_to_ids(["fox", "rain", "loan"])
+    hidden, logits = classifier.states_and_logits(ids)
+    for one, state, said in zip(ids, hidden, logits, strict=True):
+        with torch.no_grad():
+            given = peft(input_ids=torch.tensor([one]), output_hidden_states=True)
+        torch.testing.assert_close(said, given.logits[0, -1, answers], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(state, given.hidden_states[2][0, -1], rtol=1e-4, atol=1e-5)
+    assert (logits - base.states_and_logits(ids).logits).abs().max() > 0.01
+    hidden.requires_grad_()
+    back = classifier.logits_from(hidden, classifier.context(ids))
+    torch.testing.assert_close(back, logits, rtol=1e-4, atol=1e-5)
+    assert torch.autograd.grad(back.sum(), hidden)[0].norm(dim=1).min() > 0
+    torch.testing.assert_close(classifier.logits_from(hidden), base.logits_from(hidden))
+    assert classifier.model_fingerprint != base.model_fingerprint
+
+
+def test_a_model_whose_soft_prompt_is_missing_is_refused(soft: Path) -> None:
+    (soft / "adapter_model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"weights of the adapter .*soft cannot be read.*another model"):
+        load_classifier(soft, NAMES, ANSWERS)
+
+
+def test_a_soft_prompt_of_another_width_or_backend_is_refused(soft: Path) -> None:
+    with pytest.raises(UserError, match="soft prompt, which HookedTransformer cannot read"):
+        load_classifier(soft, NAMES, ANSWERS, backend="hooked_transformer")
+    save_file({"prompt_embeddings": torch.ones(4, 16)}, soft / "adapter_model.safetensors")
+    with pytest.raises(UserError, match="soft prompt is 16 wide, its base 32"):
+        load_classifier(soft, NAMES, ANSWERS)
 
 
 def test_the_base_s_tokenizer_will_do(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from sae_lens_classif.config.classifier import FinetuneConfig, PromptConfig
@@ -84,6 +85,25 @@ def test_an_adapter_is_tuned_written_alone_and_opened_with_its_base(
     classifier = load_classifier(tmp_path / "tuned")
     logits = classifier.states_and_logits(classifier.inputs(test_data.texts)).logits
     assert (logits.argmax(dim=1).numpy() == test_data.labels).mean() > 0.45, "a third by chance"
+
+
+def test_a_soft_prompt_is_tuned_written_alone_and_its_base_stays_as_it_is(
+    train_data: TextData, test_data: TextData, tmp_path: Path
+) -> None:
+    write_model(tmp_path / "base", "GPTNeoX", "ForCausalLM")
+    prompt = PromptConfig(template="{text} price ", label_words=("fox", "rain", "loan"))
+    cfg = settings(tmp_path / "base", adapter="soft_prompt", virtual_tokens=3, lr=3e-2, max_steps=100)
+    model, tokenizer = finetune(cfg, prompt, train_data, _CPU)
+    save_classifier(tmp_path / "tuned", model, tokenizer, prompt, train_data.class_names)
+    (weights,) = load_file(tmp_path / "tuned" / "adapter_model.safetensors").values()
+    assert weights.shape == (3, 32)
+    classifier = load_classifier(tmp_path / "tuned")
+    before = load_classifier(tmp_path / "base", train_data.class_names, prompt)
+    ids, labels = classifier.inputs(test_data.texts), torch.from_numpy(test_data.labels)
+    losses = [
+        torch.nn.functional.cross_entropy(one.states_and_logits(ids).logits, labels) for one in (classifier, before)
+    ]
+    assert losses[0] < 0.95 * losses[1], "three tokens before a random model do not do much"
 
 
 def test_which_models_get_a_head(tmp_path: Path) -> None:
