@@ -25,6 +25,7 @@ def evaluation_names() -> tuple[str, ...]:
 
 
 _LARGEST_LR = 1e-3
+_N_CONCEPTS = 20  # the paper's
 Recipe = Literal["robust", "reference"]
 RECIPES: dict[Recipe, dict[str, Any]] = {
     "robust": {
@@ -64,7 +65,8 @@ class SAESettings:
         classifier_coefficient: Weight of the head's cross-entropy against the predicted class.
         model_coefficient: Weight of the cross-entropy of the model itself, run on from the concepts alone, against
             the predicted class. ``auto``: the recipe's, 1 or 0.
-        balance_coefficient: Weight of what balances how often each concept is active. ``auto``: the recipe's, 0.1 or 0.
+        balance_coefficient: Weight of what balances how often each concept is active. ``auto``: the recipe's, 0.1
+            (2 / n for more than 20 concepts) or 0.
         model_rows: Texts of each batch for which the model is run on.
         schedule: ``reference``: constant weights, and from half of training on the reconstruction sends
             no gradient through the concepts. ``paper``: the first two weights fall linearly to 0.
@@ -120,6 +122,8 @@ class SAESettings:
         n_concepts = self.concepts_for(n_classes)
         found = {
             **RECIPES[self.recipe],
+            # A batch has few texts of each of many concepts: how often each is active is then mostly chance.
+            "balance_coefficient": RECIPES[self.recipe]["balance_coefficient"] * min(1, _N_CONCEPTS / n_concepts),
             "n_concepts": n_concepts,
             "d_sae": max(2 * d_in, 2 * n_concepts, n_concepts + self.k),
         }
@@ -127,7 +131,7 @@ class SAESettings:
 
     def concepts_for(self, n_classes: int) -> int:
         """How many concepts a task of C classes gets."""
-        return max(20, n_classes) if self.n_concepts == "auto" else self.n_concepts
+        return max(_N_CONCEPTS, n_classes) if self.n_concepts == "auto" else self.n_concepts
 
     @property
     def asks_model(self) -> bool:

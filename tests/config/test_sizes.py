@@ -53,6 +53,14 @@ def test_the_reference_is_the_paper_s_and_the_recipes_say_the_same_settings() ->
     assert RECIPES["robust"].keys() == RECIPES["reference"].keys()
 
 
+@pytest.mark.parametrize(("n_concepts", "weight"), [(5, 0.1), (20, 0.1), (40, 0.05), (150, 2 / 150)])
+def test_many_concepts_are_balanced_less(n_concepts: int, weight: float) -> None:
+    """Of a batch of 500 texts each of 150 concepts has three: how often it is active is mostly chance."""
+    assert SAESettings(n_concepts=n_concepts).sized(2, 256).balance_coefficient == pytest.approx(weight)
+    assert SAESettings(n_concepts=n_concepts, balance_coefficient=0.1).sized(2, 256).balance_coefficient == 0.1
+    assert SAESettings(n_concepts=n_concepts, recipe="reference").sized(2, 256).balance_coefficient == 0
+
+
 @pytest.mark.parametrize(("total_samples", "lr"), [(10_000_000, 5e-5), (2_000_000, 2.5e-4), (10_000, 1e-3)])
 def test_a_short_training_s_weights_may_go_as_far_as_a_long_one_s(total_samples: int, lr: float) -> None:
     train = TrainConfig(total_samples=total_samples)
