@@ -18,7 +18,7 @@ _TOLERANCE = 1e-4
 
 
 class BlockClassifier(TextClassifier):
-    """A model whose classes follow from the residual stream at one position; a family says at which, and how."""
+    """A model whose classes follow from the residual stream at one position, mostly the last; a family says how."""
 
     n_before = 0  # tokens that the model puts before each text
 
@@ -50,13 +50,13 @@ class BlockClassifier(TextClassifier):
         self.d_model = int(model.config.get_text_config().hidden_size)
         self._check()
 
-    @abstractmethod
     def default_layer(self, n_layers: int) -> int:
         """Block whose input is explained if no hook is asked for; the number of blocks for the output of the last."""
+        return n_layers - 1
 
-    @abstractmethod
     def positions(self, lengths: torch.Tensor) -> torch.Tensor:
         """Where the state is from which a text's class follows, int64 (B,), given its number of tokens, int64 (B,)."""
+        return lengths - 1
 
     @abstractmethod
     def class_logits(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

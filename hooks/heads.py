@@ -1,4 +1,4 @@
-"""What a classification head says of its classes."""
+"""Models with a classification head: what it says of its classes, and its logits."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,12 +6,26 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.backends import ModelRequest
+from sae_lens_classif.hooks.huggingface import load_sequence_classifier, load_tokenizer, model_context
+from sae_lens_classif.hooks.inputs import PlainTexts
 
 _NO_NAME = re.compile(r"(LABEL_)?\d+")
+
+
+def open_head(request: ModelRequest) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, PlainTexts]:
+    """A model with a classification head, its tokenizer, and what reads texts for it.
+
+    Raises:
+        UserError: If the model or its tokenizer cannot be loaded, or its head is of other classes.
+    """
+    tokenizer = load_tokenizer(request.model)
+    model = load_sequence_classifier(request.model, request.dtype, request.class_names)
+    check_head(model.config, request)
+    return model, tokenizer, PlainTexts(tokenizer, request.prompt, model_context(model))
 
 
 def check_head(config: PreTrainedConfig, request: ModelRequest) -> None:

@@ -10,13 +10,8 @@ from sae_lens_classif.hooks.backends import ModelRequest
 from sae_lens_classif.hooks.batching import pad_right
 from sae_lens_classif.hooks.block_classifier import BlockClassifier
 from sae_lens_classif.hooks.classifier import Context, StatesAndLogits, TextClassifier
-from sae_lens_classif.hooks.heads import check_head, head_logits
-from sae_lens_classif.hooks.huggingface import (
-    load_sequence_classifier,
-    load_tokenizer,
-    model_context,
-    model_fingerprint,
-)
+from sae_lens_classif.hooks.heads import head_logits, open_head
+from sae_lens_classif.hooks.huggingface import model_fingerprint
 from sae_lens_classif.hooks.inputs import PlainTexts
 
 ARCHITECTURES = (
@@ -35,13 +30,9 @@ def open_model(request: ModelRequest) -> TextClassifier:
         UserError: If the model or its tokenizer cannot be loaded, its head is of other classes, or the hook does not
             exist.
     """
-    tokenizer = load_tokenizer(request.model)
-    model = load_sequence_classifier(request.model, request.dtype, request.class_names)
-    check_head(model.config, request)
-    texts = PlainTexts(tokenizer, request.prompt, model_context(model))
-    if getattr(model.config, "classifier_pooling", "cls") == "mean":
-        return PooledClassifier(model, tokenizer, texts, request)
-    return EncoderClassifier(model, tokenizer, texts, request)
+    model, tokenizer, texts = open_head(request)
+    kind = PooledClassifier if getattr(model.config, "classifier_pooling", "cls") == "mean" else EncoderClassifier
+    return kind(model, tokenizer, texts, request)
 
 
 class EncoderClassifier(BlockClassifier):

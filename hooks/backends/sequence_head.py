@@ -5,9 +5,7 @@ from typing_extensions import override
 
 from sae_lens_classif.hooks.backends import ModelRequest
 from sae_lens_classif.hooks.block_classifier import BlockClassifier
-from sae_lens_classif.hooks.heads import check_head, head_logits
-from sae_lens_classif.hooks.huggingface import load_sequence_classifier, load_tokenizer, model_context
-from sae_lens_classif.hooks.inputs import PlainTexts
+from sae_lens_classif.hooks.heads import head_logits, open_head
 
 ARCHITECTURES = (
     "BloomForSequenceClassification", "FalconForSequenceClassification", "GPT2ForSequenceClassification",
@@ -27,25 +25,13 @@ def open_model(request: ModelRequest) -> "SequenceHeadClassifier":
         UserError: If the model or its tokenizer cannot be loaded, its head is of other classes, or the hook does not
             exist.
     """
-    tokenizer = load_tokenizer(request.model)
-    model = load_sequence_classifier(request.model, request.dtype, request.class_names)
-    check_head(model.config, request)
-    texts = PlainTexts(tokenizer, request.prompt, model_context(model))
-    return SequenceHeadClassifier(model, tokenizer, texts, request)
+    return SequenceHeadClassifier(*open_head(request), request)
 
 
 class SequenceHeadClassifier(BlockClassifier):
     """A decoder whose head reads the last token."""
 
     read_at = "the last token of the text"
-
-    @override
-    def default_layer(self, n_layers: int) -> int:
-        return n_layers - 1
-
-    @override
-    def positions(self, lengths: torch.Tensor) -> torch.Tensor:
-        return lengths - 1
 
     @override
     def class_logits(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

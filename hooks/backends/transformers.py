@@ -55,14 +55,6 @@ class PromptClassifier(BlockClassifier):
         super().__init__(model, prompts.tokenizer, prompts, request)
 
     @override
-    def default_layer(self, n_layers: int) -> int:
-        return n_layers - 1
-
-    @override
-    def positions(self, lengths: torch.Tensor) -> torch.Tensor:
-        return lengths - 1
-
-    @override
     def class_logits(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         return self._answers(lengths, input_ids=tokens)
 
