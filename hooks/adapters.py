@@ -1,7 +1,7 @@
 """Adapters of PEFT: LoRA and the like, merged into what they stand on, and soft prompts, which stand before a text."""
 
-import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,8 +11,10 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICA
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from sae_lens_classif.errors import UserError, require
+from sae_lens_classif.files import read_json
 
 _VIRTUAL = "prompt_embeddings"  # as PEFT calls them
+_CONFIG = "adapter_config.json"
 _HEADS = ("classifier", "score", "out_proj", "pre_classifier")  # as transformers' models call their heads
 
 
@@ -105,20 +107,28 @@ def find_adapter(model: str, local: bool) -> Adapter | None:
         UserError: If its configuration names no base.
     """
     folder = Path(model)
-    if folder.is_dir() and (folder / "config.json").is_file():
-        return None
-    try:
-        file = find_adapter_config_file(model, local_files_only=local)
-    except (OSError, ValueError):  # opening the model says it better
-        return None
+    if folder.is_dir():
+        is_adapter = (folder / _CONFIG).is_file() and not (folder / "config.json").is_file()
+        file = folder / _CONFIG if is_adapter else None
+    else:
+        file = _on_hub(model, local)
     if file is None:
         return None
-    content = json.loads(Path(file).read_text(encoding="utf-8"))
+    content = read_json(file)
     base = content.get("base_model_name_or_path")
     if not base:
         raise UserError(f"{file} does not say of which model it is an adapter; set base_model_name_or_path in it")
     is_soft_prompt = content.get("peft_type") == "PROMPT_TUNING"
     return Adapter(model, str(base), content.get("task_type") == "SEQ_CLS", is_soft_prompt)
+
+
+@cache  # a model is opened in several steps, and each asks
+def _on_hub(model: str, local: bool) -> Path | None:
+    try:
+        file = find_adapter_config_file(model, local_files_only=local)
+    except (OSError, ValueError):  # opening the model says it better
+        return None
+    return Path(file) if file is not None else None
 
 
 def embedded_after(soft_prompt: torch.Tensor, model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
