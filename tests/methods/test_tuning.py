@@ -40,7 +40,7 @@ def test_the_settings_of_the_run_come_first_and_all_others_of_a_grid_once(name: 
 def test_what_cannot_be_tuned_is_not() -> None:
     for spec in BUILT_IN.values():
         check_grid(spec)
-    assert {name for name, spec in BUILT_IN.items() if not spec.tune} == {"ica", *CONTROLS}
+    assert {name for name, spec in BUILT_IN.items() if not spec.tune} == {"clusters", "ica", *CONTROLS}
 
 
 def test_another_seed_draws_others(task: FitTask) -> None:
