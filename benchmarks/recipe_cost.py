@@ -36,7 +36,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         _, classifier = new_classifier(1000, 1024, 2, 16, 8)
-        states = write_store(Path(folder) / "states", 20_000, 1024, classifier.model_fingerprint)
+        states = write_store(Path(folder) / "states", 20_000, 1024, classifier)
         measure(RunConfig(), states, classifier, asked.steps)
 
 
