@@ -102,6 +102,13 @@ def test_of_several_presets_the_later_wins() -> None:
     assert (cfg.train.total_samples, cfg.finetune.base_model) == (2_000_000, "scratch")
 
 
+def test_the_demo_of_an_encoder_tunes_a_head_on_minilm() -> None:
+    run = parse(["demo", "--encoder", "--train.seed", "3"])
+    assert run.folder == Path("runs/demo-encoder")
+    assert (run.cfg.finetune.base_model, run.cfg.finetune.train_blocks) == ("all-MiniLM-L6-v2", 2)
+    assert run.cfg.train.seed == 3
+
+
 def test_demo_has_its_preset_and_folder_without_being_asked() -> None:
     request = parse(["demo"])
     assert request.folder == Path("runs/demo")

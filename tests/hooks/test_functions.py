@@ -95,6 +95,19 @@ def test_functions_that_give_something_else_are_refused(
         slc.classifier_from(states, head_, CLASS_NAMES)
 
 
+@pytest.mark.slow
+def test_the_example_explains_sentence_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(__file__).parents[2] / "examples"
+    assert len((folder / "own_classifier.py").read_text(encoding="utf-8").splitlines()) < 40
+    monkeypatch.syspath_prepend(str(folder))
+    few = slc.load_text_data(slc.DataConfig(max_train_texts=400), "train")
+    monkeypatch.setattr(slc, "load_text_data", lambda *_: few)
+    classifier = slc.load_classifier("own_classifier:sentences")
+    assert classifier.d_model == 384 and classifier.class_names == few.class_names
+    logits = classifier.states_and_logits(classifier.inputs(few.texts[::4])).logits
+    assert (logits.argmax(dim=1).numpy() == few.labels[::4]).mean() > 0.9
+
+
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a module of the user's, where the commands are typed."""
