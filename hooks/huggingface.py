@@ -19,7 +19,7 @@ from transformers import (
 
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.adapters import Adapter, find_adapter
-from sae_lens_classif.hub import hub_is_reachable, hub_unreachable_message
+from sae_lens_classif.hub import cache_alone, hub_is_reachable, hub_unreachable_message
 
 _T = TypeVar("_T")
 
@@ -152,10 +152,11 @@ def new_sequence_classifier(model: str, class_names: Sequence[str], seed: int) -
     names = dict(enumerate(class_names))
     torch.manual_seed(seed)
     try:
-        loaded, info = loader.from_pretrained(
-            model, dtype=torch.float32, local_files_only=is_local(model), output_loading_info=True,
-            ignore_mismatched_sizes=True, id2label=names, label2id={name: number for number, name in names.items()},
-        )  # fmt: skip
+        with cache_alone(is_local(model)):
+            loaded, info = loader.from_pretrained(
+                model, dtype=torch.float32, local_files_only=is_local(model), output_loading_info=True,
+                ignore_mismatched_sizes=True, id2label=names, label2id={name: number for number, name in names.items()},
+            )  # fmt: skip
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(_loading_message(model, "model with a classification head", error)) from error
     inner = f"{loaded.base_model_prefix}."
@@ -171,7 +172,8 @@ def new_sequence_classifier(model: str, class_names: Sequence[str], seed: int) -
 def _load(model: str, dtype: torch.dtype, loader: Any, head: str) -> PreTrainedModel:
     local = is_local(model)
     try:
-        loaded, info = loader.from_pretrained(model, dtype=dtype, local_files_only=local, output_loading_info=True)
+        with cache_alone(local):  # where PEFT is installed, an adapter is looked for on the Hub all the same
+            loaded, info = loader.from_pretrained(model, dtype=dtype, local_files_only=local, output_loading_info=True)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(_loading_message(model, "model", error)) from error
     missing = sorted(info["missing_keys"])
