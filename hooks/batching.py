@@ -26,6 +26,16 @@ def pad_right(inputs: Sequence[Sequence[int]], pad_token_id: int) -> tuple[torch
     return torch.tensor(padded), torch.tensor([len(ids) - 1 for ids in inputs])
 
 
+def mask_of(lengths: torch.Tensor, longest: int) -> torch.Tensor:
+    """Which tokens of inputs that are padded on the right are none of the padding, int64 (B, longest), 1 or 0.
+
+    Args:
+        lengths: int64 (B,), tokens of each input.
+        longest: Tokens of each, padding included.
+    """
+    return (torch.arange(longest, device=lengths.device) < lengths[:, None]).long()
+
+
 def batches_by_length(lengths: Sequence[int], max_batch_tokens: int) -> Iterator[list[int]]:
     """Group rows of like length, so that little is padding.
 

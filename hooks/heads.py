@@ -10,6 +10,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.backends import ModelRequest
+from sae_lens_classif.hooks.batching import mask_of
 from sae_lens_classif.hooks.huggingface import load_sequence_classifier, load_tokenizer, model_context
 from sae_lens_classif.hooks.inputs import PlainTexts
 
@@ -88,7 +89,7 @@ def head_logits(model: nn.Module, tokens: torch.Tensor, lengths: torch.Tensor) -
     Returns:
         float (B, C).
     """
-    mask = (torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]).long()
+    mask = mask_of(lengths, tokens.shape[1])
     score: nn.Module | None = getattr(model, "score", None)
     if score is None:
         logits: torch.Tensor = model(input_ids=tokens, attention_mask=mask).logits

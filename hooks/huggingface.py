@@ -46,7 +46,7 @@ def config_of_model(model: str) -> dict[str, Any]:
     Raises:
         UserError: If the folder does not exist.
     """
-    adapter = find_adapter(model, is_local(model))
+    adapter = _adapter_of(model)
     try:
         if adapter is not None:
             return _with_base(adapter, lambda base: config_of_model(base))
@@ -62,17 +62,27 @@ def architecture_of(model: str) -> str | None:
     Raises:
         UserError: If the folder does not exist.
     """
-    adapter, config = find_adapter(model, is_local(model)), config_of_model(model)
+    adapter, config = _adapter_of(model), config_of_model(model)
     if adapter is not None:
         return adapter.architecture(config)
     named = config.get("architectures")
     return str(named[0]) if named else None
 
 
+def is_soft_prompt(model: str) -> bool:
+    """Whether a folder or a name on the Hub is virtual tokens before the prompts of another model."""
+    adapter = _adapter_of(model)
+    return adapter is not None and adapter.is_soft_prompt
+
+
 def soft_prompt_of(model: str) -> torch.Tensor | None:
     """The virtual tokens of a folder or a name on the Hub, float (v, d); None where it is no soft prompt."""
-    adapter = find_adapter(model, is_local(model))
+    adapter = _adapter_of(model)
     return adapter.soft_prompt() if adapter is not None and adapter.is_soft_prompt else None
+
+
+def _adapter_of(model: str) -> Adapter | None:
+    return find_adapter(model, is_local(model))
 
 
 def _with_base(adapter: Adapter, use: Callable[[str], _T]) -> _T:
@@ -89,8 +99,7 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     Raises:
         UserError: If there is none.
     """
-    local = is_local(model)
-    adapter = find_adapter(model, local)
+    local, adapter = is_local(model), _adapter_of(model)
     if adapter is not None and not any(Path(model).glob("tokenizer*")):
         return _with_base(adapter, load_tokenizer)
     try:
@@ -112,7 +121,7 @@ def load_causal_lm(model: str, dtype: torch.dtype) -> PreTrainedModel:
     Raises:
         UserError: If the folder has no weights, or the model is no decoder.
     """
-    adapter = find_adapter(model, is_local(model))
+    adapter = _adapter_of(model)
     if adapter is not None:
         base = _with_base(adapter, lambda base: load_causal_lm(base, dtype))
         return base if adapter.is_soft_prompt else adapter.merged_into(base)
@@ -130,7 +139,7 @@ def load_sequence_classifier(model: str, dtype: torch.dtype, class_names: Sequen
     Raises:
         UserError: If the folder has no weights, or not those of the head.
     """
-    adapter = find_adapter(model, is_local(model))
+    adapter = _adapter_of(model)
     if adapter is not None:
         headed = _with_base(adapter, lambda base: new_sequence_classifier(base, class_names, seed=0))
         return adapter.merged_into(headed.to(dtype=dtype))  # type: ignore[call-arg]  # the decorator hides self
@@ -149,12 +158,12 @@ def new_sequence_classifier(model: str, class_names: Sequence[str], seed: int) -
         UserError: If the folder has no weights, or there is no classification head for its architecture.
     """
     loader: Any = AutoModelForSequenceClassification
-    names = dict(enumerate(class_names))
+    names, local = dict(enumerate(class_names)), is_local(model)
     torch.manual_seed(seed)
     try:
-        with cache_alone(is_local(model)):
+        with cache_alone(local):  # see _load
             loaded, info = loader.from_pretrained(
-                model, dtype=torch.float32, local_files_only=is_local(model), output_loading_info=True,
+                model, dtype=torch.float32, local_files_only=local, output_loading_info=True,
                 ignore_mismatched_sizes=True, id2label=names, label2id={name: number for number, name in names.items()},
             )  # fmt: skip
     except (OSError, ValueError, SafetensorError) as error:

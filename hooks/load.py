@@ -14,7 +14,7 @@ from sae_lens_classif.hooks.backends import DEFAULT, ModelRequest, backend_for, 
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.functions import is_of_the_user, open_of_the_user
 from sae_lens_classif.hooks.heads import names_in_config
-from sae_lens_classif.hooks.huggingface import architecture_of, config_of_model, is_local, pick_device, soft_prompt_of
+from sae_lens_classif.hooks.huggingface import architecture_of, config_of_model, is_local, is_soft_prompt, pick_device
 
 CLASSIFIER_FILE = "classifier.json"
 _TUNE = "tune one with `sae-lens-classif finetune --finetune.base_model {model}`, or give a model that has one"
@@ -43,7 +43,7 @@ def save_classifier(
 
     Args:
         folder: Gets the model in Hugging Face's form and ``classifier.json``.
-        model: Fine-tuned decoder.
+        model: Fine-tuned model, or an adapter of one.
         tokenizer: Its tokenizer.
         prompt: Template and label words it was tuned with.
         class_names: Names of the C classes.
@@ -71,7 +71,8 @@ def load_classifier(
             of your own, which gives a classifier.
         class_names: Names of the C classes. Default: those in the folder (``id2label`` of a model with a head).
         prompt: Template and label words. Default: those in the folder, else the paper's.
-        hook: ``blocks.L.hook_resid_pre``. Default: the last block's.
+        hook: ``blocks.L.hook_resid_pre``, or ``hook_resid_post`` of the last block. Default: the last block's input; of
+            an encoder its output.
         dtype: Precision the model runs in.
         device: ``cpu``, ``cuda`` ... Default: a GPU if there is one.
         name: How the model is called in what is made from it. Default: ``model`` as given.
@@ -121,7 +122,7 @@ def _open(request: ModelRequest) -> TextClassifier:
     """Open a model by its architecture; the default backend tries one that no backend names, and says what is wrong."""
     architecture = architecture_of(request.model)
     backend = backend_for(architecture) if architecture is not None else None
-    if soft_prompt_of(request.model) is not None:
+    if is_soft_prompt(request.model):
         backend = find_backend("transformers")
     if backend is not None:
         return backend.open_model(request)

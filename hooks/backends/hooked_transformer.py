@@ -18,11 +18,11 @@ from sae_lens_classif.hooks.batching import pad_right
 from sae_lens_classif.hooks.blocks import hook_layer, hook_of_layer
 from sae_lens_classif.hooks.classifier import Context, StatesAndLogits, TextClassifier
 from sae_lens_classif.hooks.huggingface import (
+    is_soft_prompt,
     load_causal_lm,
     load_tokenizer,
     model_context,
     model_fingerprint,
-    soft_prompt_of,
 )
 from sae_lens_classif.hooks.inputs import LAST_OF_PROMPT, PromptTokenizer
 
@@ -45,7 +45,7 @@ def open_model(request: ModelRequest) -> "HookedTransformerClassifier":
         UserError: If the model or its tokenizer cannot be loaded, a label is not one token, the hook does not exist, or
             TransformerLens does not know the architecture.
     """
-    if soft_prompt_of(request.model) is not None:
+    if is_soft_prompt(request.model):
         raise UserError(
             f"{request.name} is a soft prompt, which HookedTransformer cannot read; leave classifier.backend out"
         )

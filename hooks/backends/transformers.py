@@ -13,6 +13,7 @@ from sae_lens_classif.config.classifier import PromptConfig
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.adapters import embedded_after
 from sae_lens_classif.hooks.backends import ModelRequest
+from sae_lens_classif.hooks.batching import mask_of
 from sae_lens_classif.hooks.block_classifier import BlockClassifier
 from sae_lens_classif.hooks.huggingface import load_causal_lm, load_tokenizer, model_context, soft_prompt_of
 from sae_lens_classif.hooks.inputs import LAST_OF_PROMPT, PromptTokenizer
@@ -62,7 +63,7 @@ class PromptClassifier(BlockClassifier):
         """Logits of the label tokens after inputs of these lengths, float (B, C)."""
         (given,) = inputs.values()
         rows = torch.arange(len(lengths), device=self.device)
-        mask = (torch.arange(given.shape[1], device=self.device) < lengths[:, None]).long()
+        mask = mask_of(lengths, given.shape[1])
         weight, bias = self._head.weight[self._label_ids], self._head.bias
 
         def of_labels(stream: torch.Tensor) -> torch.Tensor:
