@@ -6,15 +6,20 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from huggingface_hub import hf_hub_download
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from sae_lens_classif.errors import UserError, require
 from sae_lens_classif.files import read_json
+from sae_lens_classif.hub import hub_is_reachable
 
 _VIRTUAL = "prompt_embeddings"  # as PEFT calls them
 _CONFIG = "adapter_config.json"
+_WEIGHTS = "adapter_model.safetensors"
 _HEADS = ("classifier", "score", "out_proj", "pre_classifier")  # as transformers' models call their heads
 
 
@@ -58,8 +63,9 @@ class Adapter:
                 f"the adapter {self.model} is one of a classifier, but brings no head (modules_to_save in its "
                 "adapter_config.json); save it with its head"
             )
+        folder = str(self._weights_file().parent)  # where it finds the safetensors before anything else
         try:
-            adapted = PeftModel.from_pretrained(model, self.model)
+            adapted = PeftModel.from_pretrained(model, folder)
             merged = cast(Any, adapted).merge_and_unload()
         except Exception as error:  # PEFT raises all kinds
             raise UserError(
@@ -83,17 +89,22 @@ class Adapter:
         return weights[_VIRTUAL]
 
     def _weights(self) -> dict[str, torch.Tensor]:
-        require("finetune", "peft")
-        from peft.utils import load_peft_weights
+        return load_file(self._weights_file())
 
+    def _weights_file(self) -> Path:
+        """The adapter's safetensors, on this machine; PEFT by itself would read a pickle where there are none."""
+        file = Path(self.model) / _WEIGHTS
         try:
-            weights: dict[str, torch.Tensor] = load_peft_weights(self.model, device="cpu")
-        except (OSError, ValueError) as error:
+            if not Path(self.model).is_dir():
+                file = Path(hf_hub_download(self.model, _WEIGHTS, local_files_only=not hub_is_reachable()))
+            with safe_open(file, "pt"):
+                return file
+        except (OSError, SafetensorError) as error:  # the Hub's errors are OSErrors, too
             raise UserError(
-                f"the weights of the adapter {self.model} cannot be read ({' '.join(str(error).split())[:200]}); "
-                "without them its base is another model: give the whole folder"
+                f"the weights of the adapter {self.model} cannot be read from {_WEIGHTS} "
+                f"({' '.join(str(error).split())[:200]}); without them its base is another model: give the whole "
+                "folder, saved as safetensors"
             ) from error
-        return weights
 
 
 def find_adapter(model: str, local: bool) -> Adapter | None:

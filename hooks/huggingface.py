@@ -21,6 +21,10 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.adapters import Adapter, find_adapter
 from sae_lens_classif.hub import cache_alone, hub_is_reachable, hub_unreachable_message
 
+PICKLE = (
+    "a pickle, which can run code of its own when it is read; only safetensors are read here. Where you trust it, open "
+    "it once with transformers and write it with save_pretrained"
+)
 _T = TypeVar("_T")
 
 
@@ -157,44 +161,51 @@ def new_sequence_classifier(model: str, class_names: Sequence[str], seed: int) -
     Raises:
         UserError: If the folder has no weights, or there is no classification head for its architecture.
     """
-    loader: Any = AutoModelForSequenceClassification
-    names, local = dict(enumerate(class_names)), is_local(model)
+    names = dict(enumerate(class_names))
     torch.manual_seed(seed)
-    try:
-        with cache_alone(local):  # see _load
-            loaded, info = loader.from_pretrained(
-                model, dtype=torch.float32, local_files_only=local, output_loading_info=True,
-                ignore_mismatched_sizes=True, id2label=names, label2id={name: number for number, name in names.items()},
-            )  # fmt: skip
-    except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(_loading_message(model, "model with a classification head", error)) from error
+    loaded, missing = _from_pretrained(
+        AutoModelForSequenceClassification, model, dtype=torch.float32, ignore_mismatched_sizes=True,
+        id2label=names, label2id={name: number for number, name in names.items()},
+    )  # fmt: skip
     inner = f"{loaded.base_model_prefix}."
-    missing = sorted(key for key in info["missing_keys"] if key.startswith(inner) and "pooler" not in key)
+    missing = [key for key in missing if key.startswith(inner) and "pooler" not in key]
     if missing:
         raise UserError(
             f"the weights of {model} lack {len(missing)} tensors below the head (the first is {missing[0]}); give the "
             "whole model"
         )
-    return cast(PreTrainedModel, loaded)
+    return loaded
 
 
 def _load(model: str, dtype: torch.dtype, loader: Any, head: str) -> PreTrainedModel:
-    local = is_local(model)
-    try:
-        with cache_alone(local):  # where PEFT is installed, an adapter is looked for on the Hub all the same
-            loaded, info = loader.from_pretrained(model, dtype=dtype, local_files_only=local, output_loading_info=True)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(_loading_message(model, "model", error)) from error
-    missing = sorted(info["missing_keys"])
+    loaded, missing = _from_pretrained(loader, model, dtype=dtype)
     if missing:  # transformers filled them in at random
         raise UserError(
             f"the weights of {model} lack {len(missing)} tensors of {type(loaded).__name__} (the first is "
             f"{missing[0]}); give the whole model, one with {head}"
         )
+    return loaded
+
+
+def _from_pretrained(loader: Any, model: str, **settings: Any) -> tuple[PreTrainedModel, list[str]]:
+    """Load weights from safetensors alone, and say which tensors were missing there.
+
+    Raises:
+        UserError: If there are no such weights, or they are not finite.
+    """
+    local = is_local(model)
+    try:
+        with cache_alone(local):  # where PEFT is installed, an adapter is looked for on the Hub all the same
+            loaded, info = loader.from_pretrained(
+                model, local_files_only=local, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
+                **settings,
+            )  # fmt: skip
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(_loading_message(model, "model", error)) from error
     for key, weight in loaded.named_parameters():
         if not weight.isfinite().all():
             raise UserError(f"the weights of {model} are not finite in {key}; give another checkpoint")
-    return cast(PreTrainedModel, loaded)
+    return cast(PreTrainedModel, loaded), sorted(info["missing_keys"])
 
 
 def is_local(model: str) -> bool:
@@ -215,6 +226,8 @@ def _loading_message(model: str, what: str, error: Exception) -> str:
     if Path(model).is_dir():
         reason = str(error).splitlines()[0]
         held = ", ".join(sorted(path.name for path in Path(model).iterdir())) or "nothing"
+        if "pytorch_model" in held and ".safetensors" not in held:
+            return f"the weights in the folder {model} are {PICKLE}"
         return f"no {what} can be loaded from the folder {model} (it holds: {held}): {reason}"
     if not hub_is_reachable():
         return hub_unreachable_message(f"the {what} {model}")

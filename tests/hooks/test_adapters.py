@@ -138,3 +138,15 @@ def test_an_adapter_of_a_classifier_without_its_head_is_refused(tmp_path: Path) 
     file = tmp_path / "adapter" / "adapter_model.safetensors"
     save_file({name: value for name, value in load_file(file).items() if ".classifier." not in name}, file)
     refused(tmp_path / "adapter", "brings no head")
+
+
+@pytest.mark.parametrize("task", ["SEQ_CLS", "soft prompt"])
+def test_an_adapter_that_is_a_pickle_is_refused(task: str, tmp_path: Path, soft: Path) -> None:
+    adapter = soft
+    if task == "SEQ_CLS":
+        write_adapter(tmp_path, "Bert", "ForSequenceClassification", task)
+        adapter = tmp_path / "adapter"
+    file = adapter / "adapter_model.safetensors"
+    torch.save(load_file(file), adapter / "adapter_model.bin")
+    file.unlink()
+    refused(adapter, r"cannot be read from adapter_model.safetensors.*saved as safetensors")

@@ -57,6 +57,11 @@ def put_nan(tensors: dict[str, torch.Tensor]) -> None:
     tensors[name][0, 0] = torch.nan
 
 
+def pickle_weights(folder: Path) -> None:
+    torch.save(load_file(folder / WEIGHTS), folder / "pytorch_model.bin")
+    (folder / WEIGHTS).unlink()
+
+
 def halve(file: Path) -> None:
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
@@ -79,6 +84,7 @@ def test_a_folder_that_finetune_made_opens_with_its_classes_and_last_hook(
         (lambda folder: halve(folder / WEIGHTS), "model"),
         (lambda folder: change_weights(folder, drop_a_block), r"weights|missing|layers\.1"),
         (lambda folder: change_weights(folder, put_nan), "(?i)nan|not finite"),
+        (pickle_weights, "are a pickle.*write it with save_pretrained"),
         (lambda folder: (folder / "config.json").unlink(), "no model"),
         (lambda folder: (folder / "config.json").write_text("{", encoding="utf-8"), "JSON"),
         (lambda folder: (folder / "config.json").write_text('{"model_type": "zork"}', encoding="utf-8"), "zork"),
@@ -94,7 +100,7 @@ def test_a_folder_that_finetune_made_opens_with_its_classes_and_last_hook(
     ],
     ids=[
         "no weights", "empty weights", "half of the weights", "weights of a block missing", "weights are NaN",
-        "no config", "broken config", "unknown model type", "no tokenizer", "broken classifier.json",
+        "pickled weights", "no config", "broken config", "unknown model type", "no tokenizer", "broken classifier.json",
         "empty classifier.json", "unknown key in classifier.json",
     ],
 )  # fmt: skip

@@ -120,3 +120,8 @@ def test_what_cannot_be_tuned_is_refused(train_data: TextData, tmp_path: Path) -
     write_model(tmp_path / "base", "Bert", "Model")
     with pytest.raises(UserError, match=r"prompt\.template is set"):
         finetune(settings(tmp_path / "base"), PromptConfig(template="{text}:"), train_data, _CPU)
+    model = write_model(tmp_path / "nan", "Bert", "Model")
+    torch.nn.init.constant_(model.get_parameter("embeddings.word_embeddings.weight"), torch.nan)
+    model.save_pretrained(tmp_path / "nan")
+    with pytest.raises(UserError, match=r"not finite in bert\.embeddings\.word_embeddings"):
+        finetune(settings(tmp_path / "nan"), PromptConfig(), train_data, _CPU)
