@@ -6,13 +6,14 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from typing_extensions import override
 
+from sae_lens_classif.config.classifier import PAIR_MARK
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.backends import ModelRequest
 from sae_lens_classif.hooks.batching import pad_right
 from sae_lens_classif.hooks.blocks import Blocks, hook_layer, hook_of_layer
 from sae_lens_classif.hooks.classifier import Context, StatesAndLogits, TextClassifier
 from sae_lens_classif.hooks.huggingface import model_fingerprint
-from sae_lens_classif.hooks.inputs import TextInputs
+from sae_lens_classif.hooks.inputs import PlainTexts, TextInputs
 
 _TOLERANCE = 1e-4
 
@@ -110,7 +111,8 @@ class BlockClassifier(TextClassifier):
     @torch.no_grad()
     def _check(self) -> None:
         """Put a text's own state back: a model that gives other logits then is run otherwise than believed."""
-        text = self.inputs(["The quick brown fox jumps over the lazy dog."])
+        is_pair = isinstance(self.inputs, PlainTexts) and self.inputs.pairs
+        text = self.inputs([f"The quick brown fox{f' {PAIR_MARK}' if is_pair else ''} jumps over the lazy dog."])
         hidden, own = self.states_and_logits(text)
         again = self.logits_from(hidden, self.context(text))
         tolerance = _TOLERANCE if self._model.dtype == torch.float32 else 0.1

@@ -75,7 +75,9 @@ def is_nameless(names: Sequence[str]) -> bool:
     return all(_NO_NAME.fullmatch(name) for name in names)
 
 
-def head_logits(model: nn.Module, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+def head_logits(
+    model: nn.Module, tokens: torch.Tensor, lengths: torch.Tensor, second_after: int | None = None
+) -> torch.Tensor:
     """Class logits of a model with a classification head.
 
     transformers looks for the last token of a decoder by ``pad_token_id``, and takes an earlier one where a text
@@ -85,6 +87,7 @@ def head_logits(model: nn.Module, tokens: torch.Tensor, lengths: torch.Tensor) -
         model: An encoder, or a decoder, which has ``score``.
         tokens: int64 (B, T), padded on the right.
         lengths: int64 (B,), tokens of each text.
+        second_after: Token after whose first place the second text of a pair begins; see ``PlainTexts``.
 
     Returns:
         float (B, C).
@@ -92,8 +95,15 @@ def head_logits(model: nn.Module, tokens: torch.Tensor, lengths: torch.Tensor) -
     mask = mask_of(lengths, tokens.shape[1])
     score: nn.Module | None = getattr(model, "score", None)
     if score is None:
-        logits: torch.Tensor = model(input_ids=tokens, attention_mask=mask).logits
+        types = {} if second_after is None else {"token_type_ids": _of_second(tokens == second_after)}
+        logits: torch.Tensor = model(input_ids=tokens, attention_mask=mask, **types).logits
         return logits
     base: nn.Module = model.base_model  # type: ignore[assignment]  # a model of transformers has one
     stream: torch.Tensor = base(input_ids=tokens, attention_mask=mask, use_cache=False)[0]
     return cast(torch.Tensor, score(stream[torch.arange(len(tokens), device=tokens.device), lengths - 1]))
+
+
+def _of_second(is_separator: torch.Tensor) -> torch.Tensor:
+    """Token types, int64 (B, T): 1 after the first separator, 0 up to it."""
+    separators = is_separator.long()
+    return (separators.cumsum(dim=1) - separators).clamp(max=1)

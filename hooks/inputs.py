@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 from transformers import PreTrainedTokenizerBase
 
-from sae_lens_classif.config.classifier import PromptConfig
+from sae_lens_classif.config.classifier import PAIR_MARK, PromptConfig
 from sae_lens_classif.errors import UserError
 
 LAST_OF_PROMPT = "the last token of the prompt"
@@ -88,6 +88,11 @@ class PromptTokenizer:
         Raises:
             UserError: If a label word is not one token, or the template leaves no room for a text.
         """
+        if cfg.pairs:
+            raise UserError(
+                "texts are pairs (data.text_pair_column), which a model with a head reads; for one that answers a "
+                "prompt write both into one column"
+            )
         self.tokenizer = tokenizer
         self.cfg = cfg
         self.class_names = tuple(class_names)
@@ -151,11 +156,16 @@ class PromptTokenizer:
 
     def described(self) -> dict[str, Any]:
         """See ``TextInputs``: the settings of the prompt, and what they came to with this model."""
-        return {**asdict(self.cfg), "label_words": list(self.label_words), "max_tokens": self.max_tokens}
+        return {**self._settings(), "label_words": list(self.label_words), "max_tokens": self.max_tokens}
 
     def made_from(self) -> dict[str, Any]:
         """See ``TextInputs``."""
-        return {"prompt": {**asdict(self.cfg), "label_words": self.label_words}, "max_tokens": self.max_tokens}
+        return {"prompt": {**self._settings(), "label_words": self.label_words}, "max_tokens": self.max_tokens}
+
+    def _settings(self) -> dict[str, Any]:
+        settings = asdict(self.cfg)
+        del settings["pairs"]  # a prompt has one text
+        return settings
 
     def _cut(self, text: str) -> list[int]:
         # Tokenised apart: in one piece, a token may hold the end of the template and the start of the text.
@@ -169,15 +179,19 @@ class PlainTexts:
 
     Attributes:
         max_tokens: Longest input, special tokens included.
-        cut: Which side of a text is dropped where it is too long: the tokenizer's own ``truncation_side``.
+        cut: Which side of a text is dropped where it is too long: the tokenizer's own ``truncation_side``. Of a pair
+            the longer one is cut.
         prepends_bos: Whether each input begins with the tokenizer's BOS token.
+        pairs: Whether each text is two, with ``PAIR_MARK`` between.
+        second_after: Token after whose first place the second text of a pair begins, for a model that tells the two
+            apart by token types; None for any other, and where there are no pairs.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, cfg: PromptConfig | None, context: int) -> None:
         """
         Args:
             tokenizer: Tokenizer of the model.
-            cfg: Its ``max_tokens``.
+            cfg: Its ``max_tokens`` and ``pairs``.
             context: Longest sequence the model can read, in tokens.
 
         Raises:
@@ -195,7 +209,9 @@ class PlainTexts:
         self.cut: Literal["beginning", "end"] = "beginning" if tokenizer.truncation_side == "left" else "end"
         starts = tokenizer("a")["input_ids"]
         self.prepends_bos = tokenizer.bos_token_id is not None and starts[:1] == [tokenizer.bos_token_id]
-        n_special = tokenizer.num_special_tokens_to_add()
+        self.pairs = cfg.pairs
+        self.second_after = _second_after(tokenizer) if cfg.pairs else None
+        n_special = tokenizer.num_special_tokens_to_add(pair=cfg.pairs)
         if self.max_tokens <= n_special:
             raise UserError(
                 f"prompt.max_tokens is {self.max_tokens}, of which {n_special} are special tokens; raise it (the model "
@@ -203,15 +219,35 @@ class PlainTexts:
             )
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, at most ``max_tokens`` each, without padding."""
-        encoded = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)
+        """Token ids of each text or pair, at most ``max_tokens`` each, without padding.
+
+        Raises:
+            UserError: If a text is a pair where single ones are read, or the other way round.
+        """
+        other = next((text for text in texts if text.count(PAIR_MARK) != int(self.pairs)), None)
+        if other is not None:
+            raise UserError(
+                f"a text holds {other.count(PAIR_MARK)} times {PAIR_MARK}, which stands between the two of a pair, and "
+                f"{'pairs' if self.pairs else 'single texts'} are read here; give data.text_pair_column for pairs "
+                "alone"
+            )
+        given = [list(texts)]
+        if self.pairs:
+            given = [[text.split(PAIR_MARK)[place].strip() for text in texts] for place in (0, 1)]
+        encoded = self.tokenizer(*given, truncation=True, max_length=self.max_tokens)
         ids: list[list[int]] = encoded["input_ids"]
         return ids
 
     def described(self) -> dict[str, Any]:
         """See ``TextInputs``."""
-        return {"cut": self.cut, "max_tokens": self.max_tokens}
+        return {"cut": self.cut, "max_tokens": self.max_tokens, **({"pairs": True} if self.pairs else {})}
 
     def made_from(self) -> dict[str, Any]:
         """See ``TextInputs``."""
         return {"texts": self.described()}
+
+
+def _second_after(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    pair = tokenizer("a", "b")
+    types: list[int] = pair.get("token_type_ids") or []
+    return int(pair["input_ids"][types.index(1) - 1]) if 1 in types else None

@@ -38,6 +38,7 @@ def open_model(request: ModelRequest) -> TextClassifier:
 class EncoderClassifier(BlockClassifier):
     """An encoder whose head reads the first token, after the last block."""
 
+    inputs: PlainTexts
     read_at = "the first token"
 
     @override
@@ -50,7 +51,7 @@ class EncoderClassifier(BlockClassifier):
 
     @override
     def class_logits(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        return head_logits(self._model, tokens, lengths)
+        return head_logits(self._model, tokens, lengths, self.inputs.second_after)
 
 
 class PooledClassifier(TextClassifier):
@@ -80,7 +81,7 @@ class PooledClassifier(TextClassifier):
                 f"{request.hook!r}; valid: {POOLED}"
             )
         self.name, self.class_names, self.device = request.name, request.class_names, request.device
-        self.inputs = inputs
+        self.inputs, self._second_after = inputs, inputs.second_after
         self.model_fingerprint = model_fingerprint(model, tokenizer)
         self._model = model.to(request.device).eval().requires_grad_(False)  # type: ignore[arg-type]  # takes a device
         self.hook_name, self.n_blocks_after_hook = POOLED, 0
@@ -93,7 +94,8 @@ class PooledClassifier(TextClassifier):
         pooled: list[torch.Tensor] = []
         head: nn.Module = self._model.get_submodule("head")
         with head.register_forward_pre_hook(lambda _, args: pooled.append(args[0])):
-            logits = head_logits(self._model, tokens.to(self.device), last.to(self.device) + 1)
+            lengths = last.to(self.device) + 1
+            logits = head_logits(self._model, tokens.to(self.device), lengths, self._second_after)
         return StatesAndLogits(pooled[0].float().cpu(), logits.float().cpu())
 
     @override

@@ -88,7 +88,17 @@ def to_hooked_transformer(model: PreTrainedModel, context: int, device: torch.de
     hooked.load_and_process_state_dict(
         state_dict, fold_ln=False, center_writing_weights=False, center_unembed=False, fold_value_biases=False
     )
+    _lay_out_as_multiplied(hooked)
     return hooked.eval().requires_grad_(False)
+
+
+def _lay_out_as_multiplied(model: HookedTransformer) -> None:
+    """Store the attention's weights in the order in which it multiplies by them; else each pass copies every one."""
+    for name, weight in model.named_parameters():
+        if name.endswith((".W_Q", ".W_K", ".W_V")):  # (head, d_model, d_head), used as (head d_head, d_model)
+            weight.data = weight.data.transpose(1, 2).contiguous().transpose(1, 2)
+        elif name.endswith(".W_O"):  # (head, d_head, d_model), used as (d_model, head d_head)
+            weight.data = weight.data.permute(2, 0, 1).contiguous().permute(1, 2, 0)
 
 
 class HookedTransformerClassifier(TextClassifier):

@@ -4,6 +4,7 @@ import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -125,7 +126,8 @@ def _head_task(cfg: FinetuneConfig, prompt: PromptConfig, data: TextData) -> _Ta
     model = new_sequence_classifier(cfg.base_model, data.class_names, cfg.seed)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
-    return _Task(model, tokenizer, PlainTexts(tokenizer, prompt, model_context(model)), head_logits)
+    inputs = PlainTexts(tokenizer, prompt, model_context(model))
+    return _Task(model, tokenizer, inputs, partial(head_logits, second_after=inputs.second_after))
 
 
 def with_lora(task: _Task, cfg: FinetuneConfig) -> tuple[PreTrainedModel, _Task]:

@@ -7,6 +7,8 @@ from sae_lens_classif.artifacts import incidental
 from sae_lens_classif.config.checks import check, limited, positive, require
 from sae_lens_classif.errors import UserError
 
+PAIR_MARK = "\N{SYMBOL FOR RECORD SEPARATOR}"  # ␞, between the two texts of a pair
+
 
 @dataclass
 class DataConfig:
@@ -20,6 +22,9 @@ class DataConfig:
             ``.jsonl`` or ``.json``), or path of a file.
         test: As ``train``, for the texts that only evaluations read.
         text_column: Column that holds the texts.
+        text_pair_column: Column that holds a second text, where a text is a pair, as premise and hypothesis: for a
+            model with a head, which reads both as its tokenizer writes pairs. Everywhere else a pair is one text with
+            ␞ between. Default: there is none.
         label_column: Column that holds the labels: 0..C-1 or names of classes.
         class_names: Names of the classes in the order of their labels. Default: those of the data set.
         max_characters: Texts are cut to so many characters before anything else. Default: no cut.
@@ -32,6 +37,7 @@ class DataConfig:
     train: str = "train"
     test: str = "test"
     text_column: str = "text"
+    text_pair_column: str | None = None
     label_column: str = "label"
     class_names: tuple[str, ...] | None = None
     max_characters: int | None = positive(None)
@@ -56,6 +62,7 @@ class PromptConfig:
         cut: Which side of a text is dropped where the prompt is too long. The template always survives. A model with a
             head cuts as its tokenizer does (``truncation_side``).
         max_tokens: Longest input in tokens. Default: the model's context.
+        pairs: Whether texts are pairs with ␞ between. A run sets it where ``data.text_pair_column`` is set.
     """
 
     template: str = "{text}\n\nOPTIONS:\n{options}\n"
@@ -64,6 +71,7 @@ class PromptConfig:
     label_words: tuple[str, ...] | None = None
     cut: Literal["beginning", "end"] = "beginning"
     max_tokens: int | None = positive(None)
+    pairs: bool = False
 
     def __post_init__(self) -> None:
         check("prompt", self)

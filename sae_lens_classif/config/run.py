@@ -67,7 +67,9 @@ class SAESettings:
             the predicted class. ``auto``: the recipe's, 1 or 0.
         balance_coefficient: Weight of what balances how often each concept is active. ``auto``: the recipe's, 0.1
             (2 / n for more than 20 concepts) or 0.
-        model_rows: Texts of each batch for which the model is run on.
+        model_rows: Texts of a batch for which the model is run on.
+        model_every: It is run on in one step of so many. ``auto``: in every one up to a width of 256, then in every
+            second: the wider the model, the more its block weighs beside the autoencoder.
         schedule: ``reference``: constant weights, and from half of training on the reconstruction sends
             no gradient through the concepts. ``paper``: the first two weights fall linearly to 0.
         head_init: How the head starts. ``by_class``: each concept speaks for one class, all classes alike.
@@ -93,6 +95,7 @@ class SAESettings:
     model_coefficient: float | Literal["auto"] = limited("auto", least=0)
     balance_coefficient: float | Literal["auto"] = limited("auto", least=0)
     model_rows: int = positive(50)
+    model_every: int | Literal["auto"] = positive("auto")
     schedule: Literal["reference", "paper"] = "reference"
     head_init: Literal["by_class", "kaiming"] = "by_class"
     dead_latent_loss: Literal["ghost", "aux", "none"] = "ghost"
@@ -126,6 +129,7 @@ class SAESettings:
             "balance_coefficient": RECIPES[self.recipe]["balance_coefficient"] * min(1, _N_CONCEPTS / n_concepts),
             "n_concepts": n_concepts,
             "d_sae": max(2 * d_in, 2 * n_concepts, n_concepts + self.k),
+            "model_every": 1 if d_in <= 256 else 2,
         }
         return replace(self, **{name: value for name, value in found.items() if getattr(self, name) == "auto"})
 
@@ -301,3 +305,7 @@ class RunConfig:
     baselines: BaselineConfig = field(default_factory=BaselineConfig)
     compare: CompareConfig = field(default_factory=CompareConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
+
+    def __post_init__(self) -> None:
+        if self.data.text_pair_column is not None:
+            self.prompt = replace(self.prompt, pairs=True)

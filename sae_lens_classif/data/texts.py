@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from sae_lens_classif.config.classifier import DataConfig
+from sae_lens_classif.config.classifier import PAIR_MARK, DataConfig
 from sae_lens_classif.data.bbc_news import bbc_news_paragraphs
 from sae_lens_classif.errors import UserError, nearest
 
@@ -64,8 +64,10 @@ def load_text_data(cfg: DataConfig, split: Split, model_names: tuple[str, ...] |
             string, or the labels are not 0..C-1 or names of at least two classes.
     """
     where = f"the {split} texts of {cfg.source}"
-    found_texts, found_labels, found_names = _read(cfg, split)
-    texts = _cut(found_texts, cfg.max_characters, where)
+    columns, found_labels, found_names = _read(cfg, split)
+    texts, *seconds = [_cut(column, cfg.max_characters, where) for column in columns]
+    if seconds:
+        texts = _pairs(texts, seconds[0], where)
     labels, class_names = _number_labels(found_labels, cfg.class_names or found_names, model_names, where)
     maximum = cfg.max_train_texts if split == "train" else cfg.max_test_texts
     kept = np.arange(len(texts))
@@ -76,19 +78,24 @@ def load_text_data(cfg: DataConfig, split: Split, model_names: tuple[str, ...] |
     return TextData(tuple(texts[row] for row in kept), labels[kept], class_names)
 
 
-def _read(cfg: DataConfig, split: Split) -> tuple[list[Any], list[Any], tuple[str, ...] | None]:
+def _read(cfg: DataConfig, split: Split) -> tuple[list[list[Any]], list[Any], tuple[str, ...] | None]:
+    """One or two columns of texts, the labels, and how the data call the classes."""
     if cfg.source == "bbc_news":
+        if cfg.text_pair_column is not None:
+            raise UserError("data.text_pair_column is set, but bbc_news has single texts; leave it out")
         splits, class_names = bbc_news_paragraphs()
-        return [text for text, _ in splits[split]], [label for _, label in splits[split]], class_names
+        return [[text for text, _ in splits[split]]], [label for _, label in splits[split]], class_names
     table = _read_table(cfg, cfg.train if split == "train" else cfg.test)
-    for column in (cfg.text_column, cfg.label_column):
+    of_texts = [cfg.text_column] if cfg.text_pair_column is None else [cfg.text_column, cfg.text_pair_column]
+    for column in (*of_texts, cfg.label_column):
         if column not in table.column_names:
             raise UserError(
                 f"there is no column {column!r} in {cfg.source}; {nearest(column, table.column_names)}. "
                 "Set data.text_column and data.label_column"
             )
     names = getattr(table.features[cfg.label_column], "names", None)
-    return list(table[cfg.text_column]), list(table[cfg.label_column]), tuple(names) if names else None
+    columns = [list(table[column]) for column in of_texts]
+    return columns, list(table[cfg.label_column]), tuple(names) if names else None
 
 
 def _read_table(cfg: DataConfig, split: str) -> Any:
@@ -171,6 +178,17 @@ def _cut(texts: list[Any], max_characters: int | None, where: str) -> list[str]:
     if empty:
         raise UserError(f"{len(empty)} of {where} are empty (the first is row {empty[0]}); remove those rows")
     return cut
+
+
+def _pairs(firsts: list[str], seconds: list[str], where: str) -> list[str]:
+    """Each first text and its second as one."""
+    pairs = [f"{first} {PAIR_MARK} {second}" for first, second in zip(firsts, seconds, strict=True)]
+    unclear = [row for row, pair in enumerate(pairs) if pair.count(PAIR_MARK) > 1]
+    if unclear:
+        raise UserError(
+            f"row {unclear[0]} of {where} holds {PAIR_MARK}, which stands between the two of a pair; take it out"
+        )
+    return pairs
 
 
 def _number_labels(

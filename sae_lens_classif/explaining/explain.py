@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from sae_lens_classif.config.classifier import PAIR_MARK
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.explaining.explanation import ActiveConcept, Explanation
 from sae_lens_classif.hooks.batching import states_of_inputs
@@ -78,12 +79,17 @@ def _read(
     with torch.no_grad():
         concepts = method.encode(states.hidden).float()
     driven = torch.zeros(len(spans), concepts.shape[1])
-    driven[read.start : read.stop] = concepts[:1] - concepts[1:]
+    driven[read] = concepts[:1] - concepts[1:]
     return StatesAndLogits(states.hidden[:1], states.logits[:1]), concepts[:1], driven
 
 
-def _words_read(inputs: TextInputs, text: str, spans: Sequence[tuple[int, int]]) -> range:
-    """Places of the words that the model reads: of a text that is too long for it, those on the side that is kept."""
+def _words_read(inputs: TextInputs, text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
+    """Places of the words that the model reads: of a text that is too long for it, those on the side that is kept.
+
+    Of a pair all, but for the mark between the two.
+    """
+    if PAIR_MARK in text:
+        return [place for place, (start, end) in enumerate(spans) if PAIR_MARK not in text[start:end]]
     whole, keeps_end = inputs([text])[0], inputs.cut == "beginning"
 
     def are_enough(n_words: int) -> bool:
@@ -91,7 +97,7 @@ def _words_read(inputs: TextInputs, text: str, spans: Sequence[tuple[int, int]])
         return inputs([part])[0] == whole
 
     least = 1 + bisect_left(range(1, len(spans)), True, key=are_enough)
-    return range(len(spans) - least, len(spans)) if keeps_end else range(least)
+    return list(range(len(spans) - least, len(spans)) if keeps_end else range(least))
 
 
 def _states(classifier: TextClassifier, texts: Sequence[str]) -> StatesAndLogits:

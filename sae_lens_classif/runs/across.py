@@ -64,7 +64,9 @@ def _check_data(runs: Sequence[RunFolder]) -> None:
     for run in runs:
         data = run.cfg.data
         source = str(Path(data.source).resolve()) if Path(data.source).exists() else data.source
-        marks: list[object] = [(source, data.subset, data.test, data.text_column, data.label_column)]
+        marks: list[object] = [
+            (source, data.subset, data.test, data.text_column, data.text_pair_column, data.label_column)
+        ]
         if run.activations("test").is_dir():
             marks.append(ActivationStore(run.activations("test")).fingerprints.data)
         for mark in marks:

@@ -102,7 +102,8 @@ def open_run_classifier(run: RunFolder) -> TextClassifier:
     if cfg.model is not None:
         class_names = run.texts("test").class_names
         # A folder that `finetune` made knows its own prompt; one that was not asked for is not held against it.
-        knows_its_prompt = (Path(cfg.model) / CLASSIFIER_FILE).is_file() and run.cfg.prompt == PromptConfig()
+        is_asked_for = run.cfg.prompt != PromptConfig(pairs=run.cfg.prompt.pairs)
+        knows_its_prompt = (Path(cfg.model) / CLASSIFIER_FILE).is_file() and not is_asked_for
         prompt = None if knows_its_prompt else run.cfg.prompt
         return load_classifier(cfg.model, class_names, prompt, cfg.hook, cfg.dtype, cfg.device, backend=cfg.backend)
     if not (run.classifier / CLASSIFIER_FILE).is_file():

@@ -132,7 +132,7 @@ def other_data(cfg: DataConfig, other: str) -> DataConfig:
     Raises:
         UserError: If the YAML file does not hold such settings, ``source`` among them.
     """
-    taken_over = ("test", "text_column", "label_column", "max_characters", "max_test_texts")
+    taken_over = ("test", "text_column", "text_pair_column", "label_column", "max_characters", "max_test_texts")
     settings = {name: getattr(cfg, name) for name in taken_over}
     is_file = Path(other).suffix in (".yaml", ".yml") and not Path(other).is_dir()
     given = read_yaml(other) if is_file else {"source": other}

@@ -239,6 +239,7 @@ class ClassifTrainingSAEConfig(SAESettings, _TaskConfig):  # type: ignore[misc]
     k_concepts: int = 0
     model_coefficient: float = 0.0
     balance_coefficient: float = 0.0
+    model_every: int = 1
     apply_b_dec_to_input: bool = False
     rescale_acts_by_decoder_norm: bool = False
     decoder_init_norm: float | None = None
@@ -380,7 +381,7 @@ class ClassifTrainingSAE(TopKTrainingSAE):
         if cfg.balance_coefficient > 0:
             balance = losses.balance_loss(concept_pre, active.first(cfg.n_concepts).detach())
             _add(output, "balance_loss", balance, cfg.balance_coefficient)
-        if cfg.model_coefficient > 0:
+        if cfg.model_coefficient > 0 and step % cfg.model_every == 0:
             self._add_model_loss(output, step_input)
         return output
 

@@ -68,3 +68,9 @@ def test_a_short_training_s_weights_may_go_as_far_as_a_long_one_s(total_samples:
     assert train.decoder_lr_for("reference") == train.lr == 5e-5
     assert TrainConfig(decoder_lr=3e-4).decoder_lr_for("robust") == 3e-4
     assert TrainConfig(lr=3e-3).decoder_lr_for("robust") == 3e-3
+
+
+@pytest.mark.parametrize(("width", "every"), [(1, 1), (256, 1), (257, 2), (4096, 2)])
+def test_a_wide_model_is_run_on_in_fewer_steps(width: int, every: int) -> None:
+    assert SAESettings().sized(4, width).model_every == every
+    assert SAESettings(model_every=7).sized(4, width).model_every == 7

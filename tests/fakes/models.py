@@ -92,7 +92,7 @@ def new_tokenizer(pad_token_id: int, **settings: Any) -> PreTrainedTokenizerFast
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     words.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(name, numbers[name]) for name in ("[CLS]", "[SEP]")],
     )
     return PreTrainedTokenizerFast(

@@ -135,3 +135,9 @@ def test_concepts_that_start_somewhere_measure_from_the_centre_and_speak_for_the
     assert torch.equal(sae.b_dec, centre)
     torch.testing.assert_close(centre @ sae.W_enc + sae.b_enc, torch.zeros(_D_SAE, dtype=torch.float64))
     assert sae.classifier_weight.argmax(dim=0).tolist() == [2, 2, 0, 0, 1, 2, 0, 1]
+
+
+def test_the_model_may_be_run_on_in_some_steps_alone() -> None:
+    sae = _sae(model_coefficient=2.0, model_every=2)
+    at_step = [sae.training_forward_pass(_step_input(12, step=step)).losses for step in range(4)]
+    assert ["model_loss" in losses for losses in at_step] == [True, False, True, False]
