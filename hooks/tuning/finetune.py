@@ -73,7 +73,7 @@ def finetune(
             logits=task.logits,
             pad_token_id=task.tokenizer.pad_token_id or 0,
             model=tuned,
-            args=_training_arguments(cfg, len(examples), scratch, device),
+            args=training_arguments(cfg, len(examples), scratch, device),
             train_dataset=examples,
         )
         trainer.remove_callback(ProgressCallback)
@@ -204,14 +204,24 @@ def freeze_below(model: PreTrainedModel, n_blocks: int) -> None:
         weight.requires_grad_(id(weight) in tuned or (is_above and id(weight) not in in_stack))
 
 
-def _training_arguments(cfg: FinetuneConfig, n_examples: int, folder: str, device: torch.device) -> TrainingArguments:
+def training_arguments(cfg: FinetuneConfig, n_examples: int, folder: str, device: torch.device) -> TrainingArguments:
+    """What HF's Trainer is told.
+
+    Args:
+        cfg: Hyper-parameters.
+        n_examples: Training texts.
+        folder: Where the Trainer may write.
+        device: Where to train.
+    """
     steps = cfg.max_steps or math.ceil(cfg.epochs * n_examples / cfg.batch_size)
+    straight = {"lr_end": cfg.lr_end, "power": 1.0}
     return TrainingArguments(
         output_dir=folder,
         max_steps=steps,
         per_device_train_batch_size=cfg.batch_size,
         learning_rate=cfg.lr,
-        lr_scheduler_type="cosine",
+        lr_scheduler_type="cosine" if cfg.lr_end is None else "polynomial",
+        lr_scheduler_kwargs={} if cfg.lr_end is None else straight,
         warmup_steps=round(cfg.warmup_share * steps),
         weight_decay=cfg.weight_decay,
         label_smoothing_factor=cfg.label_smoothing,

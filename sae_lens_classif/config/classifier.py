@@ -127,7 +127,8 @@ class FinetuneConfig:
         epochs: Passes over the training texts; ignored where ``max_steps`` is set.
         max_steps: Optimiser steps; null for as many as ``epochs`` takes.
         batch_size: Texts a step.
-        lr: Largest learning rate, of AdamW with a cosine decay.
+        lr: Largest learning rate, of AdamW.
+        lr_end: Learning rate at the end, to which it falls linearly. Default: 0, along a cosine.
         warmup_share: Share of the steps in which the learning rate rises.
         weight_decay: Weight decay of AdamW.
         label_smoothing: Share of the target that is spread over all classes.
@@ -150,6 +151,7 @@ class FinetuneConfig:
     max_steps: int | None = positive(30_000)
     batch_size: int = positive(2)
     lr: float = positive(2e-6)
+    lr_end: float | None = limited(None, least=0)
     warmup_share: float = limited(0.05, least=0, below=1)
     weight_decay: float = limited(0.01, least=0)
     label_smoothing: float = limited(0.0, least=0, below=1)
@@ -160,6 +162,10 @@ class FinetuneConfig:
         require(
             self.adapter is None or self.train_blocks is None,
             "finetune.adapter and finetune.train_blocks are both set; an adapter tunes no block itself: leave one out",
+        )
+        require(
+            self.lr_end is None or self.lr_end < self.lr,
+            f"finetune.lr_end is {self.lr_end}; it must be below finetune.lr = {self.lr}",
         )
         width, heads = self.d_model, self.n_heads
         require(width % heads == 0, f"finetune.d_model is {width}; it must be a multiple of finetune.n_heads = {heads}")

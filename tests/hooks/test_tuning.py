@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, Trainer
 
 from sae_lens_classif.config.classifier import FinetuneConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.load import load_classifier, save_classifier
-from sae_lens_classif.hooks.tuning.finetune import finetune, freeze_below, has_head
+from sae_lens_classif.hooks.tuning.finetune import finetune, freeze_below, has_head, training_arguments
 from tests.conftest import CLASS_NAMES
 from tests.fakes.models import new_model, write_model
 
@@ -125,3 +125,17 @@ def test_what_cannot_be_tuned_is_refused(train_data: TextData, tmp_path: Path) -
     model.save_pretrained(tmp_path / "nan")
     with pytest.raises(UserError, match=r"not finite in bert\.embeddings\.word_embeddings"):
         finetune(settings(tmp_path / "nan"), PromptConfig(), train_data, _CPU)
+
+
+@pytest.mark.parametrize(("lr_end", "expected"), [(None, [1e-2, 7.5e-3, 2.5e-3, 0]), (1e-3, [1e-2, 7e-3, 4e-3, 1e-3])])
+def test_the_learning_rate_falls_along_a_cosine_or_a_line(lr_end: float | None, expected: list[float]) -> None:
+    cfg = FinetuneConfig(max_steps=3, lr=1e-2, lr_end=lr_end, warmup_share=0)
+    args = training_arguments(cfg, 10, "unused", _CPU)
+    trainer = Trainer(model=torch.nn.Linear(1, 1), args=args)
+    schedule = trainer.create_scheduler(3, trainer.create_optimizer())
+    rates = []
+    for _ in range(4):
+        rates += schedule.get_last_lr()[:1]
+        schedule.optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx(expected)
