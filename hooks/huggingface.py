@@ -19,11 +19,11 @@ from transformers import (
 
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.adapters import Adapter, find_adapter
-from sae_lens_classif.hub import cache_alone, hub_is_reachable, hub_unreachable_message
+from sae_lens_classif.hub import cache_alone, hub_is_reachable, hub_unreachable_message, nobody_asked_to_convert
 
-PICKLE = (
-    "a pickle, which can run code of its own when it is read; only safetensors are read here. Where you trust it, open "
-    "it once with transformers and write it with save_pretrained"
+_ONLY_SAFETENSORS = (
+    "reading a pickle can run code of its own, so only safetensors are read. Where you trust it, open it once with "
+    "transformers and write it with save_pretrained"
 )
 _T = TypeVar("_T")
 
@@ -195,7 +195,8 @@ def _from_pretrained(loader: Any, model: str, **settings: Any) -> tuple[PreTrain
     """
     local = is_local(model)
     try:
-        with cache_alone(local):  # where PEFT is installed, an adapter is looked for on the Hub all the same
+        # Where PEFT is installed, an adapter is looked for on the Hub all the same.
+        with cache_alone(local), nobody_asked_to_convert():
             loaded, info = loader.from_pretrained(
                 model, local_files_only=local, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
                 **settings,
@@ -227,10 +228,12 @@ def _loading_message(model: str, what: str, error: Exception) -> str:
         reason = str(error).splitlines()[0]
         held = ", ".join(sorted(path.name for path in Path(model).iterdir())) or "nothing"
         if "pytorch_model" in held and ".safetensors" not in held:
-            return f"the weights in the folder {model} are {PICKLE}"
+            return f"the weights in the folder {model} are a pickle: {_ONLY_SAFETENSORS}"
         return f"no {what} can be loaded from the folder {model} (it holds: {held}): {reason}"
     if not hub_is_reachable():
         return hub_unreachable_message(f"the {what} {model}")
+    if "cannot be loaded with `safetensors`" in str(error):
+        return f"the {what} {model} has no weights as safetensors on the Hub: {_ONLY_SAFETENSORS}"
     return f"the {what} {model} cannot be loaded from the Hub: {' '.join(str(error).split())}"
 
 

@@ -52,6 +52,21 @@ def cache_alone(offline: bool) -> Iterator[None]:
         constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
 
 
+@contextlib.contextmanager
+def nobody_asked_to_convert() -> Iterator[None]:
+    """Keep transformers from asking a service to convert a pickle of the Hub, which another machine would then open."""
+    name = "DISABLE_SAFETENSORS_CONVERSION"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
 def packaged_model(name: str) -> str:
     """The folder of a model that an installed package brings, which needs no network; any other name as it is.
 

@@ -47,6 +47,12 @@ def loadings(job: Job) -> dict[str, Callable[[], Any]]:
         values: list[list[float]] = states_of_inputs(classifier, classifier.inputs(job["texts"]), 4096).hidden.tolist()
         return values
 
+    def logits(model: str, of_prompts: bool) -> list[list[float]]:
+        asked = PromptConfig(template="{text} price ", label_words=("fox", "rain", "loan")) if of_prompts else None
+        classifier = load_classifier(model, tuple(job["class_names"]), asked, device="cpu")
+        values: list[list[float]] = states_of_inputs(classifier, classifier.inputs(job["texts"]), 4096).logits.tolist()
+        return values
+
     def data(split: Split, source: str, **settings: Any) -> dict[str, Any]:
         loaded = load_text_data(DataConfig(source=source, **settings), split)
         return {"texts": loaded.texts, "labels": loaded.labels.tolist(), "class_names": loaded.class_names}
@@ -61,6 +67,11 @@ def loadings(job: Job) -> dict[str, Callable[[], Any]]:
         "subset": lambda: data("train", "someone/several", subset="mood"),
         "plain": lambda: data("train", "someone/plain"),
         "embeddings": lambda: embed("someone/tiny-encoder"),
+        "head": lambda: logits("someone/bert-head", of_prompts=False),
+        "adapter": lambda: logits("someone/bert-lora", of_prompts=False),
+        "soft prompt": lambda: logits("someone/llama-soft", of_prompts=True),
+        "adapter without base": lambda: logits("someone/baseless", of_prompts=False),
+        "pickled adapter": lambda: logits("someone/pickled", of_prompts=False),
         "no such model": lambda: states("nobody/no-model"),
         "no such data": lambda: data("train", "nobody/no-data"),
         "no such encoder": lambda: embed("nobody/no-encoder"),

@@ -17,17 +17,21 @@ from urllib.parse import urlsplit
 import datasets
 import pytest
 import torch
+from peft import LoraConfig, PromptTuningConfig, get_peft_model
+from safetensors.torch import load_file
 
 from sae_lens_classif.config.classifier import DataConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData, load_text_data
 from sae_lens_classif.evals.embeddings import embed_texts
 from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.hooks.load import load_classifier
 from sae_lens_classif.hub import hub_is_reachable, hub_name
 from tests.conftest import CLASS_NAMES
 from tests.fakes.hub_client import Job, Outcome
 from tests.fakes.hub_repository import BAD_TOKEN, GATED
 from tests.fakes.hub_server import HubServer, Request
+from tests.fakes.models import write_model
 
 CLIENT = Path(__file__).parents[1] / "fakes" / "hub_client.py"
 TEXTS = ("the old dog", "rain and snow near the bank", "profit 🎉")
@@ -45,7 +49,9 @@ REFUSALS = {
     "bad token model": "someone/expired .*Invalid credentials",
     "bad token data": "data set someone/expired .*Invalid credentials",
     "bad token encoder": "sentence encoder someone/expired .*Invalid credentials",
-    "no weights": r"model someone/weightless .*pytorch_model\.bin or model\.safetensors",
+    "adapter without base": "someone/baseless is an adapter, and its base cannot be opened: .*someone/gone",
+    "pickled adapter": r"weights of the adapter someone/pickled cannot be read from adapter_model\.safetensors",
+    "no weights": "model someone/weightless has no weights as safetensors on the Hub.*write it with save_pretrained",
     "no tokenizer": "tokenizer someone/wordless .*vocabulary is empty",
     "no such split": r"someone/topics .*tarin.*'train', 'test'",
     "no such subset": "someone/several .*modo.*'rows', 'mood'",
@@ -121,6 +127,27 @@ def write_encoder(folder: Path) -> None:
     SentenceTransformer(modules=[transformer, Pooling(16)], device="cpu").save(str(folder))
 
 
+def write_adapters(models: Path) -> None:
+    """A model with a head, an adapter of it, a soft prompt, an adapter whose base is not there, and a pickled one."""
+    head = write_model(models / "bert-head", "Bert", id2label=dict(enumerate(CLASS_NAMES)))
+    decoder = write_model(models / "llama", "Llama", "ForCausalLM")
+    lora = LoraConfig(task_type="SEQ_CLS", target_modules=["query", "value"], r=2, init_lora_weights=False)
+    soft = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
+    for base, of, name, settings in ((head, "bert-head", "bert-lora", lora), (decoder, "llama", "llama-soft", soft)):
+        torch.manual_seed(1)
+        get_peft_model(base, settings).save_pretrained(str(models / name))
+        config = models / name / "adapter_config.json"
+        content = json.loads(config.read_text(encoding="utf-8"))
+        config.write_text(json.dumps(content | {"base_model_name_or_path": f"someone/{of}"}), encoding="utf-8")
+    for name in ("baseless", "pickled"):
+        copytree(models / "bert-lora", models / name)
+    config = models / "baseless" / "adapter_config.json"
+    config.write_text(config.read_text(encoding="utf-8").replace("bert-head", "gone"), encoding="utf-8")
+    weights = models / "pickled" / "adapter_model.safetensors"
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    weights.unlink()
+
+
 @pytest.fixture(scope="module")
 def hub(
     tmp_path_factory: pytest.TempPathFactory, classifier_folder: Path, train_data: TextData, test_data: TextData
@@ -135,6 +162,7 @@ def hub(
         for file in (models / name).glob(missing):
             file.unlink()
     write_encoder(models / "tiny-encoder")
+    write_adapters(models)
     write_data_sets(root / "datasets" / "someone", train_data, test_data)
     return root
 
@@ -207,6 +235,25 @@ def either(request: pytest.FixtureRequest) -> Process:
 def test_a_model_of_the_hub_gives_the_hidden_states_of_its_folder(either: Process, classifier: TextClassifier) -> None:
     expected = states_of_inputs(classifier, classifier.inputs(TEXTS), 4096).hidden
     torch.testing.assert_close(torch.tensor(either.value("states")), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "base"), [("head", "bert-head", None), ("adapter", "bert-lora", "bert-head"),
+                                ("soft prompt", "llama-soft", "llama")],
+)  # fmt: skip
+def test_a_head_an_adapter_and_a_soft_prompt_of_the_hub_give_what_their_folders_give(
+    either: Process, name: str, model: str, base: str | None, hub: Path, tmp_path: Path
+) -> None:
+    folder = Path(copytree(hub / "models" / "someone" / model, tmp_path / model))
+    if base is not None:
+        config = folder / "adapter_config.json"
+        of_base = str(hub / "models" / "someone" / base)
+        config.write_text(config.read_text(encoding="utf-8").replace(f"someone/{base}", of_base), encoding="utf-8")
+    prompt = PromptConfig(template="{text} price ", label_words=("fox", "rain", "loan")) if "soft" in name else None
+    classifier = load_classifier(folder, CLASS_NAMES, prompt)
+    expected = states_of_inputs(classifier, classifier.inputs(TEXTS), 4096).logits
+    torch.testing.assert_close(torch.tensor(either.value(name)), expected)
+    assert expected.std() > 1e-3
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
