@@ -93,12 +93,15 @@ def to_hooked_transformer(model: PreTrainedModel, context: int, device: torch.de
 
 
 def _lay_out_as_multiplied(model: HookedTransformer) -> None:
-    """Store the attention's weights in the order in which it multiplies by them; else each pass copies every one."""
-    for name, weight in model.named_parameters():
-        if name.endswith((".W_Q", ".W_K", ".W_V")):  # (head, d_model, d_head), used as (head d_head, d_model)
-            weight.data = weight.data.transpose(1, 2).contiguous().transpose(1, 2)
-        elif name.endswith(".W_O"):  # (head, d_head, d_model), used as (d_model, head d_head)
-            weight.data = weight.data.permute(2, 0, 1).contiguous().permute(1, 2, 0)
+    """Store weights in the order in which the model multiplies by them; else each pass copies every one."""
+    for module in model.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            if name.endswith(("W_Q", "W_K", "W_V")):  # (head, d_model, d_head), used as (head d_head, d_model)
+                weight.data = weight.data.transpose(1, 2).contiguous().transpose(1, 2)
+            elif name == "W_O":  # (head, d_head, d_model), used as (d_model, head d_head)
+                weight.data = weight.data.permute(2, 0, 1).contiguous().permute(1, 2, 0)
+            elif hasattr(module, "W_gate") and name in ("W_gate", "W_in", "W_out"):  # used transposed
+                weight.data = weight.data.T.contiguous().T
 
 
 class HookedTransformerClassifier(TextClassifier):
