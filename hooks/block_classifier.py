@@ -18,10 +18,8 @@ from sae_lens_classif.hooks.inputs import PlainTexts, TextInputs
 _TOLERANCE = 1e-4
 
 
-class BlockClassifier(TextClassifier):
-    """A model whose classes follow from the residual stream at one position, mostly the last; a family says how."""
-
-    n_before = 0  # tokens that the model puts before each text
+class ModelClassifier(TextClassifier):
+    """A ``TextClassifier`` that holds a model of transformers."""
 
     def __init__(
         self,
@@ -36,19 +34,41 @@ class BlockClassifier(TextClassifier):
             tokenizer: Its tokenizer.
             inputs: From texts to token ids.
             request: Which hook, which device, how the classifier is called, and its classes.
-
-        Raises:
-            UserError: If the hook does not exist, or the model gives other logits when run on from its own states.
         """
         self.name, self.class_names, self.device = request.name, request.class_names, request.device
         self.inputs = inputs
         self.model_fingerprint = model_fingerprint(model, tokenizer)
         self._model = model.to(request.device).eval().requires_grad_(False)  # type: ignore[arg-type]  # takes a device
+        self.d_model = int(model.config.get_text_config().hidden_size)
+
+    def _padded(self, inputs: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids, int64 (B, T), padded on the right, and how many each input has, int64 (B,)."""
+        tokens, last = pad_right(inputs, int(self._model.config.get_text_config().pad_token_id or 0))
+        return tokens.to(self.device), last.to(self.device) + 1
+
+
+class BlockClassifier(ModelClassifier):
+    """A model whose classes follow from the residual stream at one position, mostly the last; a family says how."""
+
+    n_before = 0  # tokens that the model puts before each text
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        inputs: TextInputs,
+        request: ModelRequest,
+    ) -> None:
+        """See ``ModelClassifier``.
+
+        Raises:
+            UserError: If the hook does not exist, or the model gives other logits when run on from its own states.
+        """
+        super().__init__(model, tokenizer, inputs, request)
         self._blocks = Blocks(self._model)
         self._layer = hook_layer(request.hook, self._blocks.n, self.default_layer(self._blocks.n))
         self.hook_name = hook_of_layer(self._layer, self._blocks.n)
         self.n_blocks_after_hook = self._blocks.n - self._layer
-        self.d_model = int(model.config.get_text_config().hidden_size)
         self._check()
 
     def default_layer(self, n_layers: int) -> int:
@@ -103,10 +123,6 @@ class BlockClassifier(TextClassifier):
         # Which tokens they are is of no interest: what the blocks before the hook would make of them is replaced.
         tokens = torch.zeros(residual.shape[:2], dtype=torch.int64, device=self.device)
         return self._blocks.go_on(self._layer, residual, lambda: self.class_logits(tokens, lengths)).float().cpu()
-
-    def _padded(self, inputs: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        tokens, last = pad_right(inputs, int(self._model.config.get_text_config().pad_token_id or 0))
-        return tokens.to(self.device), last.to(self.device) + 1
 
     @torch.no_grad()
     def _check(self) -> None:

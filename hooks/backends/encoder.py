@@ -7,11 +7,9 @@ from typing_extensions import override
 
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.backends import ModelRequest
-from sae_lens_classif.hooks.batching import pad_right
-from sae_lens_classif.hooks.block_classifier import BlockClassifier
+from sae_lens_classif.hooks.block_classifier import BlockClassifier, ModelClassifier
 from sae_lens_classif.hooks.classifier import Context, StatesAndLogits, TextClassifier
 from sae_lens_classif.hooks.heads import head_logits, open_head
-from sae_lens_classif.hooks.huggingface import model_fingerprint
 from sae_lens_classif.hooks.inputs import PlainTexts
 
 ARCHITECTURES = (
@@ -54,14 +52,17 @@ class EncoderClassifier(BlockClassifier):
         return head_logits(self._model, tokens, lengths, self.inputs.second_after)
 
 
-class PooledClassifier(TextClassifier):
+class PooledClassifier(ModelClassifier):
     """An encoder whose head reads the mean over all tokens (ModernBERT): that mean is the state.
 
     No single token decides, so there is nothing to explain at a block; and after the mean no other token is read, so
     that a state alone and in context are the same.
     """
 
+    inputs: PlainTexts
     read_at = "the mean over all tokens"
+    hook_name = POOLED
+    n_blocks_after_hook = 0
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class PooledClassifier(TextClassifier):
         inputs: PlainTexts,
         request: ModelRequest,
     ) -> None:
-        """See ``BlockClassifier``.
+        """See ``ModelClassifier``.
 
         Raises:
             UserError: If a block's hook is asked for.
@@ -80,22 +81,16 @@ class PooledClassifier(TextClassifier):
                 f"{request.name} decides by the mean over all tokens, so that no single one can be explained at "
                 f"{request.hook!r}; valid: {POOLED}"
             )
-        self.name, self.class_names, self.device = request.name, request.class_names, request.device
-        self.inputs, self._second_after = inputs, inputs.second_after
-        self.model_fingerprint = model_fingerprint(model, tokenizer)
-        self._model = model.to(request.device).eval().requires_grad_(False)  # type: ignore[arg-type]  # takes a device
-        self.hook_name, self.n_blocks_after_hook = POOLED, 0
-        self.d_model = int(model.config.hidden_size)
+        super().__init__(model, tokenizer, inputs, request)
 
     @override
     @torch.no_grad()
     def states_and_logits(self, inputs: list[list[int]]) -> StatesAndLogits:
-        tokens, last = pad_right(inputs, int(self._model.config.pad_token_id or 0))
+        tokens, lengths = self._padded(inputs)
         pooled: list[torch.Tensor] = []
         head: nn.Module = self._model.get_submodule("head")
         with head.register_forward_pre_hook(lambda _, args: pooled.append(args[0])):
-            lengths = last.to(self.device) + 1
-            logits = head_logits(self._model, tokens.to(self.device), lengths, self._second_after)
+            logits = head_logits(self._model, tokens, lengths, self.inputs.second_after)
         return StatesAndLogits(pooled[0].float().cpu(), logits.float().cpu())
 
     @override

@@ -36,6 +36,7 @@ from sae_lens_classif.runs.sweep import sweep_step
 from sae_lens_classif.runs.transfer import transfer_step
 
 Step = Callable[[RunFolder], Any]
+_EXPLAINED_IN_DEMO = 40  # texts; each takes a pass of the model for each of its words
 _MAKING = (pipeline.check_sizes, pipeline.finetune_step, pipeline.cache_step, pipeline.train_step)
 
 
@@ -129,7 +130,7 @@ def _demo(run: RunFolder) -> None:
     show_summary(Console(), summary, METHOD, run.texts("test").texts)
     show_comparison(Console(), compared)
     show_folder(Console(), run.folder)
-    _show_report(write_report(run))
+    _show_report(write_report(run, explained=_EXPLAINED_IN_DEMO))
 
 
 COMMANDS: dict[str, Step] = {
