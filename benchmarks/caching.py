@@ -19,14 +19,14 @@ from timing import medians_in_turn, start
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoModelForCausalLM
 
-from sae_lens_classif.config.classifier import CacheConfig, PromptConfig
-from sae_lens_classif.hooks.batching import batches_by_length, mask_of, pad_right
+from sae_lens_classif.config.classifier import PromptConfig
+from sae_lens_classif.hooks.batching import batch_tokens, batches_by_length, mask_of, pad_right
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.huggingface import load_tokenizer, new_sequence_classifier
 from sae_lens_classif.hooks.load import load_classifier
 from sae_lens_classif.hub import packaged_model
 
-_DEFAULT = CacheConfig().max_batch_tokens
+_DEFAULT = batch_tokens(torch.device("cpu"))
 _CLASSES = ("negative", "positive")
 _ANSWERS = PromptConfig(template="{text}\nSentiment:", label_words=tuple(f" {name}" for name in _CLASSES))
 _Run = Callable[[torch.Tensor, torch.Tensor], object]  # of tokens, padded on the right, and the mask of the true ones
@@ -39,7 +39,7 @@ def main() -> None:
     torch.manual_seed(0)
     model, of_pythia = new_classifier(50304, d_model=512, n_layers=6, n_heads=8, max_tokens=256)
     bridge = _bridge(model, of_pythia)
-    for size in (2048, _DEFAULT, 16384):
+    for size in (_DEFAULT, 8192, 16384):
         _row("pythia-70m's shape", of_pythia, lambda tokens, _: model.gpt_neox(tokens, use_cache=False), bridge, size)
     encoder, classifier = _minilm()
     _row("MiniLM", classifier, lambda tokens, mask: encoder(tokens, attention_mask=mask))

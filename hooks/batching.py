@@ -36,6 +36,11 @@ def mask_of(lengths: torch.Tensor, longest: int) -> torch.Tensor:
     return (torch.arange(longest, device=lengths.device) < lengths[:, None]).long()
 
 
+def batch_tokens(device: torch.device) -> int:
+    """Tokens of one forward pass: few enough for the caches of a CPU, enough to fill a GPU."""
+    return 2048 if device.type == "cpu" else 16384
+
+
 def batches_by_length(lengths: Sequence[int], max_batch_tokens: int) -> Iterator[list[int]]:
     """Group rows of like length, so that little is padding.
 
@@ -55,14 +60,17 @@ def batches_by_length(lengths: Sequence[int], max_batch_tokens: int) -> Iterator
 
 
 def states_of_inputs(
-    classifier: TextClassifier, inputs: list[list[int]], max_batch_tokens: int, progress: "tqdm[Any] | None" = None
+    classifier: TextClassifier,
+    inputs: list[list[int]],
+    max_batch_tokens: int | None = None,
+    progress: "tqdm[Any] | None" = None,
 ) -> StatesAndLogits:
     """Read the model's hidden state and class logits for each input, as ``classifier.inputs`` makes them of texts.
 
     Args:
         classifier: The model.
         inputs: Token ids of n inputs, without padding.
-        max_batch_tokens: Tokens, padding included, of one forward pass.
+        max_batch_tokens: Tokens, padding included, of one forward pass. Default: ``batch_tokens``.
         progress: Advanced by one an input.
 
     Returns:
@@ -70,7 +78,8 @@ def states_of_inputs(
     """
     hidden = torch.empty(len(inputs), classifier.d_model)
     logits = torch.empty(len(inputs), len(classifier.class_names))
-    for rows in batches_by_length([len(ids) for ids in inputs], max_batch_tokens):
+    at_most = max_batch_tokens or batch_tokens(classifier.device)
+    for rows in batches_by_length([len(ids) for ids in inputs], at_most):
         hidden[rows], logits[rows] = classifier.states_and_logits([inputs[row] for row in rows])
         if progress is not None:
             progress.update(len(rows))

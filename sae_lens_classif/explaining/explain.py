@@ -19,7 +19,6 @@ from sae_lens_classif.methods.classif_sae import as_concept_method
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 
 _WORD = re.compile(r"\S+")
-_BATCH_TOKENS = 8192
 
 
 def explain(
@@ -104,7 +103,7 @@ def _states(classifier: TextClassifier, texts: Sequence[str]) -> StatesAndLogits
     """Hidden states and logits of texts; those that are cut to the same are run once."""
     inputs = classifier.inputs(texts)
     places = {ids: place for place, ids in enumerate(dict.fromkeys(map(tuple, inputs)))}
-    states = states_of_inputs(classifier, [list(ids) for ids in places], _BATCH_TOKENS)
+    states = states_of_inputs(classifier, [list(ids) for ids in places])
     rows = [places[tuple(ids)] for ids in inputs]
     return StatesAndLogits(states.hidden[rows], states.logits[rows])
 
