@@ -16,7 +16,7 @@ class ProbeSettings:
     """
 
     probe_max_texts: int = positive(10_000)
-    probe_max_iter: int = positive(1000)
+    probe_max_iter: int = positive(5000)
 
 
 @dataclass

@@ -964,7 +964,7 @@ def test_all_that_a_fit_depends_on_is_noted(task: FitTask, data_share: float) ->
     train = replace(TRAIN, data_share=data_share)
     noted = {
         "source": "probe by L-BFGS-B",
-        "baselines": {"probe_max_texts": 10_000, "probe_max_iter": 1000},
+        "baselines": {"probe_max_texts": 10_000, "probe_max_iter": 5000},
         "data_share": data_share,
         "sae": asdict(SMALL),
         "train": {name: value for name, value in asdict(train).items() if name in _NOTED_OF_TRAINING},
