@@ -1,7 +1,8 @@
 """How time and memory grow: ``python benchmarks/scale.py [texts.parquet classifier]``.
 
 Every measurement runs in a process of its own, whose peak of memory is its own. The exponent is the slope of log time
-against log size: 1 is linear. Caching is measured where a file with a column ``text`` and a classifier are given.
+against log size: 1 is linear. Caching is measured where a file with a column ``text`` and a classifier that
+``finetune`` made are given.
 """
 
 import multiprocessing
@@ -77,13 +78,12 @@ def cache(n_texts: int, _: str) -> float:
     from datasets import Dataset
 
     texts = list(Dataset.from_parquet(sys.argv[1])[:n_texts]["text"])
-    classifier = slc.load_classifier(sys.argv[2], ("World", "Sports", "Business", "Sci/Tech"), _PROMPT)
+    classifier = slc.load_classifier(sys.argv[2])
     began = time.perf_counter()
-    states_of_inputs(classifier, classifier.inputs(texts), 8192)
+    states_of_inputs(classifier, classifier.inputs(texts))
     return time.perf_counter() - began
 
 
-_PROMPT = slc.PromptConfig(template="{text}\n\nTopic:", label_word="<|{id}|>", max_tokens=96)
 _MEASUREMENTS: tuple[tuple[str, str, Work, tuple[int, ...]], ...] = (
     ("training, 400 steps", "states in the store", train, (10_000, 100_000, 1_000_000)),
     ("training, 100 steps at d_in 512", "d_sae", train_width, (256, 1024, 4096, 16_384)),
