@@ -131,7 +131,7 @@ class TestPass:
         self.predicted, self.labels = store.read("predicted"), store.read("label")
         self.n_classes = store.n_classes
         self.concepts = activations_of(method, self.hidden)
-        self.segments: Segments = segments(self.concepts, self.labels, store.n_classes)
+        self.segments: Segments = segments(self.concepts, self.labels, store.n_classes, store.rule)
         self._logits: InterventionLogits | None = None
         self._with_ablations = False
 

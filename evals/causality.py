@@ -5,6 +5,7 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 
+from sae_lens_classif.decisions import ONE_CLASS, DecisionRule
 from sae_lens_classif.evals.base import EvaluationSpec, Exact, TestPass, interval_settings
 from sae_lens_classif.evals.bootstrap import Statistic, resample
 from sae_lens_classif.evals.measures import OTHER_CONTEXT, RANDOM, Change, Count, Limit, Measure, Share
@@ -17,20 +18,23 @@ OVER_CHANCE = "influence_over_chance"
 _NAMES = (*(f"conditional_{effect}" for effect in _EFFECTS), "median_tvd", "influence")
 
 
-def effects(before: torch.Tensor, after: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def effects(
+    before: torch.Tensor, after: torch.Tensor, labels: torch.Tensor, rule: DecisionRule = ONE_CLASS
+) -> torch.Tensor:
     """What an ablation does to single texts, from their class logits before and after it.
 
     Args:
         before: float (m, C).
         after: float (m, C).
         labels: int64 (m,), gold labels.
+        rule: What the model decides, given logits.
 
     Returns:
         float (3, m): total variation distance of the class probabilities, 0..1; 1 where the class changes; change of
         accuracy, -1, 0 or 1: right after minus right before.
     """
-    class_before, class_after = before.argmax(dim=-1), after.argmax(dim=-1)
-    tvd = (before.softmax(dim=-1) - after.softmax(dim=-1)).abs().sum(dim=-1) / 2
+    class_before, class_after = rule.decide(before), rule.decide(after)
+    tvd = rule.distance(rule.probabilities(before), rule.probabilities(after))
     accuracy_change = (class_after == labels).float() - (class_before == labels).float()
     return torch.stack([tvd, (class_before != class_after).float(), accuracy_change])
 
@@ -55,17 +59,17 @@ def conditional_causality(
     """
     text, concept = logits.pair_text, logits.pair_concept
     values = torch.zeros(3, len(labels), n_concepts)
-    values[:, text, concept] = effects(logits.bottleneck[text], logits.pair, labels[text])
+    values[:, text, concept] = effects(logits.bottleneck[text], logits.pair, labels[text], logits.rule)
     active = torch.zeros(len(labels), n_concepts)
     active[text, concept] = 1
     everything = torch.ones(1, len(labels), dtype=torch.float64)
     counts, sums = active.double().sum(dim=0), values.double().sum(dim=1)
-    raises = effects_by_class(logits, n_concepts).argmax(dim=1)
+    most, raises = effects_by_class(logits, n_concepts).max(dim=1)
     concepts = [
         {
             "concept": number,
             "n_texts": int(counts[number]),
-            "raises": int(raises[number]) if counts[number] else None,
+            "raises": int(raises[number]) if counts[number] and most[number] >= 0 else None,
             **_named(means),
         }
         for number, means in enumerate((sums / counts.clamp(min=1)).T.tolist())
@@ -127,7 +131,7 @@ def global_causality(logits: InterventionLogits, labels: torch.Tensor, segments:
     entries = []
     leading = leading_concepts(segments.by_class)
     for (percent, number, concepts), ablated in zip(leading, logits.groups[: len(leading)], strict=True):
-        means = effects(logits.bottleneck, ablated, labels).double().mean(dim=1).tolist()
+        means = effects(logits.bottleneck, ablated, labels, logits.rule).double().mean(dim=1).tolist()
         entries.append({"percent": percent, "class": number, "concepts": list(concepts), **_named(means)})
     return entries
 
@@ -157,7 +161,9 @@ class ConceptEffect(Exact):
 
     concept: Count
     n_texts: Count
-    raises: Count | None = Field(description="Class whose probability it raises most; null for one that never fires.")
+    raises: Count | None = Field(
+        description="Class whose probability it raises most; null for one that never fires, or lowers every label's."
+    )
     tvd: Share | None
     label_flip_rate: Share | None
     accuracy_change: Change | None

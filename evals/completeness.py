@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 
+from sae_lens_classif.decisions import ONE_CLASS, DecisionRule
 from sae_lens_classif.evals.base import CHUNK, FIRES, EvaluationSpec, Exact, TestPass, interval_settings
 from sae_lens_classif.evals.bootstrap import Statistic, resample
 from sae_lens_classif.evals.measures import OTHER_CONTEXT, OTHER_NORM, RANDOM, Count, Limit, Measure, Share
@@ -48,48 +48,52 @@ def completeness(
         and above 1, and is None where the ceiling is not above the floor; each with ``_ci95``. Details a class and a
         concept.
     """
-    recovered_class, n_classes = logits.bottleneck.argmax(dim=-1), logits.bottleneck.shape[1]
+    rule, n_classes = logits.rule, logits.bottleneck.shape[1]
+    recovered, untouched, default = map(rule.decide, (logits.bottleneck, logits.untouched, logits.nothing))
     fires = (concepts.abs() > FIRES).double()
     of_texts = {
-        "recovery_accuracy": recovered_class == predicted,
-        "recovery_ceiling": logits.untouched.argmax(dim=-1) == predicted,
+        "recovery_accuracy": recovered == predicted,
+        "recovery_ceiling": untouched == predicted,
         # With no concept some methods stand for nothing that is a number.
-        "recovery_floor": (logits.nothing.argmax(dim=-1) == predicted).double() + 0 * logits.nothing.sum(dim=-1),
+        "recovery_floor": (default == predicted).double() + 0 * logits.nothing.sum(dim=-1),
         "original_accuracy": predicted == labels,
-        "bottleneck_accuracy": recovered_class == labels,
+        "bottleneck_accuracy": recovered == labels,
         "unexplained_texts": fires.sum(dim=1) == 0,
         "mean_activation_rate": fires.mean(dim=1),
     }
     values = torch.stack([value.double() for value in of_texts.values()], dim=1)
-    of_class = F.one_hot(predicted, n_classes).double()
+    of_class = rule.holds(predicted, n_classes)
+    stays = torch.stack([of_class & rule.holds(other, n_classes) for other in (recovered, untouched, default)]).double()
+    stays[2] += 0 * logits.nothing.sum(dim=-1, keepdim=True)
     counts = of_class.sum(dim=0)
     rarest = int(counts.where(counts > 0, torch.inf).argmin())
 
-    statistic = _statistic(values, fires, of_class, rarest)
+    statistic = _statistic(values, fires, of_class.double(), stays[0], rarest)
     names = (*of_texts, "scaled_recovery", "worst_class_recovery", "rarest_class_recovery", "max_activation_rate")
     (found,) = statistic(torch.ones(1, len(labels), dtype=torch.float64)).tolist()
     details = {
         "activation_rate": fires.mean(dim=0).tolist(),
-        "by_class_original": class_scores(predicted, labels, n_classes),
-        "by_class_bottleneck": class_scores(recovered_class, labels, n_classes),
-        "recovery_by_class": _recovery_by_class(values[:, :3], of_class),
+        "by_class_original": class_scores(predicted, labels, n_classes, rule),
+        "by_class_bottleneck": class_scores(recovered, labels, n_classes, rule),
+        "recovery_by_class": _recovery_by_class(stays, counts),
     }
     measures = Measures(finite(dict(zip(names, found, strict=True))), details)
     measures.add_intervals(names, resample(statistic, len(labels), n_bootstrap, seed))
     return measures
 
 
-def _recovery_by_class(stays: torch.Tensor, of_class: torch.Tensor) -> list[dict[str, float]]:
-    """Number of texts of each predicted class, and shares of them whose decision stays (float64 (N, 3), as below)."""
-    counts = of_class.sum(dim=0)
-    shares = torch.cat([counts[:, None], of_class.T @ stays / counts[:, None]], dim=1).tolist()
+def _recovery_by_class(stays: torch.Tensor, counts: torch.Tensor) -> list[dict[str, float]]:
+    """Number of texts of each predicted class, (C,), and shares of them that keep it: float64 (3, N, C), as below."""
+    shares = torch.stack([counts.double(), *(stays.sum(dim=1) / counts)], dim=1).tolist()
     return [
         {"n_texts": int(count), "recovery": recovery, "ceiling": ceiling, "floor": floor}
         for count, recovery, ceiling, floor in shares
     ]
 
 
-def _statistic(values: torch.Tensor, fires: torch.Tensor, of_class: torch.Tensor, rarest: int) -> Statistic:
+def _statistic(
+    values: torch.Tensor, fires: torch.Tensor, of_class: torch.Tensor, stays: torch.Tensor, rarest: int
+) -> Statistic:
     """The metrics of completeness as a statistic over texts.
 
     Args:
@@ -97,13 +101,14 @@ def _statistic(values: torch.Tensor, fires: torch.Tensor, of_class: torch.Tensor
             state untouched, and with no concept.
         fires: float64 (N, n), whether each concept fires.
         of_class: float64 (N, C), 1 at the predicted class.
+        stays: float64 (N, C), 1 where this class is also that through the concepts.
         rarest: Number of the class that is predicted least often.
     """
 
     def statistic(weights: torch.Tensor) -> torch.Tensor:
         total = weights.sum(dim=1, keepdim=True)
         means = weights @ values.to(weights) / total
-        by_class = (weights * values[:, 0].to(weights)) @ of_class.to(weights) / (weights @ of_class.to(weights))
+        by_class = weights @ stays.to(weights) / (weights @ of_class.to(weights))
         recovered, ceiling, floor = means[:, :3].T
         worst = by_class.nan_to_num(torch.inf).amin(dim=1)  # NaN: a class that was not drawn
         scaled = ((recovered - floor) / (ceiling - floor)).where(ceiling > floor, torch.nan)
@@ -113,18 +118,21 @@ def _statistic(values: torch.Tensor, fires: torch.Tensor, of_class: torch.Tensor
     return statistic
 
 
-def class_scores(predicted: torch.Tensor, labels: torch.Tensor, n_classes: int) -> list[dict[str, float]]:
+def class_scores(
+    predicted: torch.Tensor, labels: torch.Tensor, n_classes: int, rule: DecisionRule = ONE_CLASS
+) -> list[dict[str, float]]:
     """Recall, precision and F1 of each class; 0 where there is nothing to divide by.
 
     Args:
         predicted: int64 (N,).
         labels: int64 (N,).
         n_classes: Number of classes C.
+        rule: What these are.
     """
     from sklearn.metrics import precision_recall_fscore_support
 
     precision, recall, f1, support = precision_recall_fscore_support(
-        labels.numpy(), predicted.numpy(), labels=list(range(n_classes)), zero_division=0.0
+        rule.holds(labels, n_classes).numpy(), rule.holds(predicted, n_classes).numpy(), zero_division=0.0
     )
     return [
         {"recall": float(r), "precision": float(p), "f1": float(f), "n_texts": int(n)}
@@ -188,7 +196,7 @@ def measure(texts: TestPass) -> Measures:
         measures.metrics.update(reconstruction_quality(batches, sae.encode, sae))
     if isinstance(sae, ClassifSAE):
         with torch.no_grad():
-            said = sae.classify(texts.concepts.to(sae.device)).cpu().argmax(dim=-1)
+            said = texts.logits.rule.decide(sae.classify(texts.concepts.to(sae.device)).cpu())
         measures.metrics["head_agreement"] = float((said == texts.predicted).double().mean())
     return measures
 

@@ -6,6 +6,7 @@ from typing import Self
 
 import torch
 
+from sae_lens_classif.decisions import DecisionRule
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import FIRES, TestPass
 from sae_lens_classif.evals.causality import effects_by_class
@@ -22,8 +23,9 @@ class MisledText:
     Attributes:
         row: Number of the text.
         concept: The concept that does most for the wrong class rather than the right one.
-        for_wrong: What the concept adds to the probability of the wrong class that the text got, -1..1.
-        for_right: What it adds to that of the right class.
+        for_wrong: What the concept adds to the probability of the wrong class that the text got, -1..1; of several
+            wrong labels the sum.
+        for_right: What it adds to that of the right class, or of the labels that the text should have got.
         is_righted: Whether the class through the concepts is the right one without this one, and not with it.
     """
 
@@ -122,7 +124,7 @@ def concept_effects(
         misled=misled,
         n_texts=logits.pair_concept.bincount(minlength=n_concepts),
         wrong_texts=_wrong_texts(concepts.abs(), is_wrong, misled),
-        default=None if without_any is None else _default(without_any),
+        default=None if without_any is None else _default(without_any, logits.rule),
     )
 
 
@@ -141,20 +143,22 @@ def _wrong_texts(strength: torch.Tensor, is_wrong: torch.Tensor, misled: tuple[M
     return found
 
 
-def _default(logits: torch.Tensor) -> torch.Tensor:
-    counts = logits.argmax(dim=1).bincount(minlength=logits.shape[1])
-    return torch.stack([counts / len(logits), logits.softmax(dim=1).mean(dim=0)])
+def _default(logits: torch.Tensor, rule: DecisionRule) -> torch.Tensor:
+    holds = rule.holds(rule.decide(logits), logits.shape[1])
+    return torch.stack([holds.sum(dim=0) / len(logits), rule.probabilities(logits).mean(dim=0)])
 
 
 def _misled(
     change: torch.Tensor, logits: InterventionLogits, predicted: torch.Tensor, labels: torch.Tensor
 ) -> tuple[MisledText, ...]:
-    text = logits.pair_text
-    pair = torch.arange(len(text))
-    for_wrong, for_right = change[pair, predicted[text]], change[pair, labels[text]]
+    text, rule, n_classes = logits.pair_text, logits.rule, change.shape[1]
+    said, right = rule.holds(predicted, n_classes), rule.holds(labels, n_classes)
+    for_wrong, for_right = (change * (said & ~right)[text]).sum(dim=1), (change * (right & ~said)[text]).sum(dim=1)
     push = for_wrong - for_right
-    righted = (logits.pair.argmax(dim=1) == labels[text]) & (logits.bottleneck.argmax(dim=1) != labels)[text]
-    wrong = (predicted[text] != labels[text]) & (for_wrong >= _LEAST) & (push > 0)
+    righted = (rule.decide(logits.pair) == labels[text]) & (rule.decide(logits.bottleneck) != labels)[text]
+    # Where nothing wrong was said but something right was not, what counts is what the concept takes from that.
+    towards = for_wrong.where((said & ~right).any(dim=1)[text], -for_right)
+    wrong = (predicted != labels)[text] & (towards >= _LEAST) & (push > 0)
     strongest: dict[int, MisledText] = {}
     for number in wrong.nonzero()[:, 0][push[wrong].argsort(descending=True, stable=True)].tolist():
         row = int(text[number])

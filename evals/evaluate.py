@@ -144,6 +144,11 @@ def check_belong_together(
             f"the SAE was trained at {sae.cfg.metadata.hook_name}, the states of {store.folder} are from "
             f"{store.hook_name}; train on states of the same hook"
         )
+    if isinstance(sae, ClassifSAE) and sae.cfg.multi_label != store.multi_label:
+        raise UserError(
+            f"the SAE has multi_label {sae.cfg.multi_label}, the states of {store.folder} have {store.multi_label}; "
+            "train on states of the same model"
+        )
     n_classes = sae.cfg.n_classes if isinstance(sae, ClassifSAE) else store.n_classes
     if sae.cfg.d_in != store.d_in or n_classes != store.n_classes:
         raise UserError(

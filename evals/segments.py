@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from sae_lens_classif.decisions import ONE_CLASS, DecisionRule
+
 _DEAD = 1e-6
 SHARES = (25, 50, 75, 100)
 
@@ -28,15 +30,16 @@ class Segments:
         return next((number for number, concepts in enumerate(self.by_class) if concept in concepts), None)
 
 
-def segments(concepts: torch.Tensor, labels: torch.Tensor, n_classes: int) -> Segments:
+def segments(concepts: torch.Tensor, labels: torch.Tensor, n_classes: int, rule: DecisionRule = ONE_CLASS) -> Segments:
     """Give each concept to the class on whose texts it is most active.
 
     Args:
         concepts: float (N, n), activations.
         labels: int64 (N,), gold labels.
         n_classes: Number of classes C.
+        rule: What a label is.
     """
-    of_class = torch.nn.functional.one_hot(labels, n_classes).to(concepts.dtype)
+    of_class = rule.holds(labels, n_classes).to(concepts.dtype)
     means = (concepts.T @ of_class) / of_class.sum(dim=0).clamp(min=1)
     shares = means / means.abs().sum(dim=1, keepdim=True).clamp(min=1e-12)
     magnitude = concepts.abs().mean(dim=0)

@@ -69,7 +69,7 @@ def decisions(
             places = ranked[changed]
             stays = (places >= n_active[changed, None]) | ((places < m) == keep)
             left = concepts[changed].where(stays, replacements[changed])
-            found[m, changed] = batch.run(left, changed).argmax(dim=-1)
+            found[m, changed] = batch.classifier.rule.decide(batch.run(left, changed))
     return found
 
 

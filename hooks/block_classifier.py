@@ -12,6 +12,7 @@ from sae_lens_classif.hooks.backends import ModelRequest
 from sae_lens_classif.hooks.batching import pad_right
 from sae_lens_classif.hooks.blocks import Blocks, hook_layer, hook_of_layer
 from sae_lens_classif.hooks.classifier import Context, StatesAndLogits, TextClassifier
+from sae_lens_classif.hooks.heads import is_multi_label
 from sae_lens_classif.hooks.huggingface import model_fingerprint
 from sae_lens_classif.hooks.inputs import PlainTexts, TextInputs
 
@@ -39,6 +40,7 @@ class ModelClassifier(TextClassifier):
         self.inputs = inputs
         self.model_fingerprint = model_fingerprint(model, tokenizer)
         self._model = model.to(request.device).eval().requires_grad_(False)  # type: ignore[arg-type]  # takes a device
+        self.multi_label = is_multi_label(model.config)
         self.d_model = int(model.config.get_text_config().hidden_size)
 
     def _padded(self, inputs: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 
+from sae_lens_classif.decisions import DecisionRule, decision_rule
 from sae_lens_classif.files import sha256_of_json
 from sae_lens_classif.hooks.inputs import TextInputs
 
@@ -54,6 +55,7 @@ class TextClassifier(ABC):
     Attributes:
         name: How the model is called.
         class_names: Names of the C classes.
+        multi_label: Whether they are labels of which a text may have several, or none.
         hook_name: Residual stream that is read and replaced.
         d_model: Width of a hidden state.
         inputs: From texts to what the model reads.
@@ -71,8 +73,14 @@ class TextClassifier(ABC):
     inputs: TextInputs
     model_fingerprint: str
     device: torch.device
+    multi_label: bool = False
     read_at: str = "what the class follows from"
     n_blocks_after_hook: int | None = None
+
+    @property
+    def rule(self) -> DecisionRule:
+        """What it decides, given its logits."""
+        return decision_rule(self.multi_label)
 
     @abstractmethod
     def states_and_logits(self, inputs: list[list[int]]) -> StatesAndLogits:
@@ -100,4 +108,5 @@ class TextClassifier(ABC):
 
     def prompt_fingerprint(self) -> str:
         """SHA-256 of everything between a text and its hidden state but the model."""
-        return sha256_of_json({**self.inputs.made_from(), "class_names": self.class_names, "hook_name": self.hook_name})
+        made_from = {**self.inputs.made_from(), "class_names": self.class_names, "hook_name": self.hook_name}
+        return sha256_of_json({**made_from, "multi_label": True} if self.multi_label else made_from)

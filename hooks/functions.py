@@ -27,7 +27,13 @@ _ALIKE = 1e-3  # of the largest number in a state
 
 
 def classifier_from(
-    states: States, head: Head, class_names: Sequence[str], *, name: str = "classifier", version: str | None = None
+    states: States,
+    head: Head,
+    class_names: Sequence[str],
+    *,
+    name: str = "classifier",
+    version: str | None = None,
+    multi_label: bool = False,
 ) -> TextClassifier:
     """A classifier of two functions, for all that is no language model of transformers.
 
@@ -39,11 +45,13 @@ def classifier_from(
         name: How the classifier is called.
         version: Tells it from another; what was made with another version is refused. Default: a checksum of what it
             says of three sentences.
+        multi_label: Whether a text may have several of the classes, or none: each by itself, where the sigmoid of its
+            logit is above 0.5.
 
     Raises:
         UserError: If the functions do not give such states and logits.
     """
-    return FunctionClassifier(states, head, tuple(class_names), name, version)
+    return FunctionClassifier(states, head, tuple(class_names), name, version, multi_label)
 
 
 def is_of_the_user(model: str) -> bool:
@@ -102,9 +110,15 @@ class FunctionClassifier(TextClassifier):
     read_at = "what a function of its own makes of the text"
 
     def __init__(
-        self, states: States, head: Head, class_names: tuple[str, ...], name: str, version: str | None
+        self,
+        states: States,
+        head: Head,
+        class_names: tuple[str, ...],
+        name: str,
+        version: str | None,
+        multi_label: bool,
     ) -> None:
-        self._states, self._head = states, head
+        self._states, self._head, self.multi_label = states, head, multi_label
         self.name, self.class_names, self.hook_name = name, class_names, HOOK
         self.inputs, self.device, self.n_blocks_after_hook = Characters(), torch.device("cpu"), 0
         self.d_model = self._states_of(list(_PROBES)).shape[1]

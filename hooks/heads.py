@@ -8,10 +8,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from sae_lens_classif.decisions import MOST_LABELS
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.backends import ModelRequest
 from sae_lens_classif.hooks.batching import mask_of
-from sae_lens_classif.hooks.huggingface import load_sequence_classifier, load_tokenizer, model_context
+from sae_lens_classif.hooks.huggingface import MULTI_LABEL, load_sequence_classifier, load_tokenizer, model_context
 from sae_lens_classif.hooks.inputs import PlainTexts
 
 _NO_NAME = re.compile(r"(LABEL_)?\d+")
@@ -25,6 +26,8 @@ def open_head(request: ModelRequest) -> tuple[PreTrainedModel, PreTrainedTokeniz
     """
     tokenizer = load_tokenizer(request.model)
     model = load_sequence_classifier(request.model, request.dtype, request.class_names)
+    if request.multi_label and model.config.problem_type is None:
+        model.config.problem_type = MULTI_LABEL
     check_head(model.config, request)
     return model, tokenizer, PlainTexts(tokenizer, request.prompt, model_context(model))
 
@@ -33,15 +36,11 @@ def check_head(config: PreTrainedConfig, request: ModelRequest) -> None:
     """Refuse a head that does not tell the classes apart that are asked for.
 
     Raises:
-        UserError: If it gives one number or several labels at once, has another number of classes, or calls them
-            otherwise.
+        UserError: If it gives one number, has another number of classes, or calls them otherwise.
     """
     n_labels = config.num_labels or 0
-    if config.problem_type == "multi_label_classification":
-        raise UserError(
-            f"{request.name} may give a text several labels at once (problem_type {config.problem_type}), which cannot "
-            "be explained yet; give a model with one class a text"
-        )
+    if is_multi_label(config) and n_labels > MOST_LABELS:
+        raise UserError(f"the head of {request.name} has {n_labels} labels; at most {MOST_LABELS} can be explained")
     if n_labels < 2 or config.problem_type == "regression":
         raise UserError(
             f"the head of {request.name} gives one number and no class; give a model of at least two classes"
@@ -57,6 +56,11 @@ def check_head(config: PreTrainedConfig, request: ModelRequest) -> None:
             f"the head of {request.name} calls its classes {', '.join(own)}, in this order; asked for are "
             f"{', '.join(asked)}; give these names in that order (data.class_names), or a model of your classes"
         )
+
+
+def is_multi_label(config: PreTrainedConfig) -> bool:
+    """Whether a model's head gives a text any number of labels at once."""
+    return getattr(config, "problem_type", None) == MULTI_LABEL
 
 
 def _plain(name: str) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from safetensors import SafetensorError
@@ -24,6 +24,9 @@ from sae_lens_classif.hub import cache_alone, hub_is_reachable, hub_unreachable_
 _ONLY_SAFETENSORS = (
     "reading a pickle can run code of its own, so only safetensors are read. Where you trust it, open it once with "
     "transformers and write it with save_pretrained"
+)
+MULTI_LABEL: Literal["multi_label_classification"] = (
+    "multi_label_classification"  # a config's problem_type where a text may have several labels
 )
 _T = TypeVar("_T")
 
@@ -150,13 +153,16 @@ def load_sequence_classifier(model: str, dtype: torch.dtype, class_names: Sequen
     return _load(model, dtype, AutoModelForSequenceClassification, "a classification head")
 
 
-def new_sequence_classifier(model: str, class_names: Sequence[str], seed: int) -> PreTrainedModel:
+def new_sequence_classifier(
+    model: str, class_names: Sequence[str], seed: int, multi_label: bool = False
+) -> PreTrainedModel:
     """Load a pretrained model, in float32 on the CPU, with a new classification head.
 
     Args:
         model: A local folder or a name on the Hub; a head that it has is left away.
         class_names: Names of the C classes, which its configuration gets.
         seed: Of the head's weights.
+        multi_label: Whether a text may have several of the classes, or none, which its configuration says.
 
     Raises:
         UserError: If the folder has no weights, or there is no classification head for its architecture.
@@ -166,6 +172,7 @@ def new_sequence_classifier(model: str, class_names: Sequence[str], seed: int) -
     loaded, missing = _from_pretrained(
         AutoModelForSequenceClassification, model, dtype=torch.float32, ignore_mismatched_sizes=True,
         id2label=names, label2id={name: number for number, name in names.items()},
+        **({"problem_type": MULTI_LABEL} if multi_label else {}),
     )  # fmt: skip
     inner = f"{loaded.base_model_prefix}."
     missing = [key for key in missing if key.startswith(inner) and "pooler" not in key]

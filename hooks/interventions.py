@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from tqdm.auto import tqdm
 
+from sae_lens_classif.decisions import ONE_CLASS, DecisionRule
 from sae_lens_classif.hooks.batching import batches_by_length
 from sae_lens_classif.hooks.classifier import Context, TextClassifier
 
@@ -28,6 +29,7 @@ class InterventionLogits:
         untouched: float32 (N, C), hidden states as they are, run on as the replaced ones are: what no concepts could
             better, the ceiling.
         nothing: float32 (N, C), hidden states replaced by what stands for no concept at all: the floor.
+        rule: What the model decides, given logits.
     """
 
     bottleneck: torch.Tensor
@@ -37,11 +39,13 @@ class InterventionLogits:
     groups: torch.Tensor
     untouched: torch.Tensor
     nothing: torch.Tensor
+    rule: DecisionRule = ONE_CLASS
 
     @property
     def pair_change(self) -> torch.Tensor:
         """What the concept of each pair adds to the probability of each class, float32 (P, C), -1..1."""
-        return self.bottleneck.softmax(dim=1)[self.pair_text] - self.pair.softmax(dim=1)
+        probabilities = self.rule.probabilities
+        return probabilities(self.bottleneck)[self.pair_text] - probabilities(self.pair)
 
 
 def to_original_norm(decoded: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
@@ -121,7 +125,7 @@ def run_interventions(
             grouped[number, rows] = batch.run(concepts[rows].where(~group, fill[rows]), own)
         progress.update(len(rows))
     progress.close()
-    return InterventionLogits(bottleneck, pair_text, pair_concept, pair, grouped, untouched, nothing)
+    return InterventionLogits(bottleneck, pair_text, pair_concept, pair, grouped, untouched, nothing, classifier.rule)
 
 
 @dataclass(frozen=True)

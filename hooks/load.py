@@ -38,6 +38,7 @@ def save_classifier(
     tokenizer: PreTrainedTokenizerBase,
     prompt: PromptConfig,
     class_names: tuple[str, ...],
+    multi_label: bool = False,
 ) -> None:
     """Write a fine-tuned model, its tokenizer and how it is asked; the folder is whole or absent.
 
@@ -47,11 +48,13 @@ def save_classifier(
         tokenizer: Its tokenizer.
         prompt: Template and label words it was tuned with.
         class_names: Names of the C classes.
+        multi_label: Whether a text may have several of them, or none.
     """
     with new_folder(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        write_json(temporary / CLASSIFIER_FILE, {"prompt": asdict(prompt), "class_names": class_names})
+        noted = {"prompt": asdict(prompt), "class_names": class_names}
+        write_json(temporary / CLASSIFIER_FILE, {**noted, "multi_label": True} if multi_label else noted)
 
 
 def load_classifier(
@@ -63,6 +66,7 @@ def load_classifier(
     device: str | None = None,
     name: str | None = None,
     backend: str | None = None,
+    multi_label: bool = False,
 ) -> TextClassifier:
     """Open a language model that classifies.
 
@@ -77,6 +81,7 @@ def load_classifier(
         device: ``cpu``, ``cuda`` ... Default: a GPU if there is one.
         name: How the model is called in what is made from it. Default: ``model`` as given.
         backend: What runs it. Default: the one that opens its architecture.
+        multi_label: Whether a head that does not say so (``problem_type``) gives a text any number of labels.
 
     Raises:
         UserError: If the model, its weights or the hook is missing, a label is not one token, classes or prompt
@@ -88,6 +93,7 @@ def load_classifier(
     noted = Path(model) / CLASSIFIER_FILE
     if noted.is_file():
         prompt, class_names = _noted(noted, prompt, class_names)
+        multi_label |= bool(read_json(noted).get("multi_label"))
     class_names = class_names or names_of_model(str(model))
     if class_names is None:
         raise UserError(
@@ -96,7 +102,8 @@ def load_classifier(
     if dtype not in DTYPES:
         raise UserError(f"dtype is {dtype!r}; {nearest(dtype, list(DTYPES))}")
     target = pick_device(device)
-    request = ModelRequest(str(model), name or str(model), class_names, prompt, hook, DTYPES[dtype], target)
+    called = name or str(model)
+    request = ModelRequest(str(model), called, class_names, prompt, hook, DTYPES[dtype], target, multi_label)
     return find_backend(backend).open_model(request) if backend is not None else _open(request)
 
 

@@ -15,6 +15,7 @@ _ROOMS = (
     "plugins",
     "hub",
     "wording",
+    "decisions",
     "config",
     "data",
     "hooks",

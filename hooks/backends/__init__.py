@@ -33,6 +33,7 @@ class ModelRequest:
         hook: Hidden state that is explained. None: the backend's choice.
         dtype: Precision the model runs in.
         device: Where it runs.
+        multi_label: Whether a head that does not say so gives a text any number of labels.
     """
 
     model: str
@@ -42,6 +43,7 @@ class ModelRequest:
     hook: str | None
     dtype: "torch.dtype"
     device: "torch.device"
+    multi_label: bool = False
 
 
 class Backend(Protocol):

@@ -16,6 +16,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from sae_lens_classif.config.classifier import FinetuneConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
+from sae_lens_classif.decisions import DecisionRule
 from sae_lens_classif.errors import UserError, require
 from sae_lens_classif.hooks.adapters import embedded_after
 from sae_lens_classif.hooks.batching import pad_right
@@ -56,6 +57,11 @@ def finetune(
     """
     require("finetune", "accelerate", *(["peft"] if cfg.adapter is not None else []))
     cfg = replace(cfg, base_model=packaged_model(cfg.base_model))
+    if data.multi_label and not has_head(cfg):
+        raise UserError(
+            "the texts have several labels, which a head alone can give; set finetune.head classification and "
+            "finetune.base_model"
+        )
     task = _head_task(cfg, prompt, data) if has_head(cfg) else _label_token_task(cfg, prompt, data)
     tuned = task.model
     if cfg.adapter == "lora":
@@ -71,6 +77,7 @@ def finetune(
     with tempfile.TemporaryDirectory() as scratch:
         trainer = ClassTrainer(
             logits=task.logits,
+            rule=data.rule,
             pad_token_id=task.tokenizer.pad_token_id or 0,
             model=tuned,
             args=training_arguments(cfg, len(examples), scratch, device),
@@ -123,7 +130,7 @@ def _head_task(cfg: FinetuneConfig, prompt: PromptConfig, data: TextData) -> _Ta
     if cfg.base_model == "scratch":
         raise UserError("finetune.head is classification, but a model from scratch has label tokens; give a base model")
     tokenizer = load_tokenizer(cfg.base_model)
-    model = new_sequence_classifier(cfg.base_model, data.class_names, cfg.seed)
+    model = new_sequence_classifier(cfg.base_model, data.class_names, cfg.seed, data.multi_label)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     inputs = PlainTexts(tokenizer, prompt, model_context(model))
@@ -239,15 +246,16 @@ def training_arguments(cfg: FinetuneConfig, n_examples: int, folder: str, device
 class ClassTrainer(Trainer):
     """HF ``Trainer`` whose loss looks at nothing but the logits of the classes."""
 
-    def __init__(self, logits: ClassLogits, pad_token_id: int, **kwargs: Any) -> None:
+    def __init__(self, logits: ClassLogits, rule: DecisionRule, pad_token_id: int, **kwargs: Any) -> None:
         """
         Args:
             logits: From the model, token ids and lengths to class logits.
+            rule: What a label is.
             pad_token_id: Fills up shorter inputs on the right.
             **kwargs: Passed on to ``Trainer``.
         """
         super().__init__(data_collator=self._collate, **kwargs)
-        self._logits = logits
+        self._logits, self._rule = logits, rule
         self._pad_token_id = pad_token_id
 
     def _collate(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
@@ -258,7 +266,7 @@ class ClassTrainer(Trainer):
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], *_: Any, **__: Any) -> torch.Tensor:
         """Cross-entropy of the class logits; see ``transformers.Trainer.compute_loss``."""
         logits = self._logits(model, inputs["input_ids"], inputs["lengths"])
-        return F.cross_entropy(logits, inputs["labels"], label_smoothing=self.args.label_smoothing_factor)
+        return self._rule.loss(logits, inputs["labels"], self.args.label_smoothing_factor)
 
 
 class QuietProgress(ProgressCallback):

@@ -207,12 +207,12 @@ def show_explanation(console: Console, explanation: Explanation) -> None:
     table = _table("Probability of each class, %", headings)
     columns = (explanation.probabilities, explanation.through_concepts, explanation.with_none)
     for number_, (name, *shares) in enumerate(zip(explanation.class_names, *columns, strict=True)):
-        style = "bold" if number_ == explanation.predicted else None
+        style = "bold" if explanation.is_decided(number_) else None
         table.add_row(escape(name), *(bare_number(share, True) for share in shares), style=style)
     console.print(table)
     through = explanation.class_through_concepts
     if explanation.concepts and through != explanation.predicted:
-        names = (escape(explanation.class_names[number_]) for number_ in (through, explanation.predicted))
+        names = (escape(explanation.in_words(decision)) for decision in (through, explanation.predicted))
         console.print("Through the concepts alone the class is {}, not {}: they do not tell all.".format(*names))
     if not explanation.concepts:
         console.print("No concept is active on this text: the concepts say nothing about its class.")
@@ -222,9 +222,10 @@ def show_explanation(console: Console, explanation: Explanation) -> None:
 
 def _active_concept(concept: ActiveConcept, explanation: Explanation) -> Group:
     name = f"Concept {concept.index}" + (f", {escape(concept.class_name)}" if concept.class_name else "")
-    predicted = escape(explanation.class_names[explanation.predicted])
-    without = explanation.class_names[explanation.class_without(concept)]
-    effect = f"{predicted} {points(concept.effect)} with it; without it the class is {escape(without)}"
+    moved = escape(explanation.class_names[concept.class_number])
+    without = escape(explanation.in_words(explanation.class_without(concept)))
+    what = "labels are" if explanation.multi_label else "class is"
+    effect = f"{moved} {points(concept.effect)} with it; without it the {what} {without}"
     driven = ", ".join(escape(_shorten(word)) for word in explanation.driving_words(concept)[:_N_WORDS])
     lines = [f"[bold]{escape(', '.join(concept.key_words))}[/]"] if concept.key_words else []
     lines += [f"driven by: {driven}"] if driven else []

@@ -25,7 +25,9 @@ class DataConfig:
         text_pair_column: Column that holds a second text, where a text is a pair, as premise and hypothesis: for a
             model with a head, which reads both as its tokenizer writes pairs. Everywhere else a pair is one text with
             ␞ between. Default: there is none.
-        label_column: Column that holds the labels: 0..C-1 or names of classes.
+        label_column: Column that holds the labels: 0..C-1 or names of classes; lists of them where a text may have
+            several, or none.
+        label_columns: Instead of it columns of 0 and 1, one a label, where a text may have several, or none.
         class_names: Names of the classes in the order of their labels. Default: those of the data set.
         max_characters: Texts are cut to so many characters before anything else. Default: no cut.
         max_train_texts: Use only so many training texts, drawn at random. Default: all.
@@ -39,6 +41,7 @@ class DataConfig:
     text_column: str = "text"
     text_pair_column: str | None = None
     label_column: str = "label"
+    label_columns: tuple[str, ...] | None = None
     class_names: tuple[str, ...] | None = None
     max_characters: int | None = positive(None)
     max_train_texts: int | None = positive(None)

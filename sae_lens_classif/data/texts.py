@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from sae_lens_classif.config.classifier import PAIR_MARK, DataConfig
 from sae_lens_classif.data.bbc_news import bbc_news_paragraphs
+from sae_lens_classif.data.labels import number_label_sets, number_labels, sets_of_columns
+from sae_lens_classif.decisions import DecisionRule, decision_rule
 from sae_lens_classif.errors import UserError, nearest
 
 logger = logging.getLogger(__name__)
@@ -29,20 +31,27 @@ class TextData:
 
     Attributes:
         texts: The texts, none of them empty.
-        labels: int64 array (n_texts,), each in 0..C-1.
+        labels: int64 array (n_texts,), each in 0..C-1; or sets of labels (see ``decisions``).
         class_names: Names of the C classes.
+        multi_label: Whether a text may have several of them, or none.
     """
 
     texts: tuple[str, ...]
     labels: npt.NDArray[np.int64]
     class_names: tuple[str, ...]
+    multi_label: bool = False
+
+    @property
+    def rule(self) -> DecisionRule:
+        """What a label of it is."""
+        return decision_rule(self.multi_label)
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def fingerprint(self) -> str:
         """SHA-256 of texts, labels and class names: what a store of hidden states belongs to."""
-        digest = hashlib.sha256(json.dumps(self.class_names).encode())
+        digest = hashlib.sha256(json.dumps(self.class_names).encode() + b"several" * self.multi_label)
         for text, label in zip(self.texts, self.labels.tolist(), strict=True):
             encoded = text.encode("utf-8", errors="surrogatepass")
             digest.update(f"{label}:{len(encoded)}:".encode())
@@ -61,21 +70,24 @@ def load_text_data(cfg: DataConfig, split: Split, model_names: tuple[str, ...] |
 
     Raises:
         UserError: If the file, split or a column is missing, there is no text, a text is empty or not a
-            string, or the labels are not 0..C-1 or names of at least two classes.
+            string, or the labels are not 0..C-1 or names of at least two classes, or lists of them.
     """
     where = f"the {split} texts of {cfg.source}"
     columns, found_labels, found_names = _read(cfg, split)
     texts, *seconds = [_cut(column, cfg.max_characters, where) for column in columns]
     if seconds:
         texts = _pairs(texts, seconds[0], where)
-    labels, class_names = _number_labels(found_labels, cfg.class_names or found_names, model_names, where)
+    names = cfg.class_names or found_names
+    multi_label = any(isinstance(label, list) for label in found_labels)
+    number = number_label_sets if multi_label else number_labels
+    labels, class_names = number(found_labels, names, model_names, where)
     maximum = cfg.max_train_texts if split == "train" else cfg.max_test_texts
     kept = np.arange(len(texts))
     if maximum is not None and maximum < len(texts):
         kept = np.sort(np.random.default_rng(0).permutation(len(texts))[:maximum])
     if len(set(labels[kept].tolist())) < 2:
         raise UserError(f"the {len(kept)} drawn of {where} are all of one class; raise data.max_{split}_texts")
-    return TextData(tuple(texts[row] for row in kept), labels[kept], class_names)
+    return TextData(tuple(texts[row] for row in kept), labels[kept], class_names, multi_label)
 
 
 def _read(cfg: DataConfig, split: Split) -> tuple[list[list[Any]], list[Any], tuple[str, ...] | None]:
@@ -87,14 +99,17 @@ def _read(cfg: DataConfig, split: Split) -> tuple[list[list[Any]], list[Any], tu
         return [[text for text, _ in splits[split]]], [label for _, label in splits[split]], class_names
     table = _read_table(cfg, cfg.train if split == "train" else cfg.test)
     of_texts = [cfg.text_column] if cfg.text_pair_column is None else [cfg.text_column, cfg.text_pair_column]
-    for column in (*of_texts, cfg.label_column):
+    for column in (*of_texts, *(cfg.label_columns or (cfg.label_column,))):
         if column not in table.column_names:
             raise UserError(
                 f"there is no column {column!r} in {cfg.source}; {nearest(column, table.column_names)}. "
                 "Set data.text_column and data.label_column"
             )
-    names = getattr(table.features[cfg.label_column], "names", None)
     columns = [list(table[column]) for column in of_texts]
+    if cfg.label_columns is not None:
+        return columns, sets_of_columns([table[column] for column in cfg.label_columns], cfg), cfg.label_columns
+    feature = table.features[cfg.label_column]
+    names = getattr(getattr(feature, "feature", feature), "names", None)
     return columns, list(table[cfg.label_column]), tuple(names) if names else None
 
 
@@ -189,53 +204,3 @@ def _pairs(firsts: list[str], seconds: list[str], where: str) -> list[str]:
             f"row {unclear[0]} of {where} holds {PAIR_MARK}, which stands between the two of a pair; take it out"
         )
     return pairs
-
-
-def _number_labels(
-    labels: list[Any], names: tuple[str, ...] | None, model_names: tuple[str, ...] | None, where: str
-) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-    if all(isinstance(label, str) for label in labels):
-        if names is None and model_names is not None and set(labels) <= set(model_names):
-            names = model_names
-        class_names = names or tuple(sorted(set(labels)))
-        numbers = {name: number for number, name in enumerate(class_names)}
-        unknown = sorted(set(labels) - set(numbers))
-        if unknown:
-            raise UserError(f"the labels of {where} contain {unknown[0]!r}; {nearest(unknown[0], list(class_names))}")
-        values = [numbers[label] for label in labels]
-    else:
-        values = [_whole_number(label, row, where) for row, label in enumerate(labels)]
-        found = sorted(set(values))
-        if names is None and model_names is not None and found[-1] < len(model_names):
-            names = model_names
-        if names is None and found != list(range(len(found))) and len(found) > 1:
-            shown = ", ".join(map(str, found[:5])) + (", ..." if len(found) > 5 else "")
-            raise UserError(
-                f"the labels of {where} are {shown}; {len(found)} classes must be 0..{len(found) - 1}: "
-                "number them so, or set data.class_names"
-            )
-        class_names = names or tuple(str(number) for number in range(max(values) + 1))
-    _check_classes(values, class_names, where)
-    return np.asarray(values, dtype=np.int64), class_names
-
-
-def _whole_number(label: Any, row: int, where: str) -> int:
-    if isinstance(label, int):
-        return int(label)
-    raise UserError(f"the label of row {row} of {where} is {label!r}; labels must be 0..C-1 or names of classes")
-
-
-def _check_classes(values: list[int], class_names: tuple[str, ...], where: str) -> None:
-    n_classes = len(class_names)
-    if len(set(class_names)) < n_classes:
-        raise UserError(f"the class names {list(class_names)} are not all different")
-    outside = [value for value in values if not 0 <= value < n_classes]
-    if outside:
-        raise UserError(
-            f"the labels of {where} contain {outside[0]}; with {n_classes} classes they must be 0..{n_classes - 1}"
-        )
-    if len(set(values)) < 2:
-        raise UserError(f"{where} are all of one class; a classifier needs at least two. Check data.label_column")
-    missing = sorted(set(range(n_classes)) - set(values))
-    if missing:
-        logger.warning("%s have no text of class %s", where, class_names[missing[0]])

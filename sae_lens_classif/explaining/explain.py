@@ -53,14 +53,17 @@ def explain(
     whole, concepts, driven = _read(method, classifier, text, spans)
     texts = [text] if context == "in_context" else None
     logits = run_interventions(classifier, method.decode, whole.hidden, concepts, texts=texts)
+    probabilities = classifier.rule.probabilities
+    predicted = None if classifier.multi_label else int(whole.logits[0].argmax())
     return Explanation(
         text=text,
         class_names=classifier.class_names,
-        probabilities=tuple(whole.logits[0].softmax(dim=0).tolist()),
-        through_concepts=tuple(logits.bottleneck[0].softmax(dim=0).tolist()),
-        with_none=tuple(logits.nothing[0].softmax(dim=0).tolist()),
+        probabilities=tuple(probabilities(whole.logits[0]).tolist()),
+        through_concepts=tuple(probabilities(logits.bottleneck[0]).tolist()),
+        with_none=tuple(probabilities(logits.nothing[0]).tolist()),
         words=tuple(text[start:end] for start, end in spans),
-        concepts=_active_concepts(concepts[0], driven, logits, int(whole.logits[0].argmax()), descriptions),
+        concepts=_active_concepts(concepts[0], driven, logits, predicted, descriptions),
+        multi_label=classifier.multi_label,
     )
 
 
@@ -117,21 +120,26 @@ def _active_concepts(
     activations: torch.Tensor,
     driven: torch.Tensor,
     logits: InterventionLogits,
-    predicted: int,
+    predicted: int | None,
     descriptions: Sequence[Mapping[str, Any]],
 ) -> tuple[ActiveConcept, ...]:
     described = {int(description["index"]): description for description in descriptions}
-    through = logits.bottleneck[0].softmax(dim=0)
+    probabilities, changes = logits.rule.probabilities, logits.pair_change
+    # Where a text may have several labels, the effect is that on the one that the concept moves most.
+    moved = changes.abs().argmax(dim=1).tolist() if predicted is None else [predicted] * len(changes)
     found = [
         ActiveConcept(
             index=index,
             class_name=described.get(index, {}).get("class_name"),
             key_words=tuple(described.get(index, {}).get("key_words", ())),
             activation=float(activations[index]),
-            effect=float(through[predicted] - without[predicted]),
+            class_number=number,
+            effect=float(change[number]),
             probabilities_without=tuple(without.tolist()),
             words=tuple(driven[:, index].tolist()),
         )
-        for index, without in zip(logits.pair_concept.tolist(), logits.pair.softmax(dim=1), strict=True)
+        for index, number, change, without in zip(
+            logits.pair_concept.tolist(), moved, changes, probabilities(logits.pair), strict=True
+        )
     ]
     return tuple(sorted(found, key=lambda concept: -abs(concept.effect)))

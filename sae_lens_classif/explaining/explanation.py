@@ -23,8 +23,9 @@ class ActiveConcept:
         class_name: Class whose probability it raises most over all texts; None where that is not known.
         key_words: Words that set its texts apart; empty where they are not known.
         activation: How strongly it is active.
-        effect: What it adds to the probability of the text's class: that through all concepts less that without it,
-            -1..1.
+        class_number: The text's class; where it may have several labels, the one whose probability the concept moves
+            most.
+        effect: What it adds to the probability of that class: that through all concepts less that without it, -1..1.
         probabilities_without: Probability of each class without it.
         words: What each word of the text adds to the activation: that of the whole text less that without the word.
     """
@@ -33,6 +34,7 @@ class ActiveConcept:
     class_name: str | None
     key_words: tuple[str, ...]
     activation: float
+    class_number: int
     effect: float
     probabilities_without: tuple[float, ...]
     words: tuple[float, ...]
@@ -50,6 +52,7 @@ class Explanation:
         with_none: The same where it sees what stands for no concept at all.
         words: The words of the text, in their order: what lies between white space.
         concepts: The active ones, the largest effect first.
+        multi_label: Whether the text may have several of the classes, or none.
     """
 
     text: str
@@ -59,16 +62,17 @@ class Explanation:
     with_none: tuple[float, ...]
     words: tuple[str, ...]
     concepts: tuple[ActiveConcept, ...]
+    multi_label: bool = False
 
     @property
     def predicted(self) -> int:
-        """Number of the class that the model predicts."""
-        return _most_probable(self.probabilities)
+        """Number of the class that the model predicts, or the set of labels (see ``decisions``)."""
+        return self._decided(self.probabilities)
 
     @property
     def class_through_concepts(self) -> int:
-        """Number of the class that is predicted through the concepts alone."""
-        return _most_probable(self.through_concepts)
+        """The same through the concepts alone."""
+        return self._decided(self.through_concepts)
 
     def driving_words(self, concept: ActiveConcept) -> tuple[str, ...]:
         """Words that add to a concept's activation at least a twelfth of what the strongest adds, strongest first."""
@@ -77,15 +81,26 @@ class Explanation:
         return tuple(dict.fromkeys(word for share, word in shares if share > least))
 
     def class_without(self, concept: ActiveConcept) -> int:
-        """Number of the class that is predicted through the other concepts."""
-        return _most_probable(concept.probabilities_without)
+        """The same through the other concepts."""
+        return self._decided(concept.probabilities_without)
+
+    def in_words(self, decision: int) -> str:
+        """Name of a class, or names of a set of labels."""
+        from sae_lens_classif.decisions import decision_rule
+
+        return decision_rule(self.multi_label).in_words(decision, self.class_names)
+
+    def is_decided(self, number: int) -> bool:
+        """Whether a class is the one that the model predicts, or a label one of those."""
+        return self.predicted == number if not self.multi_label else bool(self.predicted >> number & 1)
+
+    def _decided(self, probabilities: Sequence[float]) -> int:
+        if not self.multi_label:
+            return max(range(len(probabilities)), key=probabilities.__getitem__)
+        return sum(1 << number for number, probability in enumerate(probabilities) if probability > 0.5)
 
     def _repr_html_(self) -> str:
         return to_html(self)
-
-
-def _most_probable(probabilities: Sequence[float]) -> int:
-    return max(range(len(probabilities)), key=probabilities.__getitem__)
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,13 @@ class FitTask:
 
     @cached_property
     def predicted(self) -> torch.Tensor:
-        """int64 (N,), classes that the model predicted for them."""
+        """int64 (N,), classes that the model predicted for them, or sets of labels (see ``decisions``)."""
         return self.store.rows("predicted", self._rows)
+
+    @property
+    def groups(self) -> torch.Tensor:
+        """int64 (N,), the same where there is one class a text; of several labels the rarest, C where there is none."""
+        return self.store.rule.groups(self.predicted, self.store.n_classes)
 
     @cached_property
     def _rows(self) -> Rows:

@@ -236,7 +236,7 @@ class ConceptSHAP(
         scores = self.scores(batch.hidden)
         logits = classifier.logits_from(self.decode(scores.activations)).to(batch.hidden.device)
         return {
-            "prediction": F.cross_entropy(logits, batch.predicted),
+            "prediction": classifier.rule.loss(logits, batch.predicted),
             "R1": closeness_loss(scores.normalized),
             "R2": distinctness_loss(self.concept),
         }
@@ -260,17 +260,17 @@ def drop_scores(raw: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
     return shares_of_sum(raw.where(F.pad(kept, (0, 1), value=True), 0))
 
 
-def causal_loss(logits: torch.Tensor, perturbed_logits: torch.Tensor) -> torch.Tensor:
+def causal_loss(probabilities: torch.Tensor, perturbed: torch.Tensor) -> torch.Tensor:
     """Dropped concepts should change the decision (Zhao et al. 2024).
 
     Args:
-        logits: float (B, C), from the reconstruction.
-        perturbed_logits: float (B, C), from what is left when some concepts are dropped.
+        probabilities: float (B, C), from the reconstruction.
+        perturbed: float (B, C), from what is left when some concepts are dropped.
 
     Returns:
         Scalar in [-2, 0], minus the L1 distance of the class distributions, averaged over texts.
     """
-    return -(logits.softmax(dim=-1) - perturbed_logits.softmax(dim=-1)).abs().sum(dim=-1).mean()
+    return -(probabilities - perturbed).abs().sum(dim=-1).mean()
 
 
 @dataclass
@@ -316,9 +316,13 @@ class HIConcept(
         states = self.decode(torch.cat(activations))
         logits = classifier.logits_from(states).to(states.device).split(len(batch.hidden))
         terms = {
-            "prediction": F.cross_entropy(logits[0], batch.predicted),
+            "prediction": classifier.rule.loss(logits[0], batch.predicted),
             "reconstruction": F.mse_loss(states[: len(batch.hidden)], F.normalize(batch.hidden, dim=-1)),
             "R1": closeness_loss(scores.normalized),
             "R2": distinctness_loss(self.concept),
         }
-        return {**terms, "causal": causal_loss(*logits)} if batch.second_half else terms
+        return (
+            {**terms, "causal": causal_loss(*map(classifier.rule.probabilities, logits))}
+            if batch.second_half
+            else terms
+        )

@@ -141,7 +141,7 @@ class SAEProbeConcepts(ConceptMethod, name="sae_probe", title="", settings=Probe
         rows = torch.randperm(len(task.hidden), generator=torch.Generator().manual_seed(task.seed))
         rows = rows[: task.baselines.probe_max_texts].sort().values
         latents = torch.cat([_encode(sae, part) for part in task.hidden[rows].split(_CHUNK)])
-        chosen, notes = probe_latents(latents, task.predicted[rows], task.n_concepts, task.baselines, task.seed)
+        chosen, notes = probe_latents(latents, task.groups[rows], task.n_concepts, task.baselines, task.seed)
         method = cls(sae, chosen)
         hook, of_task = sae.cfg.metadata.hook_name, task.store.hook_name
         if hook not in (None, of_task):

@@ -77,6 +77,8 @@ def gather_report(run: RunFolder, explained: int, method: str = METHOD) -> Repor
         settings=shown_settings(run.cfg),
         fingerprints=_fingerprints(split, of, settings),
         stability=read_stability(run, of.name, settings),
+        multi_label=split.store.multi_label,
+        commonest=_commonest(split.store) if split.store.multi_label else None,
     )
 
 
@@ -117,15 +119,21 @@ def _effects(run: RunFolder, of: RunMethod, split: TestSplit, settings: str) -> 
 def _class_scores(store: ActivationStore) -> tuple[ClassScores, ...]:
     """One a class."""
     predicted, labels = store.read("predicted"), store.read("label")
+    is_said = store.rule.holds(predicted, store.n_classes).any(dim=0).tolist()
     return tuple(
         ClassScores(
             n_texts=int(scores["n_texts"]),
             recall=scores["recall"] if scores["n_texts"] else None,
-            precision=scores["precision"] if number in predicted else None,
-            taken_for=_taken_for(number, predicted[labels == number].tolist()),
+            precision=scores["precision"] if is_said[number] else None,
+            taken_for=None if store.multi_label else _taken_for(number, predicted[labels == number].tolist()),
         )
-        for number, scores in enumerate(class_scores(predicted, labels, len(store.class_names)))
+        for number, scores in enumerate(class_scores(predicted, labels, store.n_classes, store.rule))
     )
+
+
+def _commonest(store: ActivationStore) -> tuple[str, float]:
+    ((decision, count),) = Counter(store.read("label").tolist()).most_common(1)
+    return store.rule.in_words(decision, store.class_names), count / len(store)
 
 
 def _taken_for(number: int, given: Sequence[int]) -> tuple[int, float] | None:

@@ -150,9 +150,12 @@ def _knows_the_classes(report: Report) -> Finding:
     counts = [scores.n_texts for scores in report.class_scores]
     largest = max(range(len(counts)), key=counts.__getitem__)
     right = sum(scores.recall * scores.n_texts for scores in report.class_scores if scores.recall is not None)
-    accuracy, majority = right / sum(counts), counts[largest] / sum(counts)
+    accuracy, majority = right / max(sum(counts), 1), counts[largest] / max(sum(counts), 1)
+    commonest = report.class_names[largest]
+    if report.commonest is not None:
+        accuracy, (commonest, majority) = report.entry["original_accuracy"], report.commonest
     evidence = (
-        f"It decides {number(accuracy, True)} of the test texts rightly; always saying {report.class_names[largest]!r} "
+        f"It decides {number(accuracy, True)} of the test texts rightly; always saying {commonest!r} "
         f"would be right on {number(majority, True)}."
     )
     never = [

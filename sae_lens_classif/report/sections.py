@@ -33,8 +33,8 @@ class ListedText:
     Attributes:
         row: Its number.
         excerpt: The text, or of a long one the part that the model reads.
-        predicted: Number of the class that the model predicts.
-        gold: Number of its own class.
+        predicted: Number of the class that the model predicts, or numbers of the labels.
+        gold: Number of its own class, or numbers of its labels.
         words: The excerpt's words as they drive the concept that the list is about; None where that is not known.
         explanation: Why it got its class; None where that is not known, or is told elsewhere.
         is_explained_elsewhere: Whether another list has its explanation.
@@ -44,8 +44,8 @@ class ListedText:
 
     row: int
     excerpt: str
-    predicted: int
-    gold: int
+    predicted: tuple[int, ...]
+    gold: tuple[int, ...]
     words: Sequence[Words] | None = None
     explanation: Markup | None = None
     is_explained_elsewhere: bool = False
@@ -56,6 +56,16 @@ class ListedText:
     def is_wrong(self) -> bool:
         """Whether the model predicts another class than its own."""
         return self.predicted != self.gold
+
+    @property
+    def wrong(self) -> tuple[int, ...]:
+        """What the model predicts and is not so."""
+        return tuple(number for number in self.predicted if number not in self.gold)
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """What is so and the model does not predict."""
+        return tuple(number for number in self.gold if number not in self.predicted)
 
 
 class ListedTexts:
@@ -77,7 +87,7 @@ class ListedTexts:
             row: Its number.
         """
         text = self._report.texts[row]
-        return ListedText(row, self._cut(text.text), text.predicted, text.gold)
+        return ListedText(row, self._cut(text.text), self._numbers(text.predicted), self._numbers(text.gold))
 
     def of_concept(self, row: int, index: int) -> ListedText:
         """A text in a list that is about a concept.
@@ -103,6 +113,12 @@ class ListedTexts:
         """
         text = self.of_concept(misled.row, misled.concept)
         return replace(text, misled=misled, misled_by=self._report.by_index[misled.concept])
+
+    def _numbers(self, decision: int) -> tuple[int, ...]:
+        """The class of a decision, or the labels of a set."""
+        if not self._report.multi_label:
+            return (decision,)
+        return tuple(number for number in range(len(self._report.class_names)) if decision >> number & 1)
 
     def _cut(self, text: str) -> str:
         if len(text) <= _LONGEST:

@@ -16,8 +16,8 @@ class ShownText:
 
     Attributes:
         text: The text.
-        predicted: Number of the class that the model predicts.
-        gold: Number of its own class.
+        predicted: Number of the class that the model predicts, or the set of labels (see ``decisions``).
+        gold: The same of its own.
         explanation: Why it got its class; None where that was not worked out.
     """
 
@@ -167,6 +167,8 @@ class Report:
         settings: Settings of the run, as YAML.
         fingerprints: What identifies the model, the texts, the SAE, and the versions that wrote the report.
         stability: The concepts in other trainings; None where that was not looked at.
+        multi_label: Whether a text may have several of the classes, or none.
+        commonest: The most frequent set of labels in words, and its share of the texts; None for one class a text.
     """
 
     run: str
@@ -191,6 +193,8 @@ class Report:
     settings: str
     fingerprints: Mapping[str, str]
     stability: Stability | None = None
+    multi_label: bool = False
+    commonest: tuple[str, float] | None = None
 
     @property
     def by_index(self) -> Mapping[int, ShownConcept]:

@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.comparison import ComparedMethod, SeedResult, compare_results
 from sae_lens_classif.evals.measures import short_warnings
@@ -156,7 +154,7 @@ def check_number_of_texts(n_texts: int, n_concepts: int) -> None:
 
 def _warn_of_classes(store: ActivationStore) -> None:
     """Say which classes no method can find a concept of, since the model never predicts them."""
-    counts = torch.bincount(store.read("predicted"), minlength=store.n_classes).tolist()
+    counts = store.rule.holds(store.read("predicted"), store.n_classes).sum(dim=0).tolist()
     never = [repr(name) for name, count in zip(store.class_names, counts, strict=True) if count == 0]
     if never:
         logger.warning(

@@ -87,10 +87,11 @@ def map_of_concepts(method: ConceptMethod, store: ActivationStore, **choices: An
     """
     hidden = store.read("hidden").float()
     labels, directions = store.read("label"), method.directions()
-    found = segments(method.encode(hidden), labels, store.n_classes)
+    found = segments(method.encode(hidden), labels, store.n_classes, store.rule)
+    classes = store.rule.groups(labels, store.n_classes).numpy()  # a text has one colour
     alive = np.array([found.class_of(index) is not None for index in range(len(found.class_shares))])
     return concept_map(
-        hidden.numpy(), labels.numpy(), store.class_names, directions.numpy() if directions is not None else None,
+        hidden.numpy(), classes, store.class_names, directions.numpy() if directions is not None else None,
         found.class_shares.numpy(), found.mean_activation.numpy(), alive, **choices,
     )  # fmt: skip
 

@@ -119,6 +119,7 @@ class Summary(BaseModel, extra="allow"):
     read_at: str | None = Field(None, description="Whose state is explained, in words.")
     data: str
     class_names: list[str]
+    multi_label: bool = Field(False, description="Whether a text may have several of the classes, or none.")
     n_test_texts: Count
     prompt: dict[str, Any]
     hub_names: dict[str, str | None] = Field(description="What strangers know model and texts by.")

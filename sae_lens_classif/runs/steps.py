@@ -88,7 +88,7 @@ def finetune_step(run: RunFolder) -> None:
     logger.info("classifier: training on %d texts", len(data))
     model, tokenizer = finetune(run.cfg.finetune, run.cfg.prompt, data, device)
     with new_folder(run.classifier) as folder:
-        save_classifier(folder, model, tokenizer, run.cfg.prompt, data.class_names)
+        save_classifier(folder, model, tokenizer, run.cfg.prompt, data.class_names, data.multi_label)
         write_json(folder / SETTINGS_FILE, asked)
 
 
@@ -100,12 +100,15 @@ def open_run_classifier(run: RunFolder) -> TextClassifier:
     """
     cfg = run.cfg.classifier
     if cfg.model is not None:
-        class_names = run.texts("test").class_names
+        data = run.texts("test")
         # A folder that `finetune` made knows its own prompt; one that was not asked for is not held against it.
         is_asked_for = run.cfg.prompt != PromptConfig(pairs=run.cfg.prompt.pairs)
         knows_its_prompt = (Path(cfg.model) / CLASSIFIER_FILE).is_file() and not is_asked_for
         prompt = None if knows_its_prompt else run.cfg.prompt
-        return load_classifier(cfg.model, class_names, prompt, cfg.hook, cfg.dtype, cfg.device, backend=cfg.backend)
+        return load_classifier(
+            cfg.model, data.class_names, prompt, cfg.hook, cfg.dtype, cfg.device,
+            backend=cfg.backend, multi_label=data.multi_label,
+        )  # fmt: skip
     if not (run.classifier / CLASSIFIER_FILE).is_file():
         raise UserError(
             f"{run.classifier} holds no classifier; run the step `finetune`, or set classifier.model to your own"
@@ -303,6 +306,7 @@ def _about(run: RunFolder, split: TestSplit) -> dict[str, Any]:
         "read_at": split.classifier.read_at,
         "data": run.cfg.data.source,
         "class_names": list(store.class_names),
+        "multi_label": store.multi_label,
         "n_test_texts": len(store),
         "prompt": split.classifier.inputs.described(),
         # What strangers know them by, found out while the local folders are where the settings say.

@@ -119,7 +119,7 @@ def without_labels(texts: TextData, classifier: TextClassifier) -> TextData:
         texts: Of another data set.
         classifier: The model.
     """
-    return TextData(texts.texts, np.zeros(len(texts), dtype=np.int64), classifier.class_names)
+    return TextData(texts.texts, np.zeros(len(texts), dtype=np.int64), classifier.class_names, classifier.multi_label)
 
 
 def other_data(cfg: DataConfig, other: str) -> DataConfig:

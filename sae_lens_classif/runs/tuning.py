@@ -172,7 +172,7 @@ class _Parts:
 def _parts(run: RunFolder, task: FitTask) -> _Parts:
     learned, held_out = _rows(task.store, task.seed)
     data = run.texts("train")
-    texts = TextData(tuple(data.texts[row] for row in held_out), data.labels[held_out], data.class_names)
+    texts = replace(data, texts=tuple(data.texts[row] for row in held_out), labels=data.labels[held_out])
     return _Parts(task.store.subset(learned), task.store.subset(held_out), texts)
 
 

@@ -19,6 +19,7 @@ from torch import nn
 from typing_extensions import override
 
 from sae_lens_classif.config.run import SAESettings, check_latents
+from sae_lens_classif.decisions import DecisionRule, decision_rule
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.saes import losses
 from sae_lens_classif.saes.concept_start import ConceptStart
@@ -35,6 +36,7 @@ class ClassifSAEConfig(TopKSAEConfig):
 
     Args:
         n_classes: Number of classes C of the language model's task.
+        multi_label: Whether a text may have several of them, or none.
         n_concepts: The first so many latents are the concepts (z_class) that feed the head.
         k: Latents that are active on one text at most.
         k_concepts: So many of the k places are kept for concepts, the others for the other latents; 0: all latents
@@ -47,6 +49,7 @@ class ClassifSAEConfig(TopKSAEConfig):
     """
 
     n_classes: int
+    multi_label: bool = False
     n_concepts: int = 20
     k: int = 10
     k_concepts: int = 0
@@ -200,14 +203,13 @@ def _speaking_for(classes: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """A head in which each concept speaks for one class, alike against the others; the mean square is Kaiming's.
 
     Args:
-        classes: int64 (n_concepts,).
+        classes: int64 (n_concepts,); C for a concept that speaks against all.
         weight: float (C, n_concepts), for its shape.
     """
     n_classes, n_concepts = weight.shape
     others = math.sqrt(2 / (n_concepts * (n_classes - 1)))
-    weight = torch.full_like(weight, -others)
-    weight[classes, torch.arange(n_concepts, device=weight.device)] = (n_classes - 1) * others
-    return weight
+    own = classes == torch.arange(n_classes, device=weight.device)[:, None]
+    return torch.full_like(weight, -others).masked_fill(own, (n_classes - 1) * others)
 
 
 @dataclass(kw_only=True)
@@ -216,6 +218,7 @@ class _TaskConfig(TopKTrainingSAEConfig):
 
     n_classes: int
     total_training_steps: int
+    multi_label: bool = False
 
 
 # SAELens' list of normalisations is another.
@@ -227,6 +230,7 @@ class ClassifTrainingSAEConfig(SAESettings, _TaskConfig):  # type: ignore[misc]
         d_in: Width of the hidden states.
         n_classes: Number of classes C of the language model's task.
         total_training_steps: Steps that the schedule spreads over.
+        multi_label: Whether a text may have several of the classes, or none.
 
     Raises:
         UserError: If sizes cannot go together, gamma is outside (0, 1], a coefficient is negative, or SAELens' aux
@@ -274,7 +278,7 @@ class ClassifTrainStepInput(TrainStepInput):
     """SAELens' input of a training step, and what the language model says.
 
     Attributes:
-        predicted: int64 (B,), the class that it predicted on each text, each in 0..C-1.
+        predicted: int64 (B,), the class that it predicted on each text, or the set of labels; see ``decisions``.
         run_model: Runs its rest from what concepts stand for; needed where ``model_coefficient`` is above 0.
     """
 
@@ -324,7 +328,7 @@ class ClassifTrainingSAE(TopKTrainingSAE):
         n_concepts, n_classes = self.cfg.n_concepts, self.cfg.n_classes
         if self.cfg.head_init == "by_class" and n_concepts >= n_classes:
             classes = torch.arange(n_concepts, device=self.device) % n_classes
-            classes[:found] = start.classes.to(self.device)
+            classes[:found] = start.groups.to(self.device)
             self.classifier_weight.copy_(_speaking_for(classes, self.classifier_weight))
 
     @override
@@ -403,13 +407,17 @@ class ClassifTrainingSAE(TopKTrainingSAE):
         # SAELens sets this function in a method, where mypy does not look for its type.
         return cast(torch.Tensor, self.run_time_activation_norm_fn_out(sae_out))  # type: ignore[has-type]
 
+    @property
+    def _rule(self) -> DecisionRule:
+        return decision_rule(self.cfg.multi_label)
+
     def _add_classifier_loss(
         self, output: ClassifTrainStepOutput, step_input: TrainStepInput, coefficient: float
     ) -> None:
         predicted = _classified(step_input).predicted
         logits = self.classify(output.active.first(self.cfg.n_concepts))
-        _add(output, "classifier_loss", losses.classifier_loss(logits, predicted), coefficient)
-        output.metrics["classifier_accuracy"] = (logits.argmax(dim=-1) == predicted).float().mean()
+        _add(output, "classifier_loss", self._rule.loss(logits, predicted), coefficient)
+        output.metrics["classifier_accuracy"] = (self._rule.decide(logits) == predicted).float().mean()
 
     def _add_model_loss(self, output: ClassifTrainStepOutput, step_input: TrainStepInput) -> None:
         """Run the model from the concepts alone, for the first texts of the batch."""
@@ -419,7 +427,7 @@ class ClassifTrainingSAE(TopKTrainingSAE):
         z_class = output.active.first(self.cfg.n_concepts)[rows]
         decoded = z_class @ self.W_dec[: self.cfg.n_concepts] + self.b_dec
         logits = given.run_model(decoded, given.sae_in[rows]).to(self.device)
-        _add(output, "model_loss", losses.classifier_loss(logits, given.predicted[rows]), self.cfg.model_coefficient)
+        _add(output, "model_loss", self._rule.loss(logits, given.predicted[rows]), self.cfg.model_coefficient)
 
     def _dead(self, step_input: TrainStepInput) -> torch.Tensor:
         """int64 (m,), the latents that ghost gradients are for."""

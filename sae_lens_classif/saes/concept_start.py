@@ -17,43 +17,43 @@ class ConceptStart:
 
     Attributes:
         directions: float32 (m, d), of norm 1: from the centre of all texts to each cluster.
-        classes: int64 (m,), the class of each cluster's texts.
+        groups: int64 (m,), the group of each cluster's texts.
         centre: float32 (d,), mean of all texts.
     """
 
     directions: torch.Tensor
-    classes: torch.Tensor
+    groups: torch.Tensor
     centre: torch.Tensor
 
 
-def cluster_start(states: torch.Tensor, predicted: torch.Tensor, n_classes: int, n_concepts: int) -> ConceptStart:
-    """Directions of clusters, each of texts of one predicted class, as they are seen from the centre of all texts.
+def cluster_start(states: torch.Tensor, groups: torch.Tensor, n_concepts: int) -> ConceptStart:
+    """Directions of clusters, each of texts of one group, as they are seen from the centre of all texts.
 
-    Every class is split in two along its principal direction, and the part with the largest squared distances from its
-    own centre again, until it has its share of the concepts; k-means goes on from there (principal direction divisive
-    partitioning, Boley 1998). A class's share grows with the square root of its texts, so that a rare one is not
-    forgotten; each has one concept at least. Where there are fewer concepts than classes, all texts are taken together.
+    A group is the texts of a predicted class. Each is split in two along its principal direction, and the part with the
+    largest squared distances from its own centre again, until it has its share of the concepts; k-means goes on from
+    there (principal direction divisive partitioning, Boley 1998). A group's share grows with the square root of its
+    texts, so that a rare one is not forgotten; each has one concept at least. Where there are fewer concepts than
+    groups, all texts are taken together.
 
     Args:
         states: float32 (N, d), as the SAE sees them.
-        predicted: int64 (N,), the model's classes.
-        n_classes: Number of classes C.
+        groups: int64 (N,), the model's classes (see ``DecisionRule.groups``), 0 and more.
         n_concepts: How many directions are wanted, n.
     """
-    group = predicted if n_concepts >= n_classes else torch.zeros_like(predicted)
+    group = groups if n_concepts >= len(groups.unique()) else torch.zeros_like(groups)
     centre = states.mean(dim=0)
     away = states - centre
     apart = away.norm(dim=1) > _SAME * centre.norm()  # where all texts are the same there is no direction
-    away, group, predicted = F.normalize(away[apart], dim=1), group[apart], predicted[apart]
-    directions, classes = [states.new_zeros(0, states.shape[1])], [predicted.new_zeros(0)]
-    for number, share in enumerate(shares(group.bincount(minlength=n_classes), n_concepts)):
+    away, group, groups = F.normalize(away[apart], dim=1), group[apart], groups[apart]
+    directions, of_clusters = [states.new_zeros(0, states.shape[1])], [groups.new_zeros(0)]
+    for number, share in enumerate(shares(group.bincount(minlength=1), n_concepts)):
         own = (group == number).nonzero()[:, 0]
         labels = _split(away[own], share)
         for label in labels.unique():
             members = own[labels == label]
             directions.append(F.normalize(away[members].mean(dim=0, keepdim=True), dim=1))
-            classes.append(predicted[members].mode(keepdim=True).values)
-    return ConceptStart(torch.cat(directions), torch.cat(classes), centre)
+            of_clusters.append(groups[members].mode(keepdim=True).values)
+    return ConceptStart(torch.cat(directions), torch.cat(of_clusters), centre)
 
 
 def shares(n_texts: torch.Tensor, n_concepts: int) -> list[int]:

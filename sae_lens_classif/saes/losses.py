@@ -74,19 +74,6 @@ def activation_rate_loss(feature_acts: torch.Tensor | ActiveLatents, gamma: floa
     return (feature_acts.sum() - free) / batch_size
 
 
-def classifier_loss(logits: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of the head against the class that the language model predicted.
-
-    Args:
-        logits: float (B, C).
-        predicted: int64 (B,).
-
-    Returns:
-        Scalar.
-    """
-    return F.cross_entropy(logits, predicted)
-
-
 def balance_loss(concept_pre: torch.Tensor, z_class: torch.Tensor) -> torch.Tensor:
     """Load balancing of concepts that share few places, so that none takes the others' texts and they die.
 

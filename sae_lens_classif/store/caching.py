@@ -18,6 +18,11 @@ from sae_lens_classif.store.writer import StoreWriter
 
 logger = logging.getLogger(__name__)
 
+_LABELS = {
+    True: "let data.label_column hold lists of labels, or name a column of 0 and 1 for each in data.label_columns",
+    False: "let data.label_column hold one class a text",
+}
+
 
 def cache_states(
     classifier: TextClassifier, data: TextData, folder: str | Path, cfg: CacheConfig | None = None
@@ -43,6 +48,12 @@ def cache_states(
             f"the classes of the texts ({', '.join(data.class_names)}) are not those of {classifier.name} "
             f"({', '.join(classifier.class_names)}); set data.class_names"
         )
+    if data.multi_label != classifier.multi_label:
+        one, several = "one class a text", "any number of labels a text"
+        raise UserError(
+            f"{classifier.name} gives {several if classifier.multi_label else one}, the texts have "
+            f"{several if data.multi_label else one}; {_LABELS[classifier.multi_label]}"
+        )
     fingerprints = Fingerprints(classifier.model_fingerprint, data.fingerprint(), classifier.prompt_fingerprint())
     if Artifact(folder, folder / MANIFEST, asdict(fingerprints), ("fingerprints",)).is_current():
         logger.info("activations: reusing %s", folder)
@@ -58,6 +69,7 @@ def cache_states(
         prepend_bos=classifier.inputs.prepends_bos,
         dtype=cfg.dtype,
         shard_size=cfg.shard_size,
+        multi_label=classifier.multi_label,
     )
     _fill(StoreWriter(folder, plan), classifier, data, cfg)
     return ActivationStore(folder)
@@ -79,7 +91,7 @@ def _fill(writer: StoreWriter, classifier: TextClassifier, data: TextData, cfg: 
                     f"the class logits of text {texts[int(infinite[0])]} are not finite; check the model's weights, or "
                     "set classifier.dtype to float32"
                 )
-            writer.write(number, states.hidden, states.logits.argmax(dim=-1), labels[part], texts)
+            writer.write(number, states.hidden, classifier.rule.decide(states.logits), labels[part], texts)
     writer.finish()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sae_lens_classif.decisions import DecisionRule, decision_rule
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import read_json, sha256_of_file, sha256_of_json
 from sae_lens_classif.store.mmap import SafetensorsMap
@@ -47,6 +48,7 @@ class StorePlan:
         prepend_bos: Whether each prompt begins with a BOS token.
         dtype: Precision of the states on disk.
         shard_size: Texts a file.
+        multi_label: Whether a text may have several of the classes, or none.
     """
 
     fingerprints: Fingerprints
@@ -59,6 +61,17 @@ class StorePlan:
     prepend_bos: bool
     dtype: str
     shard_size: int
+    multi_label: bool = False
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes C."""
+        return len(self.class_names)
+
+    @property
+    def rule(self) -> DecisionRule:
+        """What a decision of it is."""
+        return decision_rule(self.multi_label)
 
 
 class ActivationStore(StorePlan):
@@ -95,7 +108,7 @@ class ActivationStore(StorePlan):
             raise UserError(
                 f"{self.folder} has format {manifest.get('format')!r}, this version reads {FORMAT}; run `cache` again"
             )
-        super().__init__(**{entry.name: manifest[entry.name] for entry in fields(StorePlan)})
+        super().__init__(**{entry.name: manifest[entry.name] for entry in fields(StorePlan) if entry.name in manifest})
         self.fingerprints = Fingerprints(**manifest["fingerprints"])
         self.class_names = tuple(manifest["class_names"])
         self._checksums: dict[str, str] = manifest["sha256"]
@@ -105,11 +118,6 @@ class ActivationStore(StorePlan):
 
     def __len__(self) -> int:
         return self.n_texts
-
-    @property
-    def n_classes(self) -> int:
-        """Number of classes C."""
-        return len(self.class_names)
 
     def fingerprint(self) -> str:
         """SHA-256 over the store's fingerprints and the checksums of its files."""
@@ -212,7 +220,7 @@ class ActivationStore(StorePlan):
             start: Number of rows served before, to go on where an earlier run stopped.
 
         Yields:
-            float32 (B, d_in + 1): the hidden state and, last, the predicted class.
+            float32 (B, d_in + m): the hidden state and, last, the predicted class in one column, or each label in one.
         """
         while True:
             rows = split.training(np.arange(start, start + batch_size))
@@ -234,8 +242,8 @@ class ActivationStore(StorePlan):
                 yield self._with_predicted(split.held_out(positions))
 
     def _with_predicted(self, rows: Rows) -> torch.Tensor:
-        predicted = self.rows("predicted", rows).to(torch.float32)
-        return torch.cat([self.rows("hidden", rows).to(torch.float32), predicted[:, None]], dim=1)
+        predicted = self.rule.columns(self.rows("predicted", rows), self.n_classes)
+        return torch.cat([self.rows("hidden", rows).to(torch.float32), predicted], dim=1)
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def fast_step(
     Args:
         trainer: Its SAE, optimizer, schedulers and counters are used and changed as ``_train_step`` does.
         hidden: float32 (B, d_in).
-        predicted: int64 (B,), the class that the language model predicted on each text.
+        predicted: int64 (B,), the class that the language model predicted on each text, or the set of labels.
         run_model: Runs the language model from the concepts, where the loss asks it.
 
     Raises:

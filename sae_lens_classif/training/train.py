@@ -112,6 +112,7 @@ def new_training_sae(store: ActivationStore, settings: SAESettings, train: Train
     cfg = ClassifTrainingSAEConfig(
         d_in=store.d_in,
         n_classes=store.n_classes,
+        multi_label=store.multi_label,
         total_training_steps=train.total_steps,
         metadata=SAEMetadata(
             model_name=store.model_name,
@@ -129,7 +130,8 @@ def new_training_sae(store: ActivationStore, settings: SAESettings, train: Train
     if settings.concept_init == "clusters":
         rows = _rows_of_start(store, train)
         states = sae.process_sae_in(store.rows("hidden", rows).float()).detach()
-        sae.start_concepts_at(cluster_start(states, store.rows("predicted", rows), cfg.n_classes, cfg.n_concepts))
+        groups = store.rule.groups(store.rows("predicted", rows), cfg.n_classes)
+        sae.start_concepts_at(cluster_start(states, groups, cfg.n_concepts))
     return sae.to(str(pick_device(train.device)))  # drawn on the CPU: the same weights on every device
 
 
@@ -210,8 +212,8 @@ def validation_measures(
     for batch in store.held_out_batches(batch_size, split, n_states):
         batch = batch.to(sae.device)
         step_input = ClassifTrainStepInput(
-            sae_in=batch[:, :-1],
-            predicted=batch[:, -1].to(torch.int64),
+            sae_in=batch[:, : store.d_in],
+            predicted=store.rule.from_columns(batch[:, store.d_in :]),
             run_model=run_model,
             coefficients={},
             dead_neuron_mask=None,

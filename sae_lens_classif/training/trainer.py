@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from tqdm.asyncio import tqdm_asyncio
 from typing_extensions import override
 
+from sae_lens_classif.decisions import decision_rule
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import explain_full_disk, new_folder, read_json, write_json, write_text
 from sae_lens_classif.saes.classif_sae import (
@@ -37,7 +38,7 @@ _SHOWN = {  # beside the progress bar
 
 
 class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]):
-    """Trains a ``ClassifTrainingSAE`` on batches ``[hidden state | predicted class]``.
+    """Trains a ``ClassifTrainingSAE`` on batches ``[hidden state | predicted class]``, or ``[... | each label]``.
 
     Attributes:
         log_file: JSON-lines log, or None.
@@ -62,8 +63,8 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         Args:
             cfg: SAELens' own training configuration.
             sae: What is trained.
-            data_provider: Endless batches, float32 (B, d_in + 1); the last column is the predicted class. They must
-                begin where the trainer does: after ``n_training_samples`` rows for a resumed one.
+            data_provider: Endless batches of ``ActivationStore.batches``. They must begin where the trainer does: after
+                ``n_training_samples`` rows for a resumed one.
             log_file: Gets one JSON object a line.
             log_every: Steps between two lines.
             validate: Gives the measures of the present weights on held-out states; ``loss`` is the one that counts.
@@ -91,7 +92,7 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         """Run one training step.
 
         Args:
-            batch: float32 (B, d_in + 1): hidden states and, last, the predicted classes.
+            batch: float32 (B, d_in + m): hidden states and predicted classes; see ``ActivationStore.batches``.
 
         Raises:
             UserError: If the width is wrong, a label is not 0..C-1 or a state is not finite.
@@ -105,15 +106,18 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
 
     def _split(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         cfg = self.sae.cfg
-        if batch.shape[-1] != cfg.d_in + 1:
+        rule = decision_rule(cfg.multi_label)
+        expected = cfg.d_in + rule.n_columns(cfg.n_classes)
+        if batch.shape[-1] != expected:
             raise UserError(
-                f"a batch has {batch.shape[-1]} columns; expected {cfg.d_in + 1}: d_in = {cfg.d_in} and the label"
+                f"a batch has {batch.shape[-1]} columns; expected {expected}: d_in = {cfg.d_in} and the label"
             )
-        activations, predicted = batch[:, :-1], batch[:, -1].to(torch.int64)
+        activations, predicted = batch[:, : cfg.d_in], rule.from_columns(batch[:, cfg.d_in :])
         lowest, highest = (int(label) for label in predicted.aminmax())
-        if not 0 <= lowest <= highest < cfg.n_classes:
+        if not 0 <= lowest <= highest < rule.n_decisions(cfg.n_classes):
             raise UserError(
-                f"the predicted classes of a batch are {lowest}..{highest}; expected 0..{cfg.n_classes - 1}"
+                f"the predicted classes of a batch are {lowest}..{highest}; expected "
+                f"0..{rule.n_decisions(cfg.n_classes) - 1}"
             )
         return activations, predicted
 

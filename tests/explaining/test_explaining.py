@@ -157,10 +157,10 @@ def test_what_cannot_be_explained_is_refused(
 
 
 def test_the_words_that_drive_a_concept_are_the_strongest_for_it() -> None:
-    concept = ActiveConcept(0, None, (), 1.0, 0.1, (0.5, 0.5), (0.05, 1.2, -0.9, 0.3, 1.2))
+    concept = ActiveConcept(0, None, (), 1.0, 0, 0.1, (0.5, 0.5), (0.05, 1.2, -0.9, 0.3, 1.2))
     shown = made_up("some dog of cat dog", concepts=(concept,))
     assert shown.driving_words(concept) == ("dog", "cat")
-    idle = ActiveConcept(0, None, (), 1.0, 0.1, (0.5, 0.5), (-0.5, 0.0))
+    idle = ActiveConcept(0, None, (), 1.0, 0, 0.1, (0.5, 0.5), (-0.5, 0.0))
     assert made_up(concepts=(idle,)).driving_words(idle) == ()
 
 
@@ -204,8 +204,8 @@ def test_the_command_refuses_what_it_cannot_explain(tmp_path: Path, demo_folder:
 
 def made_up(text: str = "one two", classes: tuple[str, ...] = ("animals", "money"), **changes: Any) -> Explanation:
     concept = ActiveConcept(
-        index=3, class_name="animals", key_words=("dog", "cat"), activation=1.5, effect=0.25,
-        probabilities_without=(0.4, 0.6), words=(1.2, -0.4),
+        index=3, class_name="animals", key_words=("dog", "cat"), activation=1.5, class_number=0,
+        effect=0.25, probabilities_without=(0.4, 0.6), words=(1.2, -0.4),
     )  # fmt: skip
     values: dict[str, Any] = {
         "text": text, "class_names": classes, "probabilities": (0.7, 0.3), "through_concepts": (0.65, 0.35),
@@ -251,7 +251,7 @@ def test_of_many_classes_and_concepts_those_that_matter_are_shown_and_the_others
     classes = tuple(f"class {number}" for number in range(20))
     probabilities = tuple(0.5 if number == 13 else 0.5 / 19 for number in range(20))
     concepts = tuple(
-        ActiveConcept(index, None, (), 1.0, 0.2 - index / 100, probabilities, (1.0, 0.5)) for index in range(10)
+        ActiveConcept(index, None, (), 1.0, 0, 0.2 - index / 100, probabilities, (1.0, 0.5)) for index in range(10)
     )
     by_default = tuple(0.62 if number == 17 else 0.02 for number in range(20))
     found = made_up(
@@ -282,7 +282,7 @@ def test_a_text_without_active_concepts_is_told_so() -> None:
 
 def test_text_class_and_key_words_stay_text() -> None:
     evil = "<script>alert(1)</script> <img/src=x>"
-    concept = ActiveConcept(0, evil, (evil,), 1.0, -0.1, (1.0, 0.0), (1.0, 0.5))
+    concept = ActiveConcept(0, evil, (evil,), 1.0, 0, -0.1, (1.0, 0.0), (1.0, 0.5))
     page = ParsedPage(to_html(made_up(evil, (evil, "money"), concepts=(concept,))))
     assert {"script", "img", "link", "iframe"}.isdisjoint(page.tags)
     assert page.words.count("<script>alert(1)</script>") >= 4

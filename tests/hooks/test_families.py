@@ -287,11 +287,6 @@ def test_a_head_that_gives_numbers_is_refused(tmp_path: Path, changes: dict[str,
     refused(tmp_path / "model", "gives one number and no class", ("a", "b", "c")[: max(2, changes["num_labels"])])
 
 
-def test_several_labels_at_once_are_refused_in_words(tmp_path: Path) -> None:
-    write_model(tmp_path / "model", "Bert", num_labels=3, problem_type="multi_label_classification")
-    refused(tmp_path / "model", "several labels at once")
-
-
 @pytest.mark.parametrize(
     ("family", "head", "message"),
     [

@@ -120,9 +120,8 @@ def test_dropped_scores_are_left_out_of_the_sum_and_the_last_is_never_dropped() 
 
 
 def test_the_causal_term_is_minus_the_mean_distance_of_the_class_distributions() -> None:
-    logits = torch.log(torch.tensor([[0.8, 0.2], [0.5, 0.5]]))
-    perturbed = torch.log(torch.tensor([[0.3, 0.7], [0.5, 0.5]]))
-    assert causal_loss(logits, perturbed).item() == pytest.approx(-(0.5 + 0.5) / 2)
+    whole, perturbed = torch.tensor([[0.8, 0.2], [0.5, 0.5]]), torch.tensor([[0.3, 0.7], [0.5, 0.5]])
+    assert causal_loss(whole, perturbed).item() == pytest.approx(-(0.5 + 0.5) / 2)
 
 
 def test_the_causal_term_of_a_batch_is_the_one_of_its_fixed_drops(

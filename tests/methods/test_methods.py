@@ -443,7 +443,7 @@ def test_clusters_are_the_start_of_the_recipe_robust_whatever_the_run_s_is(
 ) -> None:
     method = fitted["clusters"]
     states = (math.sqrt(32) * torch.nn.functional.normalize(task.hidden, dim=1)).float()
-    start = cluster_start(states, task.predicted, 3, N)
+    start = cluster_start(states, task.predicted, N)
     torch.testing.assert_close(method.directions(), start.directions)
     along = (states - start.centre) @ start.directions.T
     nearest = torch.nn.functional.one_hot(along.argmax(dim=1), N)

@@ -33,8 +33,8 @@ def _planted(n_each: int = 40) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor
 
 def test_concepts_start_at_the_clusters_of_each_class() -> None:
     states, predicted, _ = _planted()
-    start = cluster_start(states, predicted, n_classes=3, n_concepts=6)
-    assert start.classes.tolist() == [0, 0, 1, 1, 2, 2]
+    start = cluster_start(states, predicted, n_concepts=6)
+    assert start.groups.tolist() == [0, 0, 1, 1, 2, 2]
     torch.testing.assert_close(start.centre, states.mean(dim=0))
     away = F.normalize(states - states.mean(dim=0), dim=1)
     expected = F.normalize(torch.stack([part.mean(dim=0) for part in away.split(40)]), dim=1)
@@ -46,23 +46,23 @@ def test_concepts_start_at_the_clusters_of_each_class() -> None:
 def test_other_texts_of_the_same_kind_in_another_order_give_the_same_concepts() -> None:
     states, predicted, _ = _planted()
     rows = torch.randperm(len(states), generator=torch.Generator().manual_seed(1))[:200]
-    one = cluster_start(states, predicted, 3, 6).directions
-    other = cluster_start(states[rows], predicted[rows], 3, 6).directions
+    one = cluster_start(states, predicted, 6).directions
+    other = cluster_start(states[rows], predicted[rows], 6).directions
     assert ((one @ other.T).amax(dim=1) > 0.99).all()
 
 
 def test_fewer_concepts_than_classes_start_at_clusters_of_all_texts() -> None:
     states, predicted, _ = _planted()
-    start = cluster_start(states, predicted, n_classes=3, n_concepts=2)
+    start = cluster_start(states, predicted, n_concepts=2)
     assert len(start.directions) == 2
-    assert set(start.classes.tolist()) <= {0, 1, 2}
+    assert set(start.groups.tolist()) <= {0, 1, 2}
 
 
 def test_texts_that_are_all_alike_have_fewer_clusters_or_none() -> None:
     same = torch.ones(10, 4)
-    assert len(cluster_start(same, torch.zeros(10, dtype=torch.int64), 2, 5).directions) == 0
+    assert len(cluster_start(same, torch.zeros(10, dtype=torch.int64), 5).directions) == 0
     two = torch.cat([torch.ones(5, 4), torch.zeros(5, 4)])
-    start = cluster_start(two, torch.zeros(10, dtype=torch.int64), 2, 5)
+    start = cluster_start(two, torch.zeros(10, dtype=torch.int64), 5)
     assert len(start.directions) == 2
     torch.testing.assert_close(start.directions.norm(dim=1), torch.ones(2))
 
@@ -70,5 +70,5 @@ def test_texts_that_are_all_alike_have_fewer_clusters_or_none() -> None:
 def test_a_single_text_of_a_class_is_a_concept_of_its_own() -> None:
     states, predicted, _ = _planted()
     alone = torch.cat([states, torch.full((1, 24), 9.0)])
-    start = cluster_start(alone, torch.cat([predicted, torch.tensor([3])]), n_classes=4, n_concepts=8)
-    assert start.classes.tolist().count(3) == 1
+    start = cluster_start(alone, torch.cat([predicted, torch.tensor([3])]), n_concepts=8)
+    assert start.groups.tolist().count(3) == 1

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from sae_lens_classif import ClassifTrainingSAEConfig
+from sae_lens_classif.decisions import LABEL_SETS, ONE_CLASS
 from sae_lens_classif.saes.losses import (
     activation_rate_loss,
     balance_loss,
-    classifier_loss,
     coefficients,
     detaches_concepts,
     distance_from_mean,
@@ -56,7 +56,13 @@ def test_the_activation_rate_loss_pulls_only_on_activations_beyond_the_free_ones
 def test_the_classifier_loss_is_the_mean_negative_log_probability_of_the_predicted_class() -> None:
     logits = torch.log(torch.tensor([[0.8, 0.2], [0.5, 0.5]]))
     expected = -(math.log(0.8) + math.log(0.5)) / 2
-    assert classifier_loss(logits, torch.tensor([0, 1])).item() == pytest.approx(expected)
+    assert ONE_CLASS.loss(logits, torch.tensor([0, 1])).item() == pytest.approx(expected)
+
+
+def test_the_loss_of_several_labels_is_the_mean_binary_cross_entropy() -> None:
+    logits = torch.logit(torch.tensor([[0.8, 0.3], [0.5, 0.9]]))
+    expected = -(math.log(0.8) + math.log(0.7) + math.log(0.5) + math.log(0.9)) / 4
+    assert LABEL_SETS.loss(logits, torch.tensor([0b01, 0b10])).item() == pytest.approx(expected)
 
 
 def test_ghost_gradients_reach_dead_latents_and_nothing_else() -> None:

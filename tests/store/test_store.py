@@ -133,6 +133,7 @@ def test_the_manifest_says_what_the_store_is(tmp_path: Path) -> None:
         "d_in": _D_IN,
         "dtype": "float16",
         "shard_size": _SHARD,
+        "multi_label": False,
         "columns": {
             "hidden": {"dtype": "float16", "shape": [_N, _D_IN]},
             "predicted": {"dtype": "int64", "shape": [_N]},
