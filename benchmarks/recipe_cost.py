@@ -19,7 +19,7 @@ import sae_lens_classif as slc
 from sae_lens_classif.config.run import RECIPES, Recipe, RunConfig
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.runs.folder import RunFolder
-from sae_lens_classif.runs.steps import open_run_classifier
+from sae_lens_classif.runs.run_classifier import open_run_classifier
 from sae_lens_classif.training.train import new_training_sae
 
 

@@ -24,7 +24,7 @@ from sae_lens_classif.evals.matching import ConceptSet
 from sae_lens_classif.methods.base import FitTask
 from sae_lens_classif.methods.find import find_method
 from sae_lens_classif.runs.folder import RunFolder
-from sae_lens_classif.runs.steps import open_run_classifier
+from sae_lens_classif.runs.run_classifier import open_run_classifier
 from sae_lens_classif.saes.classif_sae import ClassifTrainingSAE
 
 COLUMNS = {

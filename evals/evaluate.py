@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from sae_lens import SAE
@@ -13,7 +13,7 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import FIRES, TestPass, evaluations, needs_of
 from sae_lens_classif.evals.concept_effects import ConceptEffects, effects_of
 from sae_lens_classif.evals.interpretability import activating_sets
-from sae_lens_classif.evals.measures import context_warning, warnings_about
+from sae_lens_classif.evals.measures import context_warning, headlines, warnings_about
 from sae_lens_classif.evals.overlap import twins, twins_by_concept
 from sae_lens_classif.evals.results import Measures, merged_metrics
 from sae_lens_classif.evals.topic_coherence import key_words
@@ -23,12 +23,18 @@ from sae_lens_classif.methods.classif_sae import as_concept_method
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.store.caching import check_made_by
 from sae_lens_classif.store.store import ActivationStore
+from sae_lens_classif.tables import Table
+from sae_lens_classif.wording import number
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _N_KEY_WORDS = 8
+_N_SHOWN = 4
 _NAN = "The method's activations or reconstructions are not all finite (NaN or infinity); nothing was measured."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Concept:
     """One concept, described.
 
@@ -59,9 +65,14 @@ class Concept:
     fires_with: tuple[int, ...] = ()
     points_with: tuple[int, ...] = ()
 
+    def __repr__(self) -> str:
+        words = ", ".join(self.key_words[:_N_SHOWN])
+        tvd = "" if self.tvd is None else f", TVD {number(self.tvd, True)}"
+        return f"Concept({self.index}, {self.class_name}: {words}; fires on {number(self.activation_rate, True)}{tvd})"
 
-@dataclass(frozen=True)
-class Evaluation:
+
+@dataclass(frozen=True, repr=False)
+class Evaluation(Table):
     """What the evaluations found.
 
     Attributes:
@@ -80,6 +91,35 @@ class Evaluation:
     def metrics(self) -> dict[str, Any]:
         """The headline numbers of all evaluations."""
         return merged_metrics(self.measures)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """A row a measure: its value, and its 95 % interval (``low``, ``high``) where it has one."""
+        import pandas as pd
+
+        metrics = self.metrics
+        rows = [
+            {
+                "measure": name,
+                "value": value,
+                **dict(zip(("low", "high"), metrics.get(f"{name}_ci95") or (), strict=False)),
+            }
+            for name, value in metrics.items()
+            if not name.endswith("_ci95") and not isinstance(value, list)
+        ]
+        return pd.DataFrame(rows, columns=["measure", "value", "low", "high"]).set_index("measure")
+
+    def __repr__(self) -> str:
+        shown = [
+            f"{measure.column or measure.name} {number(self.metrics[measure.name], measure.in_percent)}"
+            for measure in headlines()
+            if measure.is_essential and self.metrics.get(measure.name) is not None
+        ]
+        parts = [
+            f"{len(self.concepts)} concepts",
+            *shown,
+            *([f"{len(self.warnings)} warnings"] if self.warnings else []),
+        ]
+        return f"Evaluation({', '.join(parts)})"
 
 
 def evaluate(

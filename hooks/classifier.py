@@ -77,6 +77,10 @@ class TextClassifier(ABC):
     read_at: str = "what the class follows from"
     n_blocks_after_hook: int | None = None
 
+    def __repr__(self) -> str:
+        what = "labels" if self.multi_label else "classes"
+        return f"{type(self).__name__}({self.name!r}, {len(self.class_names)} {what}, at {self.hook_name})"
+
     @property
     def rule(self) -> DecisionRule:
         """What it decides, given its logits."""

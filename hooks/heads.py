@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from sae_lens_classif.decisions import MOST_LABELS
+from sae_lens_classif.config.classifier import MOST_LABELS
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.backends import ModelRequest
 from sae_lens_classif.hooks.batching import mask_of

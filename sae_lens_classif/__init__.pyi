@@ -23,6 +23,8 @@ from .evals.evaluate import Evaluation as Evaluation
 from .evals.evaluate import evaluate as evaluate
 from .explaining.explain import explain as explain
 from .explaining.explanation import Explanation as Explanation
+from .explaining.scoring import ScoredText as ScoredText
+from .explaining.scoring import score as score
 from .hooks.classifier import TextClassifier as TextClassifier
 from .hooks.functions import classifier_from as classifier_from
 from .hooks.load import load_classifier as load_classifier
@@ -38,6 +40,8 @@ from .methods.sae_probe import SAEProbeConcepts as SAEProbeConcepts
 from .publishing.publish import publish as publish
 from .report.page import write_report as write_report
 from .runs.across import across as across
+from .runs.open_run import Run as Run
+from .runs.open_run import open_run as open_run
 from .saes.classif_sae import ClassifSAE as ClassifSAE
 from .saes.classif_sae import ClassifSAEConfig as ClassifSAEConfig
 from .saes.classif_sae import ClassifTrainingSAE as ClassifTrainingSAE

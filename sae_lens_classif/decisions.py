@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 from typing_extensions import override
 
-MOST_LABELS = 62  # that fit into the bits of an int64
-
 
 class DecisionRule(ABC):
     """From class logits to decisions, and what is counted of them."""

@@ -23,8 +23,12 @@ def new_file(path: Path) -> Iterator[Path]:
     """Write a file under a temporary name; it gets its own name when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + _PARTIAL)
-    with explain_full_disk(path):
-        yield temporary
+    try:
+        with explain_full_disk(path):
+            yield temporary
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     temporary.replace(path)
 
 

@@ -16,6 +16,7 @@ _ROOMS = (
     "hub",
     "wording",
     "decisions",
+    "tables",
     "config",
     "data",
     "hooks",

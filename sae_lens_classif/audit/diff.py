@@ -17,8 +17,8 @@ from sae_lens_classif.evals.measures import Cosine, Count, Share
 from sae_lens_classif.files import folder_is_writable, sha256_of_json, write_json, write_text
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.results import read_summary
-from sae_lens_classif.runs.run_method import RunMethod, load_fitted
-from sae_lens_classif.runs.steps import TestSplit, current_entry
+from sae_lens_classif.runs.run_method import RunMethod, current_entry, load_fitted
+from sae_lens_classif.runs.steps import TestSplit
 from sae_lens_classif.runs.transfer import folder_elsewhere, without_labels
 from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.store.store import ActivationStore

@@ -21,8 +21,8 @@ from sae_lens_classif.runs.compare import fit_task
 from sae_lens_classif.runs.fitted_methods import MethodError, fit_or_load, is_fitted
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.results import influence_of, read_summary
-from sae_lens_classif.runs.run_method import RunMethod, load_fitted
-from sae_lens_classif.runs.steps import TestSplit, current_entry
+from sae_lens_classif.runs.run_method import RunMethod, current_entry, load_fitted
+from sae_lens_classif.runs.steps import TestSplit
 from sae_lens_classif.store.store import ActivationStore
 
 

@@ -31,7 +31,9 @@ from sae_lens_classif.runs.across import across
 from sae_lens_classif.runs.compare import compare_step
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.results import read_summary
+from sae_lens_classif.runs.run_classifier import open_run_classifier
 from sae_lens_classif.runs.run_method import load_fitted
+from sae_lens_classif.runs.score_file import score_file
 from sae_lens_classif.runs.sweep import sweep_step
 from sae_lens_classif.runs.transfer import transfer_step
 
@@ -101,11 +103,17 @@ def _explain(run: Path, text: str, html: Path | None, method: str) -> None:
     fitted = load_fitted(of, method)
     # They are called as the evaluation calls them, if there is one.
     described = read_summary(of)["methods"].get(fitted.name, {}).get("concepts", ())
-    explanation = explain(fitted.method, pipeline.open_run_classifier(of), text, described, of.cfg.evaluate.context)
+    explanation = explain(fitted.method, open_run_classifier(of), text, described, of.cfg.evaluate.context)
     show_explanation(Console(), explanation)
     if html is not None:
         write_text(html, to_page(explanation))
         Console().print(f"As a page: {escape(str(html))}", soft_wrap=True, highlight=False)
+
+
+def _score(run: Path, file: str, out: Path | None, text_column: str, method: str) -> None:
+    n_texts = score_file(run, file, out, text_column, method)
+    if out is not None:
+        Console().print(f"{n_texts:,} texts: {escape(str(out))}", soft_wrap=True, highlight=False)
 
 
 def _report(run: Path, out: Path | None, explained: int, method: str) -> None:
@@ -149,6 +157,7 @@ WITHOUT_SETTINGS: dict[str, Callable[..., None]] = {
     "stability": _stability,
     "diff": _diff,
     "explain": _explain,
+    "score": _score,
     "report": _report,
     "publish": _publish,
     "across": _across,

@@ -34,13 +34,14 @@ _STEPS = {
     "diff": "Two runs, such as before and after a fine-tuning: which concepts are kept, gone, new, changed in effect? "
     "OTHER/diff.",
     "explain": "Why one text gets its class: the concepts active on it, what each does, which words drive it.",
+    "score": "A file of texts, each with its class, that through the concepts alone, and the concepts active on it.",
     "report": "One page about a run, for a browser: its concepts, how far to trust them, its mistakes.",
     "publish": "Put the concepts of a run on the Hugging Face Hub, with evaluations, figures and a model card.",
     "demo": "Everything on BBC news with a small model of its own, in a few minutes.",
 }
 
 
-_OF_A_RUN = ("stability", "diff", "explain", "report", "publish")  # these take a finished run
+_OF_A_RUN = ("stability", "diff", "explain", "score", "report", "publish")  # these take a finished run
 _WITHOUT_SETTINGS = (*_OF_A_RUN, "across")
 
 
@@ -100,6 +101,11 @@ def _build_parser() -> _Parser:
     add["diff"]("other", metavar="OTHER", type=Path, help="The run folder it is held against, such as the later one.")
     add["explain"]("text", metavar="TEXT", help="The text, in quotes.")
     add["explain"]("--html", metavar="FILE", type=Path, help="Write the explanation as a page, too.")
+    add["score"]("file", metavar="FILE", help="JSON lines, CSV or parquet; - for standard input, a text a line.")
+    add["score"](
+        "--out", metavar="FILE", type=Path, help="JSON lines, CSV or parquet. Default: JSON lines to standard output."
+    )
+    add["score"]("--text_column", metavar="NAME", default="text", help="Column of the texts. Default: text.")
     add["report"](
         "--out", metavar="FILE", type=Path, help="Where to write it. Default: RUN/report.html, RUN/report.NAME.html."
     )

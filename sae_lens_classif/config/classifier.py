@@ -7,6 +7,7 @@ from sae_lens_classif.artifacts import incidental
 from sae_lens_classif.config.checks import check, limited, positive, require
 from sae_lens_classif.errors import UserError
 
+MOST_LABELS = 62  # of several at once: a set of them is the bits of an int64
 PAIR_MARK = "\N{SYMBOL FOR RECORD SEPARATOR}"  # ␞, between the two texts of a pair
 
 

@@ -181,9 +181,11 @@ class TrainConfig:
     Args:
         total_samples: Hidden states seen in all; rounded down to whole batches.
         batch_size: Hidden states a step.
-        lr: Learning rate of Adam at the start.
-        decoder_lr: That of decoder and head. ``auto``: for the recipe ``reference`` the same; for ``robust`` 1 / steps,
-            at most 1e-3, where that is more, so that they may go as far as in the paper's 20,000 steps.
+        lr: Learning rate of Adam at the start, for the recipe ``robust`` the least.
+        encoder_lr: That of the encoder. ``auto``: for ``reference`` ``lr``; for ``robust`` 1 / steps, at most 1e-3,
+            where that is more, so that it may go as far as in the paper's 20,000 steps; for n above 20 concepts
+            20 / n of it.
+        decoder_lr: That of decoder and head. ``auto``: the same, whatever n is.
         lr_end: Learning rate at the end of the cosine.
         dead_after_steps: A latent that has not fired for so many steps is dead.
         data_share: Share of the training texts that is used, after those held out are taken away.
@@ -201,6 +203,7 @@ class TrainConfig:
     total_samples: int = positive(10_000_000)
     batch_size: int = positive(500)
     lr: float = positive(5e-5)
+    encoder_lr: float | Literal["auto"] = positive("auto")
     decoder_lr: float | Literal["auto"] = positive("auto")
     lr_end: float = limited(5e-7, least=0)
     dead_after_steps: int = positive(100)
@@ -226,11 +229,20 @@ class TrainConfig:
         """Number of optimiser steps."""
         return self.total_samples // self.batch_size
 
-    def decoder_lr_for(self, recipe: str) -> float:
-        """Learning rate of decoder and head at the start, for a recipe of the SAE."""
-        if self.decoder_lr != "auto":
-            return self.decoder_lr
-        return self.lr if recipe == "reference" else max(self.lr, min(_LARGEST_LR, 1 / self.total_steps))
+    def rates_for(self, recipe: Recipe, n_concepts: int) -> tuple[float, float]:
+        """Learning rates of the encoder, and of decoder and head, at the start.
+
+        Args:
+            recipe: The SAE's.
+            n_concepts: Number of its concepts n. Where there are many, a batch has few texts of each, and which ones it
+                says are whose is mostly chance.
+        """
+        as_far = min(_LARGEST_LR, 1 / self.total_steps) if recipe == "robust" else 0.0
+        encoder, decoder = max(self.lr, as_far * min(1, _N_CONCEPTS / n_concepts)), max(self.lr, as_far)
+        return (
+            encoder if self.encoder_lr == "auto" else self.encoder_lr,
+            decoder if self.decoder_lr == "auto" else self.decoder_lr,
+        )
 
 
 @dataclass

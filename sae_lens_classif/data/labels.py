@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sae_lens_classif.config.classifier import DataConfig
-from sae_lens_classif.decisions import MOST_LABELS
+from sae_lens_classif.config.classifier import MOST_LABELS, DataConfig
 from sae_lens_classif.errors import UserError, nearest
 
 logger = logging.getLogger(__name__)

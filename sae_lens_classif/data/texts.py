@@ -6,7 +6,8 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,10 @@ import numpy.typing as npt
 from sae_lens_classif.config.classifier import PAIR_MARK, DataConfig
 from sae_lens_classif.data.bbc_news import bbc_news_paragraphs
 from sae_lens_classif.data.labels import number_label_sets, number_labels, sets_of_columns
-from sae_lens_classif.decisions import DecisionRule, decision_rule
 from sae_lens_classif.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from sae_lens_classif.decisions import DecisionRule
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +28,7 @@ _NO_ROWS = ("corresponds to no data", "BatchSize must be greater than 0")
 _READERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "json"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TextData:
     """Labelled texts of one split.
 
@@ -42,12 +45,18 @@ class TextData:
     multi_label: bool = False
 
     @property
-    def rule(self) -> DecisionRule:
+    def rule(self) -> "DecisionRule":
         """What a label of it is."""
+        from sae_lens_classif.decisions import decision_rule  # which needs torch, and the help does not
+
         return decision_rule(self.multi_label)
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def __repr__(self) -> str:
+        what = "any of the labels" if self.multi_label else "classes"
+        return f"TextData({len(self):,} texts, {what} {shorten(', '.join(self.class_names), 60)})"
 
     def fingerprint(self) -> str:
         """SHA-256 of texts, labels and class names: what a store of hidden states belongs to."""

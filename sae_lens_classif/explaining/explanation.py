@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class ActiveConcept:
     words: tuple[float, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """Why a text got its class.
 
@@ -98,6 +99,11 @@ class Explanation:
         if not self.multi_label:
             return max(range(len(probabilities)), key=probabilities.__getitem__)
         return sum(1 << number for number, probability in enumerate(probabilities) if probability > 0.5)
+
+    def __repr__(self) -> str:
+        active = ", ".join(str(concept.index) for concept in self.concepts[:_MOST_CONCEPTS])
+        said = self.in_words(self.predicted)
+        return f"Explanation({said}; active concepts: {active or 'none'}; {shorten(self.text, 60)!r})"
 
     def _repr_html_(self) -> str:
         return to_html(self)

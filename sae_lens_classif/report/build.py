@@ -24,8 +24,8 @@ from sae_lens_classif.runs.about import last_part, model_in_words, shown_setting
 from sae_lens_classif.runs.figures import map_of_concepts, tradeoffs_of_seeds
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.results import read_comparison, read_effects, read_measures, read_summary
-from sae_lens_classif.runs.run_method import RunMethod, load_fitted
-from sae_lens_classif.runs.steps import TestSplit, current_entry
+from sae_lens_classif.runs.run_method import RunMethod, current_entry, load_fitted
+from sae_lens_classif.runs.steps import TestSplit
 from sae_lens_classif.store.store import ActivationStore
 
 _N_MISTAKES = 60

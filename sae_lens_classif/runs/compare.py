@@ -22,15 +22,9 @@ from sae_lens_classif.runs.fitted_methods import (
     is_trained_by_run,
 )
 from sae_lens_classif.runs.folder import METHOD, RunFolder
-from sae_lens_classif.runs.steps import (
-    TestSplit,
-    cache_step,
-    check_sizes,
-    evaluate_method,
-    evaluation_settings,
-    finetune_step,
-    open_run_classifier,
-)
+from sae_lens_classif.runs.run_classifier import open_run_classifier
+from sae_lens_classif.runs.run_method import evaluation_settings
+from sae_lens_classif.runs.steps import TestSplit, cache_step, check_sizes, evaluate_method, finetune_step
 from sae_lens_classif.runs.tables import write_comparison
 from sae_lens_classif.runs.tuning import missing_trials, tuning_note
 from sae_lens_classif.store.store import ActivationStore

@@ -1,14 +1,15 @@
 """The concept methods of a run that are fitted and measured, for whoever shows or publishes their concepts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from sae_lens_classif.artifacts import settings_that_matter
 from sae_lens_classif.errors import UserError, nearest
-from sae_lens_classif.files import sha256_of_file
+from sae_lens_classif.files import sha256_of_file, sha256_of_json
 from sae_lens_classif.hooks.huggingface import pick_device
 from sae_lens_classif.methods.base import METHOD_FILE, ConceptMethod, load_method
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
@@ -18,6 +19,7 @@ from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.store.store import ActivationStore
 
+_FORMAT = 5  # of what the evaluations write
 FIT_FILE = "fit.json"  # written last, into the folder of a method that `compare` fitted
 SETTINGS_FILE = "runner_cfg.json"  # the name under which SAELens' uploader takes a training's settings along
 
@@ -110,3 +112,39 @@ def load_trained(run: RunFolder) -> tuple[ClassifSAEConcepts, str]:
         raise UserError(f"{run.sae} holds no trained SAE; run the step `train` first")
     sae = ClassifSAE.load_from_disk(run.sae, device=str(pick_device(run.cfg.evaluate.device)))
     return ClassifSAEConcepts(sae), sha256_of_file(run.sae / "sae_weights.safetensors")
+
+
+def evaluation_settings(run: RunFolder, weights: str, store: ActivationStore) -> str:
+    """Fingerprint of everything that the measures of a method depend on.
+
+    Args:
+        run: The run folder.
+        weights: SHA-256 of what the method learned.
+        store: Hidden states of the test texts.
+    """
+    # What does not matter is null: so the first evaluations noted it.
+    evaluate = {**dict.fromkeys(asdict(run.cfg.evaluate)), **settings_that_matter(run.cfg.evaluate)}
+    return sha256_of_json({"format": _FORMAT, "evaluate": evaluate, "sae": weights, "store": store.fingerprint()})
+
+
+def current_entry(
+    run: RunFolder, of: RunMethod, store: ActivationStore, summary: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """What ``summary.json`` holds of a method, if it is of what the run folder holds now.
+
+    Args:
+        run: The run folder.
+        of: The method.
+        store: Hidden states of the test texts.
+        summary: Content of ``summary.json``.
+
+    Raises:
+        UserError: If nothing was measured, or it was of another SAE, other texts or other settings.
+    """
+    entry = measured(run, of, summary)
+    if entry["settings_sha256"] != evaluation_settings(run, of.weights, store):
+        raise UserError(
+            f"{run.summary} is of another SAE, of other texts or of other settings than {run.folder} holds now; run "
+            f"the step `{step_of(of)}` again"
+        )
+    return entry

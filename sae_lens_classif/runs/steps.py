@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +10,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from sae_lens_classif.artifacts import Artifact, settings_that_matter
-from sae_lens_classif.config.classifier import PromptConfig
+from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.data.texts import Split, TextData
-from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import needs_of
 from sae_lens_classif.evals.embeddings import embed_texts
 from sae_lens_classif.evals.evaluate import evaluate
@@ -28,7 +25,7 @@ from sae_lens_classif.files import (
 )
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.huggingface import pick_device
-from sae_lens_classif.hooks.load import CLASSIFIER_FILE, load_classifier, save_classifier
+from sae_lens_classif.hooks.load import save_classifier
 from sae_lens_classif.hooks.tuning.finetune import finetune
 from sae_lens_classif.hub import hub_name
 from sae_lens_classif.methods.base import REGISTRY, ConceptMethod
@@ -42,13 +39,13 @@ from sae_lens_classif.runs.results import (
     update_summary,
     write_evaluation,
 )
-from sae_lens_classif.runs.run_method import SETTINGS_FILE, RunMethod, load_trained, measured, step_of
+from sae_lens_classif.runs.run_classifier import open_run_classifier
+from sae_lens_classif.runs.run_method import SETTINGS_FILE, evaluation_settings, load_trained
 from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.training.train import LOG_FILE, made_from, train_classifsae
 
 logger = logging.getLogger(__name__)
-_FORMAT = 5  # of what the evaluations write
 
 
 def check_sizes(run: RunFolder) -> None:
@@ -90,33 +87,6 @@ def finetune_step(run: RunFolder) -> None:
     with new_folder(run.classifier) as folder:
         save_classifier(folder, model, tokenizer, run.cfg.prompt, data.class_names, data.multi_label)
         write_json(folder / SETTINGS_FILE, asked)
-
-
-def open_run_classifier(run: RunFolder) -> TextClassifier:
-    """Open the model that a run explains.
-
-    Raises:
-        UserError: If there is none yet.
-    """
-    cfg = run.cfg.classifier
-    if cfg.model is not None:
-        data = run.texts("test")
-        # A folder that `finetune` made knows its own prompt; one that was not asked for is not held against it.
-        is_asked_for = run.cfg.prompt != PromptConfig(pairs=run.cfg.prompt.pairs)
-        knows_its_prompt = (Path(cfg.model) / CLASSIFIER_FILE).is_file() and not is_asked_for
-        prompt = None if knows_its_prompt else run.cfg.prompt
-        return load_classifier(
-            cfg.model, data.class_names, prompt, cfg.hook, cfg.dtype, cfg.device,
-            backend=cfg.backend, multi_label=data.multi_label,
-        )  # fmt: skip
-    if not (run.classifier / CLASSIFIER_FILE).is_file():
-        raise UserError(
-            f"{run.classifier} holds no classifier; run the step `finetune`, or set classifier.model to your own"
-        )
-    name = "/".join(run.classifier.resolve().parts[-2:])
-    return load_classifier(
-        run.classifier, hook=cfg.hook, dtype=cfg.dtype, device=cfg.device, name=name, backend=cfg.backend
-    )
 
 
 def cache_step(run: RunFolder, classifier: TextClassifier | None = None) -> None:
@@ -258,42 +228,6 @@ def evaluate_method(
         run.remove("report.*html")
         update_summary(run, name, evaluation, _about(run, split), settings, cfg.context)
     return evaluation.measures
-
-
-def evaluation_settings(run: RunFolder, weights: str, store: ActivationStore) -> str:
-    """Fingerprint of everything that the measures of a method depend on.
-
-    Args:
-        run: The run folder.
-        weights: SHA-256 of what the method learned.
-        store: Hidden states of the test texts.
-    """
-    # What does not matter is null: so the first evaluations noted it.
-    evaluate = {**dict.fromkeys(asdict(run.cfg.evaluate)), **settings_that_matter(run.cfg.evaluate)}
-    return sha256_of_json({"format": _FORMAT, "evaluate": evaluate, "sae": weights, "store": store.fingerprint()})
-
-
-def current_entry(
-    run: RunFolder, of: RunMethod, store: ActivationStore, summary: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    """What ``summary.json`` holds of a method, if it is of what the run folder holds now.
-
-    Args:
-        run: The run folder.
-        of: The method.
-        store: Hidden states of the test texts.
-        summary: Content of ``summary.json``.
-
-    Raises:
-        UserError: If nothing was measured, or it was of another SAE, other texts or other settings.
-    """
-    entry = measured(run, of, summary)
-    if entry["settings_sha256"] != evaluation_settings(run, of.weights, store):
-        raise UserError(
-            f"{run.summary} is of another SAE, of other texts or of other settings than {run.folder} holds now; run "
-            f"the step `{step_of(of)}` again"
-        )
-    return entry
 
 
 def _about(run: RunFolder, split: TestSplit) -> dict[str, Any]:

@@ -24,8 +24,9 @@ from sae_lens_classif.files import sha256_of_json, write_json, write_text
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.runs.folder import METHOD, RunFolder
-from sae_lens_classif.runs.run_method import load_fitted
-from sae_lens_classif.runs.steps import TestSplit, embed_and_keep, evaluation_settings, open_run_classifier
+from sae_lens_classif.runs.run_classifier import open_run_classifier
+from sae_lens_classif.runs.run_method import evaluation_settings, load_fitted
+from sae_lens_classif.runs.steps import TestSplit, embed_and_keep
 from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.wording import markdown_row, number

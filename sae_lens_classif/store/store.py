@@ -119,6 +119,9 @@ class ActivationStore(StorePlan):
     def __len__(self) -> int:
         return self.n_texts
 
+    def __repr__(self) -> str:
+        return f"ActivationStore({len(self):,} texts × {self.d_in} at {self.hook_name}, {str(self.folder)!r})"
+
     def fingerprint(self) -> str:
         """SHA-256 over the store's fingerprints and the checksums of its files."""
         content = [asdict(self.fingerprints), self._checksums]

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -73,9 +73,10 @@ def train_classifsae(
     sae = new_training_sae(store, settings, train)
     run_model = _model_of(sae.cfg, store, classifier)
     folder = Path(folder) if folder is not None else None
+    encoder_lr, decoder_lr = train.rates_for(settings.recipe, sae.cfg.n_concepts)
     validate = partial(validation_measures, store=store, split=split, batch_size=train.batch_size, run_model=run_model)
     trainer = ClassifSAETrainer(
-        trainer_config(train, folder, sae.cfg.device),
+        trainer_config(replace(train, lr=encoder_lr), folder, sae.cfg.device),
         sae,
         store.batches(train.batch_size, split),
         log_file=folder / LOG_FILE if folder else None,
@@ -84,7 +85,7 @@ def train_classifsae(
         validate_every=math.ceil(train.total_steps / train.n_validations),
         checkpoint_every=math.ceil(train.total_steps / (train.n_checkpoints + 1)) if folder else 0,
         run_model=run_model,
-        decoder_lr=train.decoder_lr_for(settings.recipe),
+        decoder_lr=decoder_lr,
     )
     if folder is not None:
         _claim(folder, made_from(store, settings, train))

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from sklearn.metrics import precision_recall_fscore_support
 
 import sae_lens_classif as slc
-from sae_lens_classif.config.classifier import DataConfig
+from sae_lens_classif.config.classifier import MOST_LABELS, DataConfig
 from sae_lens_classif.data.texts import load_text_data
-from sae_lens_classif.decisions import LABEL_SETS, MOST_LABELS, ONE_CLASS, DecisionRule
+from sae_lens_classif.decisions import LABEL_SETS, ONE_CLASS, DecisionRule
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.causality import conditional_causality, effects
 from sae_lens_classif.evals.completeness import class_scores, completeness

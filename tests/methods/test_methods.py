@@ -975,8 +975,8 @@ def test_all_that_a_fit_depends_on_is_noted(task: FitTask, data_share: float) ->
 
 
 _NOTED_OF_TRAINING = (
-    "total_samples", "batch_size", "lr", "decoder_lr", "lr_end", "dead_after_steps", "data_share", "validation_share",
-    "keep", "n_validations", "log_every",
+    "total_samples", "batch_size", "lr", "encoder_lr", "decoder_lr", "lr_end", "dead_after_steps", "data_share",
+    "validation_share", "keep", "n_validations", "log_every",
 )  # fmt: skip
 
 

@@ -1,0 +1,405 @@
+"""A finished run as one object, for Python and notebooks: what is in its folder, opened when it is first asked for."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from sae_lens_classif.data.texts import Split, TextData
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.evals.base import activations_of
+from sae_lens_classif.evals.comparison import ComparedMethod
+from sae_lens_classif.evals.concept_effects import ConceptEffects
+from sae_lens_classif.evals.evaluate import Concept, Evaluation
+from sae_lens_classif.evals.measures import columns
+from sae_lens_classif.explaining.explain import explain
+from sae_lens_classif.explaining.explanation import Explanation
+from sae_lens_classif.explaining.scoring import score
+from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.methods.base import ConceptMethod
+from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.results import read_effects, read_measures, read_methods, read_summary
+from sae_lens_classif.runs.run_classifier import open_run_classifier
+from sae_lens_classif.runs.run_method import RunMethod, current_entry, load_fitted
+from sae_lens_classif.saes.classif_sae import ClassifSAE
+from sae_lens_classif.store.store import ActivationStore
+from sae_lens_classif.tables import Table
+from sae_lens_classif.wording import class_of_concept, number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_DENSE_CELLS = 1_000_000  # texts times concepts; above that the columns are sparse
+_N_SHOWN = 8
+
+
+def open_run(folder: str | Path, method: str = METHOD) -> "Run":
+    """Open a run that was made before.
+
+    Args:
+        folder: The run folder.
+        method: Whose concepts: the run's ClassifSAE, or a method that ``compare`` fitted, with the first of its seeds.
+
+    Raises:
+        UserError: If the folder holds no run.
+    """
+    return Run(RunFolder.open(folder), method)
+
+
+class Run:
+    """A run; see ``open_run``. Nothing is loaded before it is asked for, and nothing is computed that is known.
+
+    Attributes:
+        folder: Its folder.
+        cfg: Its settings.
+    """
+
+    def __init__(self, run: RunFolder, method: str = METHOD) -> None:
+        """
+        Args:
+            run: The run folder.
+            method: Whose concepts.
+        """
+        self.folder, self.cfg = run.folder, run.cfg
+        self._run, self._method_name = run, method
+        self._stores: dict[Split, ActivationStore] = {}
+        self._texts: dict[Split, TextData] = {}
+
+    @cached_property
+    def classifier(self) -> TextClassifier:
+        """The model that is explained."""
+        return open_run_classifier(self._run)
+
+    @cached_property
+    def _fitted(self) -> RunMethod:
+        return load_fitted(self._run, self._method_name)
+
+    @property
+    def method(self) -> ConceptMethod:
+        """What finds the concepts in hidden states."""
+        return self._fitted.method
+
+    @property
+    def sae(self) -> ClassifSAE:
+        """The run's ClassifSAE.
+
+        Raises:
+            UserError: If the run was opened with another method.
+        """
+        sae = self.method.autoencoder()
+        if not isinstance(sae, ClassifSAE):
+            raise UserError(
+                f"the method {self._fitted.name} is no ClassifSAE; open the run without method, or use .method"
+            )
+        return sae
+
+    def states(self, split: Split = "test") -> ActivationStore:
+        """Hidden states of ``train`` or ``test``."""
+        if split not in self._stores:
+            self._stores[split] = ActivationStore(self._run.activations(_checked(split)))
+        return self._stores[split]
+
+    def texts(self, split: Split = "test") -> TextData:
+        """The texts of ``train`` or ``test``, with their labels."""
+        if split not in self._texts:
+            self._texts[split] = self._run.texts(_checked(split))
+        return self._texts[split]
+
+    @cached_property
+    def summary(self) -> Mapping[str, Any]:
+        """Content of ``summary.json``."""
+        return read_summary(self._run)
+
+    @cached_property
+    def _entry(self) -> Mapping[str, Any]:
+        return current_entry(self._run, self._fitted, self.states(), self.summary)
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """What was measured on the test texts."""
+        settings = self._entry["settings_sha256"]
+        return Evaluation(
+            measures=read_measures(self._fitted.evaluations, settings),
+            concepts=tuple(map(_concept, self._entry["concepts"])),
+            warnings=tuple(self._entry["warnings"]),
+            effects=self._effects,
+        )
+
+    @cached_property
+    def _effects(self) -> ConceptEffects | None:
+        return read_effects(self._fitted.evaluations, self._entry["settings_sha256"])
+
+    @cached_property
+    def concepts(self) -> "Concepts":
+        """The living concepts, the most influential first; ``run.concepts[12]`` is concept number 12."""
+        described = [
+            RunConcept(_concept(entry), self.texts().texts, self._effects_on_classes(entry["index"]))
+            for entry in self._entry["concepts"]
+        ]
+        return Concepts(described)
+
+    def _effects_on_classes(self, index: int) -> dict[str, float]:
+        if self._effects is None:
+            return {}
+        return dict(zip(self.states().class_names, self._effects.by_class[index].tolist(), strict=True))
+
+    @cached_property
+    def comparison(self) -> "MethodsTable":
+        """What ``compare`` found."""
+        return MethodsTable(tuple(read_methods(self._run).methods.values()))
+
+    @cached_property
+    def mistakes(self) -> "MistakesTable":
+        """The wrongly decided test texts, with the concept that misled the model, where there is one."""
+        return MistakesTable(self.states(), self.texts(), self._effects)
+
+    def activations(self, split: Split = "test") -> "pd.DataFrame":
+        """How active each concept is on each text: a row a text, a column a concept (its number).
+
+        Where there are many of both the columns are sparse.
+        """
+        import pandas as pd
+
+        found = activations_of(self.method, self.states(split).read("hidden").float())
+        frame = pd.DataFrame(found.numpy()).rename_axis(index="text", columns="concept")
+        return frame if found.numel() <= _DENSE_CELLS else frame.astype(pd.SparseDtype("float32", 0.0))
+
+    def explain(self, text: str) -> Explanation:
+        """Why a text gets its class; see ``sae_lens_classif.explain``."""
+        described = self.summary["methods"].get(self._fitted.name, {}).get("concepts", ())
+        return explain(self.method, self.classifier, text, described, self.cfg.evaluate.context)
+
+    def score(self, texts: "str | Iterable[str]") -> "pd.DataFrame":
+        """A row a text: its class, the probability, the class through the concepts alone, and the active concepts.
+
+        Args:
+            texts: A text, or any number of them: a list, a column of a data frame.
+
+        Returns:
+            ``text``, ``predicted``, ``probability``, ``through_concepts``, and in ``concepts`` a list of those that are
+            active, the largest effect first, each with ``concept``, ``activation``, ``effect`` and ``of`` which class.
+        """
+        import pandas as pd
+
+        given = [texts] if isinstance(texts, str) else list(texts)
+        rows = [scored.to_row() for scored in score(self.method, self.classifier, given, self.cfg.evaluate.context)]
+        index = texts.index if isinstance(texts, pd.Series) else None
+        names = ["predicted", "probability", "through_concepts", "concepts"]
+        return pd.DataFrame(
+            [{"text": text, **row} for text, row in zip(given, rows, strict=True)], index, ["text", *names]
+        )
+
+    def __repr__(self) -> str:
+        done = [name for name, path in self._parts().items() if path.exists()]
+        return f"Run({str(self.folder)!r}: {', '.join(done) or 'nothing yet'})"
+
+    def _parts(self) -> dict[str, Path]:
+        return {
+            "classifier": self._run.classifier,
+            "states": self._run.activations("test"),
+            "sae": self._run.sae,
+            "evaluation": self._run.summary,
+            "comparison": self.folder / "comparison.json",
+            "report": self._run.report(),
+        }
+
+    def _repr_html_(self) -> str:
+        head = f"<p><strong>{escape(self.folder.resolve().name)}</strong>: {escape(repr(self))}</p>"
+        return head + (self.concepts._repr_html_() if self._run.summary.is_file() else "")
+
+
+def _checked(split: Split) -> Split:
+    if split not in ("train", "test"):
+        raise UserError(f"split is {split!r}; valid: train, test")
+    return split
+
+
+def _concept(entry: Mapping[str, Any]) -> Concept:
+    """A concept as ``summary.json`` has it."""
+    known: dict[str, Any] = {field.name: entry[field.name] for field in fields(Concept) if field.name in entry}
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
+    return Concept(**values)
+
+
+class RunConcept:
+    """A concept of a run, with its texts.
+
+    Attributes:
+        described: What was measured of it; its attributes are this one's, too.
+        top_texts: The test texts that activate it most, the strongest first.
+        effects: For each class what the concept adds to its probability where it is active, -1..1; empty where that was
+            not measured.
+    """
+
+    def __init__(self, described: Concept, texts: Sequence[str], effects: Mapping[str, float]) -> None:
+        self.described, self.effects = described, dict(effects)
+        self.top_texts = tuple(texts[row] for row in described.top_texts)
+
+    @property
+    def index(self) -> int:
+        """Its number."""
+        return self.described.index
+
+    @property
+    def class_name(self) -> str:
+        """Class whose probability it raises most."""
+        return self.described.class_name
+
+    @property
+    def key_words(self) -> tuple[str, ...]:
+        """Words that set its texts apart."""
+        return self.described.key_words
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "described":
+            raise AttributeError(name)
+        return getattr(self.described, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *(field.name for field in fields(Concept))})
+
+    def __repr__(self) -> str:
+        return repr(self.described)
+
+    def _repr_html_(self) -> str:
+        texts = "".join(f"<li dir='auto'>{escape(text[:300])}</li>" for text in self.top_texts[:_N_SHOWN])
+        return f"<p>{escape(repr(self))}</p><ol>{texts}</ol>"
+
+
+class Concepts(Table, Mapping[int, RunConcept]):
+    """Concepts by their numbers, the most influential first."""
+
+    def __init__(self, concepts: Sequence[RunConcept]) -> None:
+        """
+        Args:
+            concepts: In their order.
+        """
+        self._by_index = {concept.index: concept for concept in concepts}
+
+    def __getitem__(self, index: int) -> RunConcept:
+        if index not in self._by_index:
+            raise UserError(
+                f"there is no living concept {index!r}; those that live: {', '.join(map(str, sorted(self)))}"
+            )
+        return self._by_index[index]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._by_index)
+
+    def __len__(self) -> int:
+        return len(self._by_index)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """A row a concept, indexed by its number; ``adds_<class>`` is what it adds to the class where it is active."""
+        import pandas as pd
+
+        rows = [
+            {
+                "concept": concept.index,
+                "class": class_of_concept(vars(concept.described)),
+                "key_words": ", ".join(concept.key_words),
+                "activation_rate": concept.described.activation_rate,
+                "tvd": concept.described.tvd,
+                "influence": concept.described.influence,
+                "concept_sim": concept.described.concept_sim,
+                **{f"adds_{name}": value for name, value in concept.effects.items()},
+                "top_text": next(iter(concept.top_texts), None),
+            }
+            for concept in self.values()
+        ]
+        return pd.DataFrame(rows).set_index("concept") if rows else pd.DataFrame()
+
+    def __repr__(self) -> str:
+        first = "; ".join(f"{concept.index} {', '.join(concept.key_words[:3])}" for concept in list(self.values())[:3])
+        return f"Concepts({len(self)}: {first}{'; …' if len(self) > 3 else ''})"
+
+
+class MethodsTable(Table):
+    """Concept methods beside each other.
+
+    Attributes:
+        methods: The rows.
+    """
+
+    def __init__(self, methods: Sequence[ComparedMethod]) -> None:
+        """
+        Args:
+            methods: The rows.
+        """
+        self.methods = tuple(methods)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """A row a method; of each measure the mean over seeds, ``_low``, ``_high``, ``_differs`` from ClassifSAE."""
+        import pandas as pd
+
+        rows = []
+        for method in self.methods:
+            row: dict[str, Any] = {"method": method.name, "title": method.title, "seeds": len(method.seeds)}
+            for measure in columns():
+                estimate = method.estimates.get(measure.name)
+                low, high = (estimate.ci95 if estimate and estimate.ci95 else None) or (None, None)
+                difference = method.differences.get(measure.name)
+                row[measure.name] = estimate.mean if estimate else None
+                row |= {f"{measure.name}_low": low, f"{measure.name}_high": high}
+                row[f"{measure.name}_differs"] = difference.is_real if difference else None
+            rows.append(row)
+        return pd.DataFrame(rows).set_index("method")
+
+    def __repr__(self) -> str:
+        return f"MethodsTable({', '.join(method.title for method in self.methods)})"
+
+
+class MistakesTable(Table):
+    """Wrong decisions on the test texts."""
+
+    def __init__(self, store: ActivationStore, data: TextData, effects: ConceptEffects | None) -> None:
+        """
+        Args:
+            store: What the model predicts.
+            data: The texts.
+            effects: Which concept misled it; None where that is not known.
+        """
+        self._predicted, self._labels = store.read("predicted"), store.read("label")
+        self._store, self._data = store, data
+        self._misled = {text.row: text for text in effects.misled} if effects else {}
+
+    @property
+    def rows(self) -> list[int]:
+        """Numbers of the wrongly decided texts."""
+        return torch.nonzero(self._predicted != self._labels)[:, 0].tolist()
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """A row a text: what it is labelled, what the model says, and the concept that pushes most towards that."""
+        import pandas as pd
+
+        rows = []
+        for row in self.rows:
+            misled = self._misled.get(row)
+            rows.append(
+                {
+                    "row": row,
+                    "text": self._data.texts[row],
+                    "labelled": self._in_words(self._labels[row]),
+                    "decided": self._in_words(self._predicted[row]),
+                    "misled_by": misled.concept if misled else None,
+                    "adds_to_wrong": misled.for_wrong if misled else None,
+                    "adds_to_right": misled.for_right if misled else None,
+                    "right_without": misled.is_righted if misled else None,
+                }
+            )
+        names = ["row", "text", "labelled", "decided", "misled_by", "adds_to_wrong", "adds_to_right", "right_without"]
+        return pd.DataFrame(rows, columns=names).set_index("row").astype({"misled_by": "Int64"})
+
+    def _in_words(self, decision: torch.Tensor) -> str:
+        return self._store.rule.in_words(int(decision), self._store.class_names)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        share = number(len(self) / max(len(self._labels), 1), True)
+        return f"MistakesTable({len(self)} of {len(self._labels)} test texts, {share})"

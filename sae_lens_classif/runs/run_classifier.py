@@ -1,0 +1,36 @@
+"""The model that a run explains, opened as its settings say."""
+
+from pathlib import Path
+
+from sae_lens_classif.config.classifier import PromptConfig
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.hooks.load import CLASSIFIER_FILE, load_classifier
+from sae_lens_classif.runs.folder import RunFolder
+
+
+def open_run_classifier(run: RunFolder) -> TextClassifier:
+    """Open the model that a run explains.
+
+    Raises:
+        UserError: If there is none yet.
+    """
+    cfg = run.cfg.classifier
+    if cfg.model is not None:
+        data = run.texts("test")
+        # A folder that `finetune` made knows its own prompt; one that was not asked for is not held against it.
+        is_asked_for = run.cfg.prompt != PromptConfig(pairs=run.cfg.prompt.pairs)
+        knows_its_prompt = (Path(cfg.model) / CLASSIFIER_FILE).is_file() and not is_asked_for
+        prompt = None if knows_its_prompt else run.cfg.prompt
+        return load_classifier(
+            cfg.model, data.class_names, prompt, cfg.hook, cfg.dtype, cfg.device,
+            backend=cfg.backend, multi_label=data.multi_label,
+        )  # fmt: skip
+    if not (run.classifier / CLASSIFIER_FILE).is_file():
+        raise UserError(
+            f"{run.classifier} holds no classifier; run the step `finetune`, or set classifier.model to your own"
+        )
+    name = "/".join(run.classifier.resolve().parts[-2:])
+    return load_classifier(
+        run.classifier, hook=cfg.hook, dtype=cfg.dtype, device=cfg.device, name=name, backend=cfg.backend
+    )

@@ -1,0 +1,227 @@
+"""A run as one object: what it opens is what its folder holds, and what it shows is short and escaped."""
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import sae_lens_classif as slc
+from sae_lens_classif.runs.folder import RunFolder
+from sae_lens_classif.runs.open_run import Run
+from sae_lens_classif.runs.run_method import load_trained
+from tests.tiny_run import cli
+
+
+@pytest.fixture(scope="module")
+def folder(demo_folder: Path) -> Path:
+    return demo_folder / "runs" / "demo"
+
+
+@pytest.fixture
+def run(folder: Path) -> Run:
+    return slc.open_run(folder)
+
+
+def summary(folder: Path) -> Any:
+    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+
+
+def test_a_run_opens_what_its_folder_holds(run: Run, folder: Path) -> None:
+    assert run.folder == folder and run.cfg.data.source == "bbc_news"
+    assert run.classifier.class_names == run.states().class_names == run.texts().class_names
+    assert len(run.states("train")) == 600 and len(run.texts()) == 150
+    assert isinstance(run.sae, slc.ClassifSAE)
+    entry = summary(folder)["methods"]["classifsae"]
+    assert run.evaluation.metrics["recovery_accuracy"] == entry["recovery_accuracy"]
+    assert list(run.evaluation.warnings) == entry["warnings"] and run.evaluation.effects is not None
+    assert list(run.concepts) == [concept["index"] for concept in entry["concepts"]]
+
+
+def test_a_concept_has_its_texts_and_effects(run: Run, folder: Path) -> None:
+    entry = summary(folder)["methods"]["classifsae"]["concepts"][0]
+    concept = run.concepts[entry["index"]]
+    assert concept.top_texts == tuple(run.texts().texts[row] for row in entry["top_texts"])
+    assert (concept.class_name, concept.tvd) == (entry["class_name"], entry["tvd"])
+    assert max(concept.effects, key=concept.effects.__getitem__) == concept.class_name
+    assert {"tvd", "top_texts", "key_words", "influence"} <= set(dir(concept)), "tab completion finds them"
+    with pytest.raises(slc.UserError, match=r"no living concept 99; those that live: \d"):
+        run.concepts[99]
+    with pytest.raises(AttributeError):
+        concept.nothing_of_the_kind  # noqa: B018
+
+
+def test_tables_are_data_frames(run: Run, folder: Path) -> None:
+    concepts = run.concepts.to_pandas()
+    assert list(concepts.index) == list(run.concepts) and concepts["activation_rate"].between(0, 1).all()
+    methods = run.comparison.to_pandas()
+    assert set(methods.index) == set(json.loads((folder / "comparison.json").read_text())["methods"])
+    assert (methods["recovery_accuracy_low"] <= methods["recovery_accuracy"]).all()
+    mistakes = run.mistakes.to_pandas()
+    wrong = (run.states().read("predicted") != run.states().read("label")).nonzero()[:, 0].tolist()
+    assert list(mistakes.index) == wrong and (mistakes["labelled"] != mistakes["decided"]).all()
+    measures = run.evaluation.to_pandas()
+    assert measures.loc["recovery_accuracy", "value"] == run.evaluation.metrics["recovery_accuracy"]
+    assert measures.loc["recovery_accuracy", "low"] <= measures.loc["recovery_accuracy", "high"]
+
+
+def test_activations_are_what_the_sae_gives(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, sae = run.activations(), run.sae
+    expected = sae.encode(run.states().read("hidden").float())[:, : sae.cfg.n_concepts].detach()
+    np.testing.assert_array_equal(found.to_numpy(), expected.numpy())
+    monkeypatch.setattr("sae_lens_classif.runs.open_run._DENSE_CELLS", 10)
+    sparse = run.activations()
+    assert all(isinstance(kind, pd.SparseDtype) for kind in sparse.dtypes)
+    np.testing.assert_array_equal(sparse.to_numpy(), found.to_numpy())
+
+
+def test_what_it_shows_is_short_and_escaped(run: Run) -> None:
+    shown = [
+        run, run.states(), run.texts(), run.classifier, run.evaluation, run.concepts, run.comparison, run.mistakes,
+        next(iter(run.concepts.values())), run.explain("the match <b>ended</b> in a draw"),
+    ]  # fmt: skip
+    for thing in shown:
+        assert 10 < len(repr(thing)) < 400 and "\n" not in repr(thing) and "0x" not in repr(thing), repr(thing)
+    for thing in (
+        run,
+        run.evaluation,
+        run.concepts,
+        run.comparison,
+        run.mistakes,
+        run.concepts[next(iter(run.concepts))],
+    ):
+        html = thing._repr_html_()
+        assert html.startswith("<p>") and len(html) < 100_000
+    evil = slc.open_run(run.folder)
+    evil.texts().texts  # noqa: B018  (loaded)
+    data = slc.TextData(("<script>x</script>",) * len(run.texts()), run.texts().labels, run.texts().class_names)
+    evil._texts["test"] = data
+    assert "<script>" not in evil.mistakes._repr_html_() and "&lt;script&gt;" in evil.mistakes._repr_html_()
+    assert "<script>" not in evil.concepts[next(iter(evil.concepts))]._repr_html_()
+
+
+def test_a_run_that_is_not_finished_says_what_is_missing(tmp_path: Path, demo_run: Path) -> None:
+    with pytest.raises(slc.UserError, match="no run folder"):
+        slc.open_run(tmp_path)
+    (demo_run / "comparison.json").unlink()
+    (demo_run / "summary.json").unlink()
+    run = slc.open_run(demo_run)
+    assert "comparison" not in repr(run) and "sae" in repr(run) and run._repr_html_()
+    with pytest.raises(slc.UserError, match="run the step `evaluate` first"):
+        run.evaluation  # noqa: B018
+    with pytest.raises(slc.UserError, match=r"no comparison\.json"):
+        run.comparison  # noqa: B018
+    with pytest.raises(slc.UserError, match="valid: train, test"):
+        run.states("dev")  # type: ignore[arg-type]
+
+
+# --- new texts ---
+
+
+@torch.no_grad()
+def test_a_score_is_what_explain_says(run: Run, folder: Path) -> None:
+    texts = ["the match ended in a draw", "the bank cut its rates", "a new phone was shown"]
+    scored = run.score(texts)
+    assert list(scored["text"]) == texts
+    for text, row in zip(texts, scored.to_dict("records"), strict=True):
+        explained = run.explain(text)
+        names = explained.class_names
+        assert row["predicted"] == names[explained.predicted]
+        assert row["probability"] == pytest.approx(max(explained.probabilities), abs=1e-5)
+        assert row["through_concepts"] == names[explained.class_through_concepts]
+        assert [concept["concept"] for concept in row["concepts"]] == [concept.index for concept in explained.concepts]
+        effects = [concept["effect"] for concept in row["concepts"]]
+        assert effects == pytest.approx([concept.effect for concept in explained.concepts], abs=1e-5)
+    column = pd.Series(texts, index=[7, 8, 9])
+    assert list(run.score(column).index) == [7, 8, 9] and len(run.score([])) == 0
+    assert len(run.score(texts[0])) == 1
+    with pytest.raises(slc.UserError, match="text 1 is of type float"):
+        run.score(["a text", float("nan")])  # type: ignore[list-item]
+    method, _ = load_trained(RunFolder.open(folder))
+    many = slc.score(method, run.classifier, (texts[0] for _ in range(2500)))
+    assert len({found.probability for found in many}) <= 3, "however they are cut into batches"
+
+
+def rows() -> list[dict[str, Any]]:
+    return [{"id": number, "body": f"the match number {number}, said “Bob”\nand <b>won</b>"} for number in range(3)]
+
+
+def as_frame(path: Path) -> pd.DataFrame:
+    if path.suffix == ".csv":
+        frame = pd.read_csv(path)
+        return frame.assign(concepts=frame["concepts"].map(json.loads))
+    return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_json(path, lines=True)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_files_are_scored_row_by_row_and_keep_their_columns(
+    folder: Path, tmp_path: Path, suffix: str, run: Run
+) -> None:
+    frame, file = pd.DataFrame(rows()), tmp_path / f"in{suffix}"
+    if suffix == ".jsonl":
+        frame.to_json(file, orient="records", lines=True)
+    elif suffix == ".csv":
+        frame.to_csv(file, index=False)
+    else:
+        frame.to_parquet(file)
+    expected = run.score(frame["body"])
+    for out in (tmp_path / f"out{ending}" for ending in (".jsonl", ".csv", ".parquet")):
+        done = cli("score", folder, file, "--out", out, "--text_column", "body")
+        assert done.code == 0 and "3 texts" in done.stdout, done.stderr
+        found = as_frame(out)
+        assert list(map(int, found["id"])) == [0, 1, 2] and list(found["body"]) == list(frame["body"])
+        assert list(found["predicted"]) == list(expected["predicted"])
+        assert found["probability"].to_numpy() == pytest.approx(expected["probability"].to_numpy())
+        for one, other in zip(found["concepts"], expected["concepts"], strict=True):
+            assert [concept["concept"] for concept in one] == [concept["concept"] for concept in other]
+
+
+def test_standard_input_gives_json_lines(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO('the match\n\n{"text": "the bank", "id": 7}\n'))
+    done = cli("score", folder, "-")
+    assert done.code == 0, done.stderr
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first["text"] == "the match" and second["id"] == 7 and set(first) > {"predicted", "probability", "concepts"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "message"),
+    [
+        ("no.csv", None, (), "is no file"),
+        ("texts.txt", "a", (), r"suffix '\.txt'"),
+        ("empty.csv", "text\n", (), "holds no row"),
+        ("texts.csv", "body\na\n", (), r"no 'text'.*body.*--text_column"),
+        ("texts.jsonl", '{"text": "a"}\nnonsense\n', (), "line 2 of .* is no JSON"),
+        ("texts.jsonl", "[1]\n", (), "no JSON object"),
+        ("texts.jsonl", '{"text": 3}\n', (), "type int"),
+        ("texts.jsonl", '{"text": "a", "predicted": "b"}\n', (), "column 'predicted' already"),
+        ("texts.parquet", "nonsense", (), "cannot be read as parquet"),
+        ("texts.csv", b"text\n\xff\xfe\n", (), "UTF-8"),
+        ("texts.csv", "text\na\n", ("--out", "out.txt"), "valid suffixes"),
+        ("texts.csv", "text\na\n", ("--out", "/dev/null.csv/.."), "valid suffixes"),
+    ],
+)
+def test_files_that_cannot_be_scored_are_refused_and_nothing_is_left(
+    folder: Path, tmp_path: Path, name: str, content: str | bytes | None, options: tuple[str, ...], message: str
+) -> None:
+    file, out = tmp_path / name, tmp_path / "out.jsonl"
+    if content is not None:
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    ended = cli("score", folder, file, *(options or ("--out", out)))
+    assert ended.code == 2, ended
+    assert re.search(message, ended.stderr.splitlines()[-1]), ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert {path.name for path in tmp_path.iterdir()} <= {name}
+
+
+def test_a_csv_of_many_lines_is_read_as_python_reads_it(folder: Path, tmp_path: Path) -> None:
+    with (tmp_path / "in.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("text",), *[(f'a "quoted", text\nof two lines {number}',) for number in range(5)]])
+    assert cli("score", folder, tmp_path / "in.csv", "--out", tmp_path / "out.csv").code == 0
+    assert len(as_frame(tmp_path / "out.csv")) == 5
