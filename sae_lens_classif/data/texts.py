@@ -15,6 +15,7 @@ import numpy.typing as npt
 from sae_lens_classif.config.classifier import PAIR_MARK, DataConfig
 from sae_lens_classif.data.bbc_news import bbc_news_paragraphs
 from sae_lens_classif.data.labels import number_label_sets, number_labels, sets_of_columns
+from sae_lens_classif.data.splitting import held_out_rows
 from sae_lens_classif.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -115,11 +116,25 @@ def _read(cfg: DataConfig, split: Split) -> tuple[list[list[Any]], list[Any], tu
                 "Set data.text_column and data.label_column"
             )
     columns = [list(table[column]) for column in of_texts]
+    names: Any = cfg.label_columns
     if cfg.label_columns is not None:
-        return columns, sets_of_columns([table[column] for column in cfg.label_columns], cfg), cfg.label_columns
-    feature = table.features[cfg.label_column]
-    names = getattr(getattr(feature, "feature", feature), "names", None)
-    return columns, list(table[cfg.label_column]), tuple(names) if names else None
+        labels: list[Any] = sets_of_columns([table[column] for column in cfg.label_columns], cfg)
+    else:
+        labels, feature = list(table[cfg.label_column]), table.features[cfg.label_column]
+        names = getattr(getattr(feature, "feature", feature), "names", None)
+    if Path(cfg.source).is_file():
+        rows = _rows_of(split, labels, cfg)
+        columns, labels = [[column[row] for row in rows] for column in columns], [labels[row] for row in rows]
+    return columns, labels, tuple(names) if names else None
+
+
+def _rows_of(split: Split, labels: list[Any], cfg: DataConfig) -> list[int]:
+    """Rows of a split of a file that has none."""
+    held_out = held_out_rows(labels, cfg.test_share)
+    if split == "train":
+        logger.info("%s has no test texts: %d of its %d rows are held out", cfg.source, len(held_out), len(labels))
+        held_out = np.setdiff1d(np.arange(len(labels)), held_out)
+    return list(held_out.tolist())
 
 
 def _read_table(cfg: DataConfig, split: str) -> Any:
@@ -146,6 +161,10 @@ def _read_table(cfg: DataConfig, split: str) -> Any:
 def _find_file(name: str, split: str) -> Path | None:
     """Find a split's file; None means that the source is a name on the Hub."""
     source = Path(name)
+    if source.is_file():
+        if source.suffix not in _READERS:
+            raise UserError(f"{source} has the suffix {source.suffix!r}; valid: {', '.join(_READERS)}")
+        return source
     places = [source / split] + ([Path(split)] if Path(split).suffix or len(Path(split).parts) > 1 else [])
     places += [source / f"{split}{suffix}" for suffix in _READERS]
     file = next((path for path in places if path.is_file()), None)

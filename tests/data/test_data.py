@@ -224,7 +224,8 @@ def test_a_split_with_no_file_is_refused_with_what_the_folder_holds(folder: Path
         ("{tmp}/nowhere", "nowhere'"),
         ("./nowhere", "'./nowhere' is not a folder in the current folder, {tmp}"),
         ("../nowhere", "'../nowhere' is not a folder in the current folder, {tmp}"),
-        ("{tmp}/a_file.csv", "a_file.csv'"),
+        ("{tmp}/a_file.csv", "a_file.csv is empty"),
+        ("{tmp}/a_file.txt", "suffix '.txt'"),
     ],
 )
 def test_a_path_that_is_no_folder_is_refused_without_asking_the_hub(
@@ -232,6 +233,7 @@ def test_a_path_that_is_no_folder_is_refused_without_asking_the_hub(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a_file.csv").write_text("text,label\n", encoding="utf-8")
+    (tmp_path / "a_file.txt").write_text("a text\n", encoding="utf-8")
     with pytest.raises(UserError, match=re.escape(message.format(tmp=tmp_path))):
         load_text_data(DataConfig(source.format(tmp=tmp_path)), "train")
 

@@ -225,3 +225,29 @@ def test_a_csv_of_many_lines_is_read_as_python_reads_it(folder: Path, tmp_path: 
         csv.writer(file).writerows([("text",), *[(f'a "quoted", text\nof two lines {number}',) for number in range(5)]])
     assert cli("score", folder, tmp_path / "in.csv", "--out", tmp_path / "out.csv").code == 0
     assert len(as_frame(tmp_path / "out.csv")) == 5
+
+
+def test_a_data_frame_becomes_a_run_in_one_call(
+    train_data: slc.TextData, classifier_folder: Path, tmp_path: Path
+) -> None:
+    names = [train_data.class_names[label] for label in train_data.labels]
+    frame = pd.DataFrame({"tweet": train_data.texts, "about": names})
+    settings = {
+        "data.text_column": "tweet", "data.label_column": "about", "data.class_names": train_data.class_names,
+        "classifier.model": str(classifier_folder), "train.total_samples": 6400, "train.batch_size": 32,
+        "evaluate.n_bootstrap": 10, "evaluate.figures": False,
+    }  # fmt: skip
+    run = slc.make_run(tmp_path / "run", frame, settings=settings)
+    assert len(run.texts()) == 48 and len(run.states("train")) == 192 and len(run.concepts) > 3
+    assert run.evaluation.metrics["original_accuracy"] > 0.6
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.safetensors")}
+    again = slc.make_run(tmp_path / "run", frame, settings=settings)
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.safetensors")}
+    assert before == after, "what is done is reused"
+    assert again.evaluation.metrics == run.evaluation.metrics
+    with pytest.raises(slc.UserError, match=r"no setting 'lr'; write section\.setting"):
+        slc.make_run(tmp_path / "other", frame, settings={"lr": 1})
+    with pytest.raises(slc.UserError, match="did you mean 'text_column'"):
+        slc.make_run(tmp_path / "other", frame, settings={"data.text_colum": "tweet"})
+    with pytest.raises(slc.UserError, match="there is no preset 'smal'; did you mean 'small'"):
+        slc.make_run(tmp_path / "other", frame, preset="smal")

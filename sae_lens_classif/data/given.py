@@ -1,0 +1,77 @@
+"""Texts as people have them in Python, written where ``load_text_data`` finds them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sae_lens_classif.config.classifier import DataConfig
+from sae_lens_classif.data.texts import TextData
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.files import new_folder
+
+_KINDS = (
+    "a pandas DataFrame or a datasets.Dataset (columns data.text_column and data.label_column), a pair of lists "
+    "(texts, labels), a list of dicts, a TextData; or a dict of two of these, train and test, as a datasets.DatasetDict "
+    "is; or a path or a name on the Hub"
+)
+
+
+def write_given(data: Any, folder: Path, cfg: DataConfig) -> DataConfig:
+    """Write texts that were given in Python, and give the settings that load them.
+
+    Args:
+        data: See ``_KINDS``. Where there is one table, ``load_text_data`` splits it.
+        folder: Gets parquet files.
+        cfg: How their columns are called.
+
+    Raises:
+        UserError: If it is something else.
+    """
+    if isinstance(data, str | Path):
+        return replace(cfg, source=str(data))
+    tables = {name: _table(one, cfg) for name, one in _splits(data).items()}
+    with new_folder(folder) as temporary:
+        for name, table in tables.items():
+            table.to_parquet(temporary / f"{name}.parquet")
+    single = next(iter(tables)) if len(tables) == 1 else None
+    return replace(cfg, source=str(folder / f"{single}.parquet" if single else folder), train="train", test="test")
+
+
+def _splits(data: Any) -> Mapping[str, Any]:
+    if not isinstance(data, Mapping):
+        return {"texts": data}
+    if {"train", "test"} <= data.keys():
+        return {name: data[name] for name in ("train", "test")}
+    raise UserError(f"data is a dict with {', '.join(map(str, data))}; it must have train and test")
+
+
+def _table(data: Any, cfg: DataConfig) -> Any:
+    """A ``datasets.Dataset``."""
+    import datasets
+    import pandas as pd
+
+    if isinstance(data, datasets.Dataset):
+        return data
+    if isinstance(data, pd.DataFrame):
+        plain = data.astype({name: str for name in data.columns if isinstance(data[name].dtype, pd.CategoricalDtype)})
+        return datasets.Dataset.from_pandas(plain, preserve_index=False)
+    if isinstance(data, TextData):
+        return datasets.Dataset.from_dict({cfg.text_column: list(data.texts), cfg.label_column: _labels(data)})
+    if isinstance(data, Sequence) and not isinstance(data, str):
+        if data and all(isinstance(row, Mapping) for row in data):
+            return datasets.Dataset.from_list([dict(row) for row in data])
+        if len(data) == 2 and not any(isinstance(column, str) for column in data):
+            texts, labels = map(list, data)
+            if len(texts) != len(labels):
+                raise UserError(f"data has {len(texts)} texts and {len(labels)} labels; give as many of each")
+            return datasets.Dataset.from_dict({cfg.text_column: texts, cfg.label_column: labels})
+    raise UserError(f"data is of type {type(data).__name__}; give {_KINDS}")
+
+
+def _labels(data: TextData) -> list[Any]:
+    """Names, or lists of names."""
+    if not data.multi_label:
+        return [data.class_names[label] for label in data.labels]
+    names = data.class_names
+    return [[name for bit, name in enumerate(names) if label >> bit & 1] for label in data.labels.tolist()]

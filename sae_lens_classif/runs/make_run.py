@@ -1,0 +1,64 @@
+"""A run from Python: as the command ``run``, on texts as they are at hand."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sae_lens_classif.config.presets import preset_file
+from sae_lens_classif.config.run import RunConfig
+from sae_lens_classif.config.yaml import config_of, read_yaml
+from sae_lens_classif.data.given import write_given
+from sae_lens_classif.errors import UserError, nearest
+from sae_lens_classif.runs.folder import RunFolder
+from sae_lens_classif.runs.open_run import Run, open_run
+from sae_lens_classif.runs.steps import cache_step, check_sizes, evaluate_step, finetune_step, train_step
+
+
+def make_run(
+    folder: str | Path,
+    data: Any = None,
+    *,
+    preset: str | Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> Run:
+    """Tune or open a classifier, store its states, train a ClassifSAE, measure its concepts; what is done is reused.
+
+    Args:
+        folder: The run folder.
+        data: A DataFrame, a ``datasets.Dataset`` or ``DatasetDict``, a pair ``(texts, labels)``, a list of dicts, a
+            ``TextData``, a dict of such for ``train`` and ``test``, or a path or a name on the Hub. One table is split
+            into training and test texts (``data.test_share``). Default: what the settings name.
+        preset: Settings to begin with, one name or several, as ``"small"``.
+        settings: By their names, as ``{"classifier.model": "path/or/name", "train.total_samples": 2_000_000}``.
+        overwrite: Whether results of other settings or texts are made anew.
+
+    Returns:
+        The run, opened.
+
+    Raises:
+        UserError: If the data are something else, or a setting does not exist or does not fit.
+    """
+    folder = Path(folder)
+    cfg = _settings(folder, [preset] if isinstance(preset, str) else preset, settings or {})
+    if data is not None:
+        cfg.data = write_given(data, folder / "data", cfg.data)
+    run = RunFolder(folder, cfg, overwrite)
+    run.claim()
+    for step in (check_sizes, finetune_step, cache_step, train_step, evaluate_step):
+        step(run)
+        run.note()
+    return open_run(folder)
+
+
+def _settings(folder: Path, presets: Sequence[str], settings: Mapping[str, Any]) -> RunConfig:
+    own = folder / "config.yaml"
+    layers = [(str(file), read_yaml(file)) for file in [own] * own.is_file() + list(map(preset_file, presets))]
+    by_section: dict[str, dict[str, Any]] = {}
+    for name, value in settings.items():
+        section, dot, setting = name.partition(".")
+        if not dot:
+            near = nearest(name, list(RunConfig.__dataclass_fields__))
+            raise UserError(f"there is no setting {name!r}; write section.setting, as train.lr; {near}")
+        by_section.setdefault(section, {})[setting] = list(value) if isinstance(value, tuple) else value
+    return config_of(*layers, ("settings", by_section))

@@ -1,0 +1,105 @@
+"""Texts as people have them in Python."""
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+
+from sae_lens_classif.config.classifier import DataConfig
+from sae_lens_classif.data.given import write_given
+from sae_lens_classif.data.splitting import held_out_rows
+from sae_lens_classif.data.texts import TextData, load_text_data
+from sae_lens_classif.errors import UserError
+
+TEXTS = [f"text {number}" for number in range(20)]
+LABELS = ["good" if number % 4 else "bad" for number in range(20)]
+ROWS = [{"text": text, "label": label} for text, label in zip(TEXTS, LABELS, strict=True)]
+
+
+def loaded(data: Any, folder: Path, **settings: Any) -> tuple[TextData, TextData]:
+    cfg = write_given(data, folder / "data", DataConfig(**settings))
+    return load_text_data(cfg, "train"), load_text_data(cfg, "test")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pd.DataFrame(ROWS),
+        pd.DataFrame(ROWS).astype({"label": "category"}).set_index(np.arange(100, 120)),
+        datasets.Dataset.from_list(ROWS),
+        datasets.Dataset.from_list(ROWS).class_encode_column("label"),
+        (TEXTS, LABELS),
+        (tuple(TEXTS), np.array(LABELS)),
+        [TEXTS, pd.Series(LABELS)],
+        ROWS,
+        TextData(tuple(TEXTS), np.array([label == "good" for label in LABELS], dtype=np.int64), ("bad", "good")),
+    ],
+    ids=["frame", "categories", "dataset", "class labels", "pair", "arrays", "series", "dicts", "TextData"],
+)
+def test_one_table_is_split_with_each_label_alike(data: Any, tmp_path: Path) -> None:
+    train, test = loaded(data, tmp_path)
+    assert sorted([*train.texts, *test.texts]) == sorted(TEXTS) and train.class_names == test.class_names == (
+        "bad",
+        "good",
+    )
+    assert np.bincount(test.labels).tolist() == [1, 3] and np.bincount(train.labels).tolist() == [4, 12]
+    for text, label in zip((*train.texts, *test.texts), (*train.labels, *test.labels), strict=True):
+        assert LABELS[TEXTS.index(text)] == ("bad", "good")[label]
+
+
+def test_splits_that_are_given_are_kept(tmp_path: Path) -> None:
+    splits = {"train": (TEXTS[:12], LABELS[:12]), "test": pd.DataFrame(ROWS[12:])}
+    train, test = loaded(splits, tmp_path / "a")
+    assert list(train.texts) == TEXTS[:12] and list(test.texts) == TEXTS[12:]
+    of_datasets = datasets.DatasetDict(
+        {"train": datasets.Dataset.from_list(ROWS[:12]), "test": datasets.Dataset.from_list(ROWS[12:])}
+    )
+    assert loaded(of_datasets, tmp_path / "b")[1].texts == test.texts
+
+
+def test_a_single_file_is_split_the_same_every_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pd.DataFrame(ROWS).to_csv(tmp_path / "tweets.csv", index=False)
+    caplog.set_level("INFO")
+    first = loaded(tmp_path / "tweets.csv", tmp_path)
+    assert "tweets.csv has no test texts: 4 of its 20 rows are held out" in caplog.text
+    assert [data.texts for data in first] == [data.texts for data in loaded(str(tmp_path / "tweets.csv"), tmp_path)]
+    half = loaded(tmp_path / "tweets.csv", tmp_path, test_share=0.5)
+    assert len(half[1]) == 11, "of each label half, rounded up"
+
+
+def test_several_labels_and_other_columns(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"body": TEXTS, "toxic": [0, 1] * 10, "insult": [0, 0, 1, 1] * 5})
+    train, test = loaded(frame, tmp_path / "a", text_column="body", label_columns=("toxic", "insult"))
+    assert (
+        train.multi_label
+        and sorted(set(test.labels.tolist())) == [0, 1, 2, 3]
+        and test.class_names == ("toxic", "insult")
+    )
+    again, _ = loaded(TextData(train.texts, train.labels, train.class_names, True), tmp_path / "b")
+    assert again.multi_label and set(again.class_names) == {"toxic", "insult"}
+
+
+def test_a_label_with_one_text_stays_in_training() -> None:
+    rows = held_out_rows(["a"] * 10 + ["b"], 0.2)
+    assert len(rows) == 2 and 10 not in rows
+    assert len(held_out_rows(["a"], 0.5)) == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (3, "type int; give a pandas DataFrame or a datasets.Dataset"),
+        (TEXTS, "type list; give"),
+        ((TEXTS, LABELS[:3]), "20 texts and 3 labels"),
+        ({"train": (TEXTS, LABELS)}, "a dict with train; it must have train and test"),
+        (pd.DataFrame({"tweet": TEXTS, "label": LABELS}), "no column 'text'"),
+        (np.zeros(3), "type ndarray"),
+        ([], "type list"),
+    ],
+)
+def test_anything_else_is_refused_with_a_list_of_what_is_taken(data: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        loaded(data, tmp_path)
