@@ -12,8 +12,8 @@ from sae_lens_classif.files import new_folder
 
 _KINDS = (
     "a pandas DataFrame or a datasets.Dataset (columns data.text_column and data.label_column), a pair of lists "
-    "(texts, labels), a list of dicts, a TextData; or a dict of two of these, train and test, as a datasets.DatasetDict "
-    "is; or a path or a name on the Hub"
+    "(texts, labels), a list of dicts, a TextData; or a dict of two of these, train and test, as a datasets.DatasetDict"
+    " is; or a path or a name on the Hub"
 )
 
 
