@@ -15,6 +15,7 @@ from sae_lens_classif.evals.concept_effects import ConceptEffects, effects_of
 from sae_lens_classif.evals.interpretability import activating_sets
 from sae_lens_classif.evals.measures import context_warning, headlines, warnings_about
 from sae_lens_classif.evals.overlap import twins, twins_by_concept
+from sae_lens_classif.evals.phrases import phrases
 from sae_lens_classif.evals.results import Measures, merged_metrics
 from sae_lens_classif.evals.topic_coherence import key_words
 from sae_lens_classif.hooks.classifier import TextClassifier
@@ -51,6 +52,7 @@ class Concept:
         top_texts: Numbers of the texts that activate it most, the strongest first.
         fires_with: Concepts that are active on the same texts (Jaccard of activating texts at least 0.5).
         points_with: Concepts of the same direction (cosine at least 0.7).
+        name: A short name: one that a user gave, else phrases of its texts (see ``evals.phrases``); may be empty.
     """
 
     index: int
@@ -64,9 +66,10 @@ class Concept:
     top_texts: tuple[int, ...]
     fires_with: tuple[int, ...] = ()
     points_with: tuple[int, ...] = ()
+    name: str = ""
 
     def __repr__(self) -> str:
-        words = ", ".join(self.key_words[:_N_SHOWN])
+        words = self.name or ", ".join(self.key_words[:_N_SHOWN])
         tvd = "" if self.tvd is None else f", TVD {number(self.tvd, True)}"
         return f"Concept({self.index}, {self.class_name}: {words}; fires on {number(self.activation_rate, True)}{tvd})"
 
@@ -197,6 +200,14 @@ def check_belong_together(
         )
 
 
+def _texts_of_class(texts: TestPass) -> torch.Tensor:
+    """For each concept the texts of the class on which it is most active, bool (N, n); none for a dead one."""
+    holds = texts.classifier.rule.holds(texts.labels, texts.n_classes)
+    classes = [texts.segments.class_of(index) for index in range(texts.concepts.shape[1])]
+    nothing = torch.zeros(len(holds), dtype=torch.bool)
+    return torch.stack([nothing if class_ is None else holds[:, class_] for class_ in classes], dim=1)
+
+
 def _describe(texts: TestPass, measures: Mapping[str, Measures], class_names: Sequence[str]) -> tuple[Concept, ...]:
     words, member = _details(measures, "interpretability", "key_words"), activating_sets(texts.concepts)
     if words is None:
@@ -205,6 +216,7 @@ def _describe(texts: TestPass, measures: Mapping[str, Measures], class_names: Se
     causal = _details(measures, "causality", "concepts")
     similar = _details(measures, "interpretability", "concept_sim")
     rates = (texts.concepts.abs() > FIRES).double().mean(dim=0).tolist()
+    named = phrases(texts.data.texts, member, _texts_of_class(texts))
     order = texts.concepts.abs().argsort(dim=0, descending=True, stable=True)[: texts.cfg.top_texts]
     concepts = []
     for index in range(texts.concepts.shape[1]):
@@ -227,6 +239,7 @@ def _describe(texts: TestPass, measures: Mapping[str, Measures], class_names: Se
                 top_texts=tuple(order[active, index].tolist()),
                 fires_with=fires_with,
                 points_with=points_with,
+                name=named[index],
             )
         )
     return tuple(sorted(concepts, key=_rank))

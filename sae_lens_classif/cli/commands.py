@@ -30,6 +30,7 @@ from sae_lens_classif.runs import steps as pipeline
 from sae_lens_classif.runs.across import across
 from sae_lens_classif.runs.compare import compare_step
 from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.open_run import open_run
 from sae_lens_classif.runs.results import read_summary
 from sae_lens_classif.runs.run_classifier import open_run_classifier
 from sae_lens_classif.runs.run_method import load_fitted
@@ -110,6 +111,12 @@ def _explain(run: Path, text: str, html: Path | None, method: str) -> None:
         Console().print(f"As a page: {escape(str(html))}", soft_wrap=True, highlight=False)
 
 
+def _name(run: Path, concept: int, name: str, method: str) -> None:
+    opened = open_run(run, method)
+    opened.name(concept, name)
+    Console().print(escape(repr(opened.concepts[concept].described)), highlight=False, soft_wrap=True)
+
+
 def _score(run: Path, file: str, out: Path | None, text_column: str, method: str) -> None:
     n_texts = score_file(run, file, out, text_column, method)
     if out is not None:
@@ -157,6 +164,7 @@ WITHOUT_SETTINGS: dict[str, Callable[..., None]] = {
     "stability": _stability,
     "diff": _diff,
     "explain": _explain,
+    "name": _name,
     "score": _score,
     "report": _report,
     "publish": _publish,

@@ -227,7 +227,8 @@ def _active_concept(concept: ActiveConcept, explanation: Explanation) -> Group:
     what = "labels are" if explanation.multi_label else "class is"
     effect = f"{moved} {points(concept.effect)} with it; without it the {what} {without}"
     driven = ", ".join(escape(_shorten(word)) for word in explanation.driving_words(concept)[:_N_WORDS])
-    lines = [f"[bold]{escape(', '.join(concept.key_words))}[/]"] if concept.key_words else []
+    lines = [f"[bold]{escape(concept.name)}[/]"] if concept.name else []
+    lines += [escape(", ".join(concept.key_words))] if concept.key_words else []
     lines += [f"driven by: {driven}"] if driven else []
     return Group(f"\n[bold cyan]{name}[/]: {effect}", *(Padding(line, (0, 0, 0, 4)) for line in lines))
 
@@ -283,9 +284,10 @@ def _concept(concept: dict[str, Any], texts: Sequence[str]) -> Group:
         numbers += f"; without it their class probabilities move by {number(concept['tvd'], True)}"
     numbers += f"; {alike}" if (alike := twins_of_concept(concept)) else ""
     words = f"[bold]{escape(', '.join(concept['key_words']))}[/]"
+    name = f": {escape(concept['name'])}" if concept.get("name") else ""
     examples = [f"· {escape(_shorten(texts[row]))}" for row in concept["top_texts"][:_N_TEXTS]]
     return Group(
-        f"\n[bold cyan]Concept {concept['index']}, {escape(class_of_concept(concept))}[/]: {numbers}",
+        f"\n[bold cyan]Concept {concept['index']}, {escape(class_of_concept(concept))}{name}[/]: {numbers}",
         *(Padding(line, (0, 0, 0, 4)) for line in (words, *examples)),
     )
 

@@ -34,6 +34,7 @@ _STEPS = {
     "diff": "Two runs, such as before and after a fine-tuning: which concepts are kept, gone, new, changed in effect? "
     "OTHER/diff.",
     "explain": "Why one text gets its class: the concepts active on it, what each does, which words drive it.",
+    "name": "Give a concept a name, which is shown wherever the concept is.",
     "score": "A file of texts, each with its class, that through the concepts alone, and the concepts active on it.",
     "report": "One page about a run, for a browser: its concepts, how far to trust them, its mistakes.",
     "publish": "Put the concepts of a run on the Hugging Face Hub, with evaluations, figures and a model card.",
@@ -41,7 +42,7 @@ _STEPS = {
 }
 
 
-_OF_A_RUN = ("stability", "diff", "explain", "score", "report", "publish")  # these take a finished run
+_OF_A_RUN = ("stability", "diff", "explain", "name", "score", "report", "publish")  # these take a finished run
 _WITHOUT_SETTINGS = (*_OF_A_RUN, "across")
 
 
@@ -101,6 +102,8 @@ def _build_parser() -> _Parser:
     add["diff"]("other", metavar="OTHER", type=Path, help="The run folder it is held against, such as the later one.")
     add["explain"]("text", metavar="TEXT", help="The text, in quotes.")
     add["explain"]("--html", metavar="FILE", type=Path, help="Write the explanation as a page, too.")
+    add["name"]("concept", metavar="N", type=int, help="Number of the concept.")
+    add["name"]("name", metavar="NAME", help="Its name, in quotes; empty to take it back.")
     add["score"]("file", metavar="FILE", help="JSON lines, CSV or parquet; - for standard input, a text a line.")
     add["score"](
         "--out", metavar="FILE", type=Path, help="JSON lines, CSV or parquet. Default: JSON lines to standard output."

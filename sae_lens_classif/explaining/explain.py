@@ -137,6 +137,7 @@ def _active_concepts(
             effect=float(change[number]),
             probabilities_without=tuple(without.tolist()),
             words=tuple(driven[:, index].tolist()),
+            name=described.get(index, {}).get("name", ""),
         )
         for index, number, change, without in zip(
             logits.pair_concept.tolist(), moved, changes, probabilities(logits.pair), strict=True

@@ -29,6 +29,7 @@ class ActiveConcept:
         effect: What it adds to the probability of that class: that through all concepts less that without it, -1..1.
         probabilities_without: Probability of each class without it.
         words: What each word of the text adds to the activation: that of the whole text less that without the word.
+        name: A short name; may be empty.
     """
 
     index: int
@@ -39,6 +40,12 @@ class ActiveConcept:
     effect: float
     probabilities_without: tuple[float, ...]
     words: tuple[float, ...]
+    name: str = ""
+
+    @property
+    def about(self) -> str:
+        """Its name, else its key words."""
+        return self.name or ", ".join(self.key_words)
 
 
 @dataclass(frozen=True, repr=False)

@@ -165,6 +165,7 @@ def _concepts(
             wrong_texts=tuple(row for row in effects.wrong_texts[index].tolist() if row >= 0),
             fires_with=tuple(concept.get("fires_with", ())),
             points_with=tuple(concept.get("points_with", ())),
+            given_name=concept.get("name", ""),
         )
         for concept in entry["concepts"]
     )

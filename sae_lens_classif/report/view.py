@@ -53,6 +53,7 @@ class ShownConcept:
         wrong_texts: Numbers of some wrongly decided texts on which it fires.
         fires_with: Numbers of the concepts that are active on the same texts.
         points_with: Numbers of those of the same direction.
+        given_name: A short name; may be empty.
     """
 
     index: int
@@ -71,6 +72,7 @@ class ShownConcept:
     wrong_texts: tuple[int, ...]
     fires_with: tuple[int, ...] = ()
     points_with: tuple[int, ...] = ()
+    given_name: str = ""
 
     @property
     def influence(self) -> float | None:
@@ -79,8 +81,8 @@ class ShownConcept:
 
     @property
     def name(self) -> str:
-        """Its first key words."""
-        return ", ".join(list(self.weights)[:4])
+        """Its name, else its first key words."""
+        return self.given_name or ", ".join(list(self.weights)[:4])
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from sae_lens_classif.explaining.scoring import score
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.names import name_concept
 from sae_lens_classif.runs.results import read_effects, read_measures, read_methods, read_summary
 from sae_lens_classif.runs.run_classifier import open_run_classifier
 from sae_lens_classif.runs.run_method import RunMethod, current_entry, load_fitted
@@ -173,6 +174,18 @@ class Run:
         described = self.summary["methods"].get(self._fitted.name, {}).get("concepts", ())
         return explain(self.method, self.classifier, text, described, self.cfg.evaluate.context)
 
+    def name(self, concept: int, name: str) -> None:
+        """Give a concept a name, which is kept in the run folder and shown wherever the concept is.
+
+        Args:
+            concept: Its number.
+            name: At most 80 characters; empty to take it back.
+        """
+        self.concepts[concept]  # or refused
+        name_concept(self._run, concept, name, self._fitted.name)
+        for known in ("summary", "_entry", "evaluation", "concepts"):
+            self.__dict__.pop(known, None)
+
     def score(self, texts: "str | Iterable[str]") -> "pd.DataFrame":
         """A row a text: its class, the probability, the class through the concepts alone, and the active concepts.
 
@@ -250,6 +263,11 @@ class RunConcept:
         return self.described.class_name
 
     @property
+    def name(self) -> str:
+        """Its name: one that was given, else phrases of its texts."""
+        return self.described.name
+
+    @property
     def key_words(self) -> tuple[str, ...]:
         """Words that set its texts apart."""
         return self.described.key_words
@@ -301,6 +319,7 @@ class Concepts(Table, Mapping[int, RunConcept]):
             {
                 "concept": concept.index,
                 "class": class_of_concept(vars(concept.described)),
+                "name": concept.name,
                 "key_words": ", ".join(concept.key_words),
                 "activation_rate": concept.described.activation_rate,
                 "tvd": concept.described.tvd,
@@ -314,7 +333,7 @@ class Concepts(Table, Mapping[int, RunConcept]):
         return pd.DataFrame(rows).set_index("concept") if rows else pd.DataFrame()
 
     def __repr__(self) -> str:
-        first = "; ".join(f"{concept.index} {', '.join(concept.key_words[:3])}" for concept in list(self.values())[:3])
+        first = "; ".join(f"{concept.index} {concept.name}" for concept in list(self.values())[:3])
         return f"Concepts({len(self)}: {first}{'; …' if len(self) > 3 else ''})"
 
 

@@ -30,6 +30,7 @@ from sae_lens_classif.evals.measures import FLOOR, Count, Measure, all_measures,
 from sae_lens_classif.evals.results import Measures, finite
 from sae_lens_classif.files import read_json, write_json, write_tensors
 from sae_lens_classif.runs.folder import RunFolder
+from sae_lens_classif.runs.names import with_names
 
 logger = logging.getLogger(__name__)
 _SETTINGS = "settings_sha256"
@@ -289,11 +290,16 @@ def read_effects(folder: Path, settings: str) -> ConceptEffects | None:
 
 
 def read_summary(run: RunFolder) -> dict[str, Any]:
-    """Content of ``summary.json``; no method where nothing was evaluated.
+    """Content of ``summary.json``, with names that a user gave; no method where nothing was evaluated.
 
     Raises:
         UserError: If it is damaged, or of another version.
     """
+    return with_names(run, _read_summary(run))
+
+
+def _read_summary(run: RunFolder) -> dict[str, Any]:
+    """The file as it is."""
     if not run.summary.is_file():
         return {"methods": {}}
     content: dict[str, Any] = read_json(run.summary)
@@ -354,7 +360,7 @@ def update_summary(
         settings: SHA-256 of everything that the numbers depend on.
         context: ``alone`` or ``in_context``.
     """
-    summary = read_summary(run)
+    summary = _read_summary(run)
     names = [name for measure in _summarised() for name in (measure.name, f"{measure.name}_ci95")]
     metrics = finite(evaluation.metrics)
     summary["methods"][method] = {

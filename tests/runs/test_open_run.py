@@ -251,3 +251,45 @@ def test_a_data_frame_becomes_a_run_in_one_call(
         slc.make_run(tmp_path / "other", frame, settings={"data.text_colum": "tweet"})
     with pytest.raises(slc.UserError, match="there is no preset 'smal'; did you mean 'small'"):
         slc.make_run(tmp_path / "other", frame, preset="smal")
+
+
+# --- names ---
+
+
+def test_a_name_is_shown_wherever_the_concept_is_and_goes_with_the_weights(demo_run: Path) -> None:
+    run = slc.open_run(demo_run)
+    index, default = next((number, concept.name) for number, concept in run.concepts.items())
+    assert default and len(default.replace(",", "").split()) <= 5
+    before = (demo_run / "summary.json").read_bytes()
+    run.name(index, "  stock   market <b> ")
+    assert run.concepts[index].name == slc.open_run(demo_run).concepts[index].name == "stock market <b>"
+    assert (demo_run / "summary.json").read_bytes() == before, "what was measured stays as it is"
+    assert "stock market <b>" in repr(run.concepts[index]) and "stock market" in repr(run.evaluation.concepts[0])
+    row = run.concepts[index].top_texts[0]
+    assert "stock market" in {concept.name.removesuffix(" <b>") for concept in run.explain(row).concepts}
+    done = cli("explain", demo_run, row)
+    assert "stock market" in done.stdout, done.stderr
+    assert cli("report", demo_run, "--explained", "3").code == 0
+    page = (demo_run / "report.html").read_text(encoding="utf-8")
+    assert f"concept {index}</a> (<bdi>stock market &lt;b&gt;</bdi>)" in page and "stock market <b>" not in page
+    assert cli("publish", demo_run, "me/mine", "--dry-run").code == 0
+    assert "stock market" in (demo_run / "hub" / "README.md").read_text(encoding="utf-8")
+    weights = demo_run / "saes" / "classifsae" / "sae_weights.safetensors"
+    kept = json.loads((demo_run / "names.json").read_text())
+    kept["classifsae"]["weights"] = "0" * 64
+    (demo_run / "names.json").write_text(json.dumps(kept))
+    assert weights.is_file() and slc.open_run(demo_run).concepts[index].name == default, "a name of other weights"
+
+
+def test_names_are_given_on_the_command_line_and_taken_back(demo_run: Path) -> None:
+    index = next(iter(slc.open_run(demo_run).concepts))
+    default = slc.open_run(demo_run).concepts[index].name
+    done = cli("name", demo_run, index, "the press")
+    assert done.code == 0 and "the press" in done.stdout, done.stderr
+    assert slc.open_run(demo_run).concepts[index].name == "the press"
+    assert cli("name", demo_run, index, "").code == 0 and slc.open_run(demo_run).concepts[index].name == default
+    refused = cli("name", demo_run, 99, "nobody")
+    assert refused.code == 2 and "no living concept 99" in refused.stderr
+    assert "at most 80" in cli("name", demo_run, index, "x" * 81).stderr
+    (demo_run / "names.json").write_text("[1]")
+    assert "is not what `name` writes" in cli("name", demo_run, index, "the press").stderr
