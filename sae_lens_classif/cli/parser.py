@@ -5,6 +5,7 @@ import difflib
 import logging
 import os
 import sys
+import textwrap
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, NoReturn, get_origin
 
 from typing_extensions import override
 
+from sae_lens_classif._version import __version__
 from sae_lens_classif.config.presets import preset_file, preset_names
 from sae_lens_classif.config.yaml import SECTIONS, SETTINGS, config_of, read_yaml, settings_parser, yaml_value
 from sae_lens_classif.errors import UserError
@@ -42,6 +44,19 @@ _STEPS = {
 }
 
 
+_MAIN_SETTINGS = (
+    "data.source",
+    "data.text_column",
+    "data.label_column",
+    "data.max_train_texts",
+    "classifier.model",
+    "prompt.template",
+    "finetune.base_model",
+    "sae.n_concepts",
+    "train.total_samples",
+    "train.seed",
+)
+_MORE_MAIN_SETTINGS = {"compare": ("compare.methods", "compare.seeds")}
 _OF_A_RUN = ("stability", "diff", "explain", "name", "score", "report", "publish")  # these take a finished run
 _WITHOUT_SETTINGS = (*_OF_A_RUN, "across")
 
@@ -50,6 +65,7 @@ class _Parser(argparse.ArgumentParser):
     """Leaves errors to be told by who called; its help goes on with the settings, where the command takes them."""
 
     takes_settings = False
+    shows_all = False
 
     @override
     def error(self, message: str) -> NoReturn:
@@ -57,7 +73,9 @@ class _Parser(argparse.ArgumentParser):
 
     @override
     def format_help(self) -> str:
-        return super().format_help() + (_settings_help() if self.takes_settings else "")
+        if not self.takes_settings:
+            return super().format_help()
+        return super().format_help() + (_settings_help() if self.shows_all else _main_settings_help(self.prog))
 
     def valid_options(self) -> list[str]:
         """Names of what can follow two dashes."""
@@ -65,18 +83,46 @@ class _Parser(argparse.ArgumentParser):
         return [*SETTINGS, *options] if self.takes_settings else options
 
 
+class _HelpAll(argparse.Action):
+    """Prints the help with every setting."""
+
+    @override
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        if isinstance(parser, _Parser):
+            parser.shows_all = True
+        parser.print_help()
+        parser.exit()
+
+
+def _main_settings_help(prog: str) -> str:
+    """The settings that matter most for a command, and how to see all."""
+    known = _described_settings()._option_string_actions
+    lines = []
+    for name in (*_MAIN_SETTINGS, *_MORE_MAIN_SETTINGS.get(prog.split()[-1], ())):
+        about = " ".join(str(known[f"--{name}"].help).split()).replace("``", "")
+        lines += [f"  --{name}", *textwrap.wrap(about, 76, initial_indent=" " * 6, subsequent_indent=" " * 6)]
+    head = "The settings that matter most (on the command line, or in a YAML file by section):"
+    return "\n".join(["", head, "", *lines, "", f"All settings: {prog} --help-all", ""])
+
+
 def _settings_help() -> str:
+    return f"\n{_described_settings().format_help()}"
+
+
+def _described_settings() -> argparse.ArgumentParser:
+    """The parser of all settings, whose help names the backends and methods that there are."""
     parser = settings_parser()
     methods = [f"{name} ({title})" for name, title in titles().items()]
     for setting, there_are in (("classifier.backend", backend_names()), ("compare.methods", methods)):
         option = parser._option_string_actions[f"--{setting}"]
         option.help = f"{option.help} There are: {', '.join(there_are)}."
-    return f"\n{parser.format_help()}"
+    return parser
 
 
 def _build_parser() -> _Parser:
     """Parser of all commands, without the settings of the steps: these are for whoever parses what it leaves."""
     parser = _Parser(allow_abbrev=False, prog="sae-lens-classif", description="Which concepts does a classifier use?")
+    parser.add_argument("--version", action="version", version=f"sae-lens-classif {__version__}")
     commands = parser.add_subparsers(required=True)
     for step, purpose in _STEPS.items():
         command = commands.add_parser(step, allow_abbrev=False, help=purpose, description=purpose)
@@ -125,6 +171,7 @@ def _build_parser() -> _Parser:
 
 def _add_step_options(command: _Parser, step: str) -> None:
     command.takes_settings = True
+    command.add_argument("--help-all", action=_HelpAll, nargs=0, help="Show the help with every setting, and exit.")
     command.set_defaults(grid=None, data=None, encoder=False, method=METHOD)
     command.usage = f"sae-lens-classif {step} [--run FOLDER] [options]"
     command.add_argument("--run", metavar="FOLDER", help="The run folder. Default: runs/<preset>, or runs/run.")
@@ -157,7 +204,7 @@ def _asked_for(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
         close = difflib.get_close_matches(name, valid, n=1, cutoff=0.0)
         raise UserError(
             f"there is no setting {name!r}; did you mean {close[0]!r}? "
-            f"`sae-lens-classif {asked.step} --help` lists them all"
+            f"`sae-lens-classif {asked.step} --help{'-all' if asked.command.takes_settings else ''}` lists them all"
         )
     if settings and asked.step in _WITHOUT_SETTINGS:
         raise UserError(f"`{asked.step}` does not take {' '.join(settings)!r}; a text of several words needs quotes")
@@ -217,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        _execute(arguments)
+        _execute(arguments or ["--help"])
     except KeyboardInterrupt:
         print("stopped; the same command goes on with what is done", file=sys.stderr)
         sys.exit(130)

@@ -10,6 +10,7 @@ from typing import NamedTuple, NoReturn
 
 import pytest
 
+import sae_lens_classif
 from sae_lens_classif.cli.commands import COMMANDS
 from sae_lens_classif.cli.parser import main, parse
 from sae_lens_classif.config.run import RunConfig
@@ -219,7 +220,7 @@ def test_a_run_folder_with_a_config_that_is_none_is_the_users_mistake_and_is_nam
     assert str(tmp_path / "mine" / "config.yaml") in ended.stderr
 
 
-@pytest.mark.parametrize("arguments", [(), ("trian",), ("",), ("--run", "x")])
+@pytest.mark.parametrize("arguments", [("trian",), ("",), ("--run", "x")])
 def test_without_a_step_the_steps_are_listed(cli: Cli, arguments: tuple[str, ...]) -> None:
     ended = cli(*arguments)
     assert_users_mistake(ended)
@@ -227,15 +228,24 @@ def test_without_a_step_the_steps_are_listed(cli: Cli, arguments: tuple[str, ...
     assert "evaluate" in ended.stderr
 
 
-def test_help_lists_the_steps(cli: Cli) -> None:
-    ended = cli("--help")
+@pytest.mark.parametrize("arguments", [("--help",), ()])
+def test_help_lists_the_steps_and_is_what_nothing_at_all_shows(cli: Cli, arguments: tuple[str, ...]) -> None:
+    ended = cli(*arguments)
     assert (ended.code, ended.stderr) == (0, "")
     assert all(step in ended.stdout for step in STEPS)
 
 
+def test_the_version_is_told(cli: Cli) -> None:
+    assert cli("--version").stdout.strip() == f"sae-lens-classif {sae_lens_classif.__version__}"
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_help_of_every_step_says_what_each_setting_does_and_its_default(cli: Cli, step: str) -> None:
-    ended = cli(step, "--help")
+    short = cli(step, "--help")
+    assert short.code == 0 and f"sae-lens-classif {step} --help-all" in short.stdout
+    assert all(f"--{name}\n" in short.stdout for name in ("data.source", "classifier.model", "sae.n_concepts"))
+    assert short.stdout.count("\n") < 80
+    ended = cli(step, "--help-all")
     text = " ".join(ended.stdout.split())
     assert (ended.code, ended.stderr) == (0, "")
     for name, kind, default in (("train.lr", "float", "5e-05"), ("sae.k", "int", "10")):

@@ -102,7 +102,7 @@ def tiny(tmp_path: Path, model: Path, train_data: TextData, test_data: TextData)
 def test_help_names_it_without_opening_it(package: Path) -> None:
     (package / "dummy_backend.py").write_text("raise SystemExit('imported')", encoding="utf-8")
     found = os.pathsep.join([str(package), *sys.path])
-    command = [sys.executable, "-W", "ignore", "-m", "sae_lens_classif", "cache", "--help"]
+    command = [sys.executable, "-W", "ignore", "-m", "sae_lens_classif", "cache", "--help-all"]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": found}, capture_output=True, text=True, check=True)
     assert "There are: encoder, hooked_transformer, sequence_head, transformers, dummy." in " ".join(
         done.stdout.split()
