@@ -31,6 +31,9 @@ def write_given(data: Any, folder: Path, cfg: DataConfig) -> DataConfig:
     if isinstance(data, str | Path):
         return replace(cfg, source=str(data))
     tables = {name: _table(one, cfg) for name, one in _splits(data).items()}
+    empty = [name for name, table in tables.items() if not len(table)]
+    if empty:
+        raise UserError(f"the {empty[0]} of data are none at all; at least one text is needed")
     with new_folder(folder) as temporary:
         for name, table in tables.items():
             table.to_parquet(temporary / f"{name}.parquet")

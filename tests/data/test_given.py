@@ -98,6 +98,8 @@ def test_a_label_with_one_text_stays_in_training() -> None:
         (pd.DataFrame({"tweet": TEXTS, "label": LABELS}), "no column 'text'"),
         (np.zeros(3), "type ndarray"),
         ([], "type list"),
+        (([], []), "the texts of data are none at all"),
+        ({"train": (TEXTS, LABELS), "test": pd.DataFrame(ROWS[:0])}, "the test of data are none at all"),
     ],
 )
 def test_anything_else_is_refused_with_a_list_of_what_is_taken(data: Any, message: str, tmp_path: Path) -> None:
