@@ -117,11 +117,9 @@ class Evaluation(Table):
             for measure in headlines()
             if measure.is_essential and self.metrics.get(measure.name) is not None
         ]
-        parts = [
-            f"{len(self.concepts)} concepts",
-            *shown,
-            *([f"{len(self.warnings)} warnings"] if self.warnings else []),
-        ]
+        n_warnings = len(self.warnings)
+        warned = [f"{n_warnings} warning{'s' if n_warnings > 1 else ''}"] if n_warnings else []
+        parts = [f"{len(self.concepts)} concepts", *shown, *warned]
         return f"Evaluation({', '.join(parts)})"
 
 

@@ -30,7 +30,7 @@ class DataConfig:
             several, or none.
         label_columns: Instead of it columns of 0 and 1, one a label, where a text may have several, or none.
         class_names: Names of the classes in the order of their labels. Default: those of the data set.
-        test_share: Share of the texts of a single file that are test texts, of each label alike.
+        test_share: Share of the texts of a single file that are test texts, of each label alike; 1 for all.
         max_characters: Texts are cut to so many characters before anything else. Default: no cut.
         max_train_texts: Use only so many training texts, drawn at random. Default: all.
         max_test_texts: Use only so many test texts, drawn at random. Default: all.
@@ -45,7 +45,7 @@ class DataConfig:
     label_column: str = "label"
     label_columns: tuple[str, ...] | None = None
     class_names: tuple[str, ...] | None = None
-    test_share: float = limited(0.2, above=0, below=1)
+    test_share: float = limited(0.2, above=0, most=1)
     max_characters: int | None = positive(None)
     max_train_texts: int | None = positive(None)
     max_test_texts: int | None = positive(None)

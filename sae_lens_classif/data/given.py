@@ -8,7 +8,7 @@ from typing import Any
 from sae_lens_classif.config.classifier import DataConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import new_folder
+from sae_lens_classif.files import new_folder, replace_folder, sha256_of_file, sha256_of_json
 
 _KINDS = (
     "a pandas DataFrame or a datasets.Dataset (columns data.text_column and data.label_column), a pair of lists "
@@ -22,7 +22,7 @@ def write_given(data: Any, folder: Path, cfg: DataConfig) -> DataConfig:
 
     Args:
         data: See ``_KINDS``. Where there is one table, ``load_text_data`` splits it.
-        folder: Gets parquet files.
+        folder: Gets parquet files, in a folder of their own.
         cfg: How their columns are called.
 
     Raises:
@@ -34,11 +34,22 @@ def write_given(data: Any, folder: Path, cfg: DataConfig) -> DataConfig:
     empty = [name for name, table in tables.items() if not len(table)]
     if empty:
         raise UserError(f"the {empty[0]} of data are none at all; at least one text is needed")
-    with new_folder(folder) as temporary:
+    with new_folder(folder / "new") as temporary:
         for name, table in tables.items():
             table.to_parquet(temporary / f"{name}.parquet")
-    single = next(iter(tables)) if len(tables) == 1 else None
-    return replace(cfg, source=str(folder / f"{single}.parquet" if single else folder), train="train", test="test")
+        digest = sha256_of_json([sha256_of_file(temporary / f"{name}.parquet") for name in tables])
+    # By its content: what an earlier run was made from is never written over.
+    kept = folder / digest[:12]
+    replace_folder(folder / "new", kept)
+    source = kept if len(tables) > 1 else kept / "texts.parquet"
+    names = _class_names(data) if cfg.class_names is None else cfg.class_names
+    return replace(cfg, source=str(source.resolve()), train="train", test="test", class_names=names)
+
+
+def _class_names(data: Any) -> tuple[str, ...] | None:
+    """The classes in their order, where that is known."""
+    one = data["train"] if isinstance(data, Mapping) else data
+    return one.class_names if isinstance(one, TextData) else None
 
 
 def _splits(data: Any) -> Mapping[str, Any]:
@@ -57,7 +68,8 @@ def _table(data: Any, cfg: DataConfig) -> Any:
     if isinstance(data, datasets.Dataset):
         return data
     if isinstance(data, pd.DataFrame):
-        plain = data.astype({name: str for name in data.columns if isinstance(data[name].dtype, pd.CategoricalDtype)})
+        kinds = {name: kind for name, kind in data.dtypes.items() if isinstance(kind, pd.CategoricalDtype)}
+        plain = data.astype({name: kind.categories.dtype for name, kind in kinds.items()})
         return datasets.Dataset.from_pandas(plain, preserve_index=False)
     if isinstance(data, TextData):
         return datasets.Dataset.from_dict({cfg.text_column: list(data.texts), cfg.label_column: _labels(data)})

@@ -144,8 +144,8 @@ def _names_of(labels: set[Any], n_vector: int, where: str) -> tuple[str, ...]:
     return tuple(str(number) for number in range(n_vector or int(max(labels, default=-1)) + 1))
 
 
-def sets_of_columns(columns: Sequence[Sequence[Any]], cfg: DataConfig) -> list[list[int]]:
-    """Numbers of the labels of each text, from columns of 0 and 1.
+def sets_of_columns(columns: Sequence[Sequence[Any]], cfg: DataConfig) -> list[list[str]]:
+    """Names of the labels of each text, from columns of 0 and 1.
 
     Args:
         columns: One a label.
@@ -154,11 +154,12 @@ def sets_of_columns(columns: Sequence[Sequence[Any]], cfg: DataConfig) -> list[l
     Raises:
         UserError: If there is anything else in one.
     """
-    for name, column in zip(cfg.label_columns or (), columns, strict=True):
+    names = cfg.label_columns or ()
+    for name, column in zip(names, columns, strict=True):
         strange = next((row for row, value in enumerate(column) if value not in (0, 1)), None)
         if strange is not None:
             raise UserError(
                 f"row {strange} of the column {name!r} of {cfg.source} holds {column[strange]!r}; data.label_columns "
                 "must hold 0 or 1"
             )
-    return [[number for number, value in enumerate(row) if value] for row in zip(*columns, strict=True)]
+    return [[name for name, value in zip(names, row, strict=True) if value] for row in zip(*columns, strict=True)]

@@ -82,7 +82,8 @@ def load_text_data(cfg: DataConfig, split: Split, model_names: tuple[str, ...] |
         UserError: If the file, split or a column is missing, there is no text, a text is empty or not a
             string, or the labels are not 0..C-1 or names of at least two classes, or lists of them.
     """
-    where = f"the {split} texts of {cfg.source}"
+    is_one_file = Path(cfg.source).is_file()
+    where = f"the texts of {cfg.source}" if is_one_file else f"the {split} texts of {cfg.source}"
     columns, found_labels, found_names = _read(cfg, split)
     texts, *seconds = [_cut(column, cfg.max_characters, where) for column in columns]
     if seconds:
@@ -92,9 +93,9 @@ def load_text_data(cfg: DataConfig, split: Split, model_names: tuple[str, ...] |
     number = number_label_sets if multi_label else number_labels
     labels, class_names = number(found_labels, names, model_names, where)
     maximum = cfg.max_train_texts if split == "train" else cfg.max_test_texts
-    kept = np.arange(len(texts))
-    if maximum is not None and maximum < len(texts):
-        kept = np.sort(np.random.default_rng(0).permutation(len(texts))[:maximum])
+    kept = _rows_of(split, labels, cfg) if is_one_file else np.arange(len(texts))
+    if maximum is not None and maximum < len(kept):
+        kept = kept[np.sort(np.random.default_rng(0).permutation(len(kept))[:maximum])]
     if len(set(labels[kept].tolist())) < 2:
         raise UserError(f"the {len(kept)} drawn of {where} are all of one class; raise data.max_{split}_texts")
     return TextData(tuple(texts[row] for row in kept), labels[kept], class_names, multi_label)
@@ -122,19 +123,23 @@ def _read(cfg: DataConfig, split: Split) -> tuple[list[list[Any]], list[Any], tu
     else:
         labels, feature = list(table[cfg.label_column]), table.features[cfg.label_column]
         names = getattr(getattr(feature, "feature", feature), "names", None)
-    if Path(cfg.source).is_file():
-        rows = _rows_of(split, labels, cfg)
-        columns, labels = [[column[row] for row in rows] for column in columns], [labels[row] for row in rows]
     return columns, labels, tuple(names) if names else None
 
 
-def _rows_of(split: Split, labels: list[Any], cfg: DataConfig) -> list[int]:
-    """Rows of a split of a file that has none."""
+def _rows_of(split: Split, labels: npt.NDArray[np.int64], cfg: DataConfig) -> npt.NDArray[np.int64]:
+    """Rows of a split of a file that has none.
+
+    Raises:
+        UserError: If it has none left.
+    """
     held_out = held_out_rows(labels, cfg.test_share)
+    rest = np.setdiff1d(np.arange(len(labels)), held_out)
     if split == "train":
         logger.info("%s has no test texts: %d of its %d rows are held out", cfg.source, len(held_out), len(labels))
-        held_out = np.setdiff1d(np.arange(len(labels)), held_out)
-    return list(held_out.tolist())
+    rows = rest if split == "train" else held_out
+    if not len(rows):
+        raise UserError(f"no {split} text is left of the {len(labels)} of {cfg.source}; change data.test_share")
+    return rows
 
 
 def _read_table(cfg: DataConfig, split: str) -> Any:
@@ -162,6 +167,11 @@ def _find_file(name: str, split: str) -> Path | None:
     """Find a split's file; None means that the source is a name on the Hub."""
     source = Path(name)
     if source.is_file():
+        if split not in ("train", "test"):
+            raise UserError(
+                f"data.source is the file {source}, which is split, but data.train or data.test is {split!r}; give the "
+                "folder of both files, or leave these out"
+            )
         if source.suffix not in _READERS:
             raise UserError(f"{source} has the suffix {source.suffix!r}; valid: {', '.join(_READERS)}")
         return source

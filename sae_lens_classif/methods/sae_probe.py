@@ -140,6 +140,9 @@ class SAEProbeConcepts(ConceptMethod, name="sae_probe", title="", settings=Probe
         check_fits(sae, task.store.d_in, task.n_concepts)
         rows = torch.randperm(len(task.hidden), generator=torch.Generator().manual_seed(task.seed))
         rows = rows[: task.baselines.probe_max_texts].sort().values
+        if task.store.multi_label:  # a set of labels that hardly ever occurs is no class to tell apart
+            groups = task.groups[rows]
+            rows = rows[groups.bincount()[groups] >= FOLDS]
         latents = torch.cat([_encode(sae, part) for part in task.hidden[rows].split(_CHUNK)])
         chosen, notes = probe_latents(latents, task.groups[rows], task.n_concepts, task.baselines, task.seed)
         method = cls(sae, chosen)

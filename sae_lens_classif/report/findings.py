@@ -153,7 +153,8 @@ def _knows_the_classes(report: Report) -> Finding:
     accuracy, majority = right / max(sum(counts), 1), counts[largest] / max(sum(counts), 1)
     commonest = report.class_names[largest]
     if report.commonest is not None:
-        accuracy, (commonest, majority) = report.entry["original_accuracy"], report.commonest
+        accuracy = 1 - report.mistakes.n_wrong / report.summary["n_test_texts"]
+        commonest, majority = report.commonest
     evidence = (
         f"It decides {number(accuracy, True)} of the test texts rightly; always saying {commonest!r} "
         f"would be right on {number(majority, True)}."

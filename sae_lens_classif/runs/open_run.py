@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from typing_extensions import override
 
 from sae_lens_classif.data.texts import Split, TextData
 from sae_lens_classif.errors import UserError
@@ -105,9 +106,19 @@ class Run:
         return self._stores[split]
 
     def texts(self, split: Split = "test") -> TextData:
-        """The texts of ``train`` or ``test``, with their labels."""
+        """The texts of ``train`` or ``test``, with their labels.
+
+        Raises:
+            UserError: If they are others than those that the hidden states were made from.
+        """
         if split not in self._texts:
-            self._texts[split] = self._run.texts(_checked(split))
+            data = self._run.texts(_checked(split))
+            if self._run.activations(split).is_dir() and data.fingerprint() != self.states(split).fingerprints.data:
+                raise UserError(
+                    f"the {split} texts of {self.cfg.data.source} are others than those that {self.folder} was made "
+                    "from; put them back, or make the run again (--overwrite)"
+                )
+            self._texts[split] = data
         return self._texts[split]
 
     @cached_property
@@ -304,6 +315,13 @@ class Concepts(Table, Mapping[int, RunConcept]):
                 f"there is no living concept {index!r}; those that live: {', '.join(map(str, sorted(self)))}"
             )
         return self._by_index[index]
+
+    def __contains__(self, index: object) -> bool:
+        return index in self._by_index
+
+    @override
+    def get(self, index: int, default: Any = None) -> Any:
+        return self._by_index.get(index, default)
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._by_index)

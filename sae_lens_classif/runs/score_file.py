@@ -3,7 +3,7 @@
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from tqdm.auto import tqdm
 
 from sae_lens_classif.errors import UserError, nearest
+from sae_lens_classif.evals.results import finite
 from sae_lens_classif.explaining.scoring import CHUNK, score
 from sae_lens_classif.files import new_file
 from sae_lens_classif.runs.folder import METHOD, RunFolder
@@ -42,7 +43,7 @@ def score_file(
         UserError: If the file or the column is missing, or one has the name of a result.
     """
     opened = RunFolder.open(run)
-    write_to = _writer(out)  # or refused, before any work
+    write_to = _writer(out, source)  # or refused, before any work
     rows = iter(_rows(source, text_column))
     first = list(islice(rows, CHUNK))
     if not first:
@@ -123,11 +124,14 @@ def _csv(path: Path) -> Iterator[Row]:
 
 @contextmanager
 def _text_file(path: Path) -> Iterator[TextIO]:
+    csv.field_size_limit(2**31 - 1)  # a text may be longer than Python's limit
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             yield file
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
         raise UserError(f"{path} cannot be read as text ({error}); save it as UTF-8") from error
+    except csv.Error as error:
+        raise UserError(f"{path} cannot be read as CSV: {error}") from error
 
 
 def _parquet(path: Path) -> Iterator[Row]:
@@ -146,21 +150,40 @@ def _parquet(path: Path) -> Iterator[Row]:
 Write = Callable[[list[Row]], object]
 
 
-def _writer(out: str | Path | None) -> Callable[[], Any]:
+def _writer(out: str | Path | None, source: str | Path) -> Callable[[], Any]:
     """What opens the output: a context that gives a function of rows."""
     if out is None:
         return _to_standard_output
-    writers = {".jsonl": _to_json_lines, ".csv": _to_csv, ".parquet": _to_parquet}
     path = Path(out)
+    writers: dict[str, Callable[[], Any]] = {
+        ".jsonl": lambda: _to_json_lines(path),
+        ".csv": lambda: _to_csv(path),
+        ".parquet": lambda: _to_parquet(path, Path(source)),
+    }
     if path.suffix not in writers:
         raise UserError(f"--out is {path}; valid suffixes: {', '.join(writers)}")
     if path.exists() and not path.is_file():
         raise UserError(f"--out is {path}, which is no regular file; give another name")
-    return lambda: writers[path.suffix](path)
+    return writers[path.suffix]
 
 
 def _line(row: Row) -> str:
-    return json.dumps(row, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+    return json.dumps(finite(row), ensure_ascii=False, allow_nan=False, default=str) + "\n"
+
+
+def _columns(rows: list[Row]) -> list[str]:
+    """Names of all columns, in the order in which they come; the results last."""
+    given = dict.fromkeys(name for row in rows for name in row if name not in RESULTS)
+    return [*given, *RESULTS]
+
+
+def _check_columns(rows: list[Row], known: Sequence[str]) -> None:
+    new = [name for name in _columns(rows) if name not in known]
+    if new:
+        raise UserError(
+            f"the column {new[0]!r} comes up after the first {CHUNK:,} rows, where a table has its columns already; "
+            "write JSON lines (--out FILE.jsonl)"
+        )
 
 
 @contextmanager
@@ -181,36 +204,57 @@ def _to_json_lines(path: Path) -> Iterator[Write]:
 @contextmanager
 def _to_csv(path: Path) -> Iterator[Write]:
     with new_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writers: list[csv.DictWriter[str]] = []
+        names: list[str] = []
 
         def write(rows: list[Row]) -> None:
-            if not writers:
-                writers.append(csv.DictWriter(file, list(rows[0]), extrasaction="ignore"))
-                writers[0].writeheader()
-            writers[0].writerows({**row, "concepts": json.dumps(row["concepts"], ensure_ascii=False)} for row in rows)
+            writer = csv.DictWriter(file, names or _columns(rows))
+            if not names:
+                names.extend(writer.fieldnames)
+                writer.writeheader()
+            _check_columns(rows, names)
+            writer.writerows({**row, "concepts": json.dumps(row["concepts"], ensure_ascii=False)} for row in rows)
 
         yield write
 
 
 @contextmanager
-def _to_parquet(path: Path) -> Iterator[Write]:
-    import pyarrow
+def _to_parquet(path: Path, source: Path) -> Iterator[Write]:
+    import pyarrow as pa
     import pyarrow.parquet
 
-    concept = [("concept", "int64"), ("activation", "float64"), ("effect", "float64"), ("of", "string")]
-    concepts = pyarrow.list_(pyarrow.struct([(name, getattr(pyarrow, kind)()) for name, kind in concept]))
+    concept = {"concept": pa.int64(), "activation": pa.float64(), "effect": pa.float64(), "of": pa.string()}
+    results = {
+        "predicted": pa.string(),
+        "probability": pa.float64(),
+        "through_concepts": pa.string(),
+        "concepts": pa.list_(pa.struct(list(concept.items()))),
+    }
     writers: list[Any] = []
 
     def write(rows: list[Row]) -> None:
         if not writers:
-            found = pyarrow.Table.from_pylist(rows).schema
-            schema = found.set(found.get_field_index("concepts"), pyarrow.field("concepts", concepts))
-            writers.append(pyarrow.parquet.ParquetWriter(temporary, schema))
-        writers[0].write_table(pyarrow.Table.from_pylist(rows, schema=writers[0].schema))
+            if source.suffix == ".parquet":
+                given = {field.name: field.type for field in pyarrow.parquet.read_schema(source)}
+            else:
+                names = [name for name in _columns(rows) if name not in RESULTS]
+                given = {name: pa.array([row.get(name) for row in rows]).type for name in names}
+            writers.append(pyarrow.parquet.ParquetWriter(temporary, pa.schema({**given, **results})))
+        schema = writers[0].schema
+        _check_columns(rows, schema.names)
+        try:
+            columns = [pa.array([row.get(field.name) for row in rows]).cast(field.type) for field in schema]
+        except pa.ArrowException as error:
+            raise UserError(
+                f"a column is of another type than in the first {CHUNK:,} rows ({error}); "
+                "write JSON lines (--out FILE.jsonl)"
+            ) from error
+        writers[0].write_table(pa.Table.from_arrays(columns, schema=schema))
 
     with new_file(path) as temporary:
         try:
             yield write
+        except pa.ArrowException as error:
+            raise UserError(f"the columns cannot be written as parquet ({error}); write JSON lines") from error
         finally:
             for writer in writers:
                 writer.close()

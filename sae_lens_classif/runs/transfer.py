@@ -133,7 +133,9 @@ def other_data(cfg: DataConfig, other: str) -> DataConfig:
     Raises:
         UserError: If the YAML file does not hold such settings, ``source`` among them.
     """
-    taken_over = ("test", "text_column", "text_pair_column", "label_column", "max_characters", "max_test_texts")
+    taken_over = (
+        "test", "text_column", "text_pair_column", "label_column", "label_columns", "max_characters", "max_test_texts",
+    )  # fmt: skip
     settings = {name: getattr(cfg, name) for name in taken_over}
     is_file = Path(other).suffix in (".yaml", ".yml") and not Path(other).is_dir()
     given = read_yaml(other) if is_file else {"source": other}
@@ -142,6 +144,8 @@ def other_data(cfg: DataConfig, other: str) -> DataConfig:
     if "source" not in given:
         raise UserError(f"{other} has no source; name the folder of the texts or their name on the Hub")
     settings |= given
+    if Path(settings["source"]).is_file():  # nothing is trained on it
+        settings = {"test_share": 1.0, **settings, "test": "test"}
     return config_of((other, {"data": settings})).data
 
 

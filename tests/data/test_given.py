@@ -82,10 +82,55 @@ def test_several_labels_and_other_columns(tmp_path: Path) -> None:
     assert again.multi_label and set(again.class_names) == {"toxic", "insult"}
 
 
-def test_a_label_with_one_text_stays_in_training() -> None:
-    rows = held_out_rows(["a"] * 10 + ["b"], 0.2)
-    assert len(rows) == 2 and 10 not in rows
-    assert len(held_out_rows(["a"], 0.5)) == 0
+def test_labels_with_a_single_row_are_split_together() -> None:
+    rows = held_out_rows([0] * 10 + [1], 0.2)
+    assert len(rows) == 2 and 10 not in rows, "one alone stays in training"
+    assert len(held_out_rows(range(10), 0.2)) == 2
+    assert len(held_out_rows([3], 0.5)) == 0
+    assert held_out_rows([0, 0, 1], 1.0).tolist() == [0, 1, 2]
+
+
+def test_both_splits_have_all_classes_of_the_file_also_where_one_has_a_single_text(tmp_path: Path) -> None:
+    train, test = loaded(([*TEXTS, "a rare text"], [*LABELS, "rare"]), tmp_path)
+    assert train.class_names == test.class_names == ("bad", "good", "rare")
+    with pytest.raises(UserError, match=r"no train text is left of the 20 .*data\.test_share"):
+        loaded((TEXTS, LABELS), tmp_path / "all", test_share=1.0)
+
+
+def test_the_order_of_classes_is_kept(tmp_path: Path) -> None:
+    names = ("positive", "negative", "neutral")
+    data = TextData(tuple(TEXTS), np.arange(20) % 3, names)
+    train, test = loaded(data, tmp_path / "a")
+    assert train.class_names == test.class_names == names
+    assert [names[label] for label in train.labels] == [names[TEXTS.index(text) % 3] for text in train.texts]
+    numbers = pd.DataFrame({"text": [f"text {n}" for n in range(48)], "label": pd.Categorical(np.arange(48) % 12)})
+    train, _ = loaded(numbers, tmp_path / "b")
+    assert train.class_names[10] == "10"
+    for text, label in zip(train.texts, train.labels, strict=True):
+        assert int(text.split()[1]) % 12 == label
+
+
+def test_columns_of_labels_may_come_in_another_order_than_the_classes(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": TEXTS, "anger": [1, 0] * 10, "joy": [0, 1] * 10})
+    train, _ = loaded(frame, tmp_path, label_columns=("anger", "joy"), class_names=("joy", "anger"))
+    for text, label in zip(train.texts, train.labels, strict=True):
+        assert train.rule.in_words(int(label), train.class_names) == ("joy" if int(text.split()[1]) % 2 else "anger")
+
+
+def test_what_is_in_the_folder_is_left_alone_and_other_data_go_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "precious.txt").write_text("mine")
+    first = write_given((TEXTS, LABELS), tmp_path / "data", DataConfig())
+    other = write_given((TEXTS[::-1], LABELS), tmp_path / "data", DataConfig())
+    again = write_given((TEXTS, LABELS), tmp_path / "data", DataConfig())
+    assert first.source == again.source != other.source and Path(first.source).is_absolute()
+    assert (tmp_path / "data" / "precious.txt").read_text() == "mine" and Path(first.source).is_file()
+
+
+def test_a_file_is_not_split_where_its_parts_are_named(tmp_path: Path) -> None:
+    pd.DataFrame(ROWS).to_csv(tmp_path / "train.csv", index=False)
+    with pytest.raises(UserError, match=r"data\.train or data\.test is 'test\.csv'; give the folder"):
+        load_text_data(DataConfig(str(tmp_path / "train.csv"), test="test.csv"), "test")
 
 
 @pytest.mark.parametrize(

@@ -278,10 +278,19 @@ def test_every_method_and_control_is_compared_on_it(run: Path) -> None:
     assert scaled["classifsae"] > max(scaled["random_directions"], scaled["permuted_labels"])
 
 
+def test_a_set_that_hardly_ever_occurs_is_no_class_for_the_probe(run: Path) -> None:
+    store = slc.ActivationStore(run / "activations" / "train")
+    predicted = store.read("predicted").where(store.read("predicted") > 0, 1)
+    predicted[0] = 0  # the only text without a label
+    task = slc.FitTask(store.relabelled(predicted), load_classifier(run / "classifier"), 4)
+    sae = slc.ClassifSAE.load_from_disk(run / "saes" / "classifsae")
+    assert len(slc.SAEProbeConcepts.from_sae(sae, task).latents) == 4
+
+
 def test_the_report_and_the_card_are_written(run: Path) -> None:
     done = cli("report", run)
     assert done.code == 0, done.stderr
-    page = (run / "report.html").read_text(encoding="utf-8")
+    page = " ".join((run / "report.html").read_text(encoding="utf-8").split())
     assert "It gives a text any of 3 labels, or none." in page and "no label" in page
     assert "any of 3 labels, or none." in page and "into 3 classes" not in page
     done = cli("publish", run, "me/mine", "--dry-run")

@@ -53,6 +53,7 @@ def test_a_concept_has_its_texts_and_effects(run: Run, folder: Path) -> None:
     assert {"tvd", "top_texts", "key_words", "influence"} <= set(dir(concept)), "tab completion finds them"
     with pytest.raises(slc.UserError, match=r"no living concept 99; those that live: \d"):
         run.concepts[99]
+    assert entry["index"] in run.concepts and 99 not in run.concepts and run.concepts.get(99) is None
     with pytest.raises(AttributeError):
         concept.nothing_of_the_kind  # noqa: B018
 
@@ -251,6 +252,52 @@ def test_a_data_frame_becomes_a_run_in_one_call(
         slc.make_run(tmp_path / "other", frame, settings={"data.text_colum": "tweet"})
     with pytest.raises(slc.UserError, match="there is no preset 'smal'; did you mean 'small'"):
         slc.make_run(tmp_path / "other", frame, preset="smal")
+
+
+def test_columns_that_change_are_kept_or_refused_and_never_changed_in_silence(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sae_lens_classif.runs.score_file.CHUNK", 2)
+
+    def score_lines(out: str, *lines: dict[str, Any]) -> str:
+        file = tmp_path / "in.jsonl"
+        file.write_text("\n".join(json.dumps({"text": "the match", **line}) for line in lines), encoding="utf-8")
+        return cli("score", folder, file, "--out", tmp_path / out).stderr.splitlines()[-1]
+
+    for out in ("out.csv", "out.parquet"):
+        score_lines(out, {"a": 1}, {"b": "x"}, {"a": 3, "b": None})
+        found = as_frame(tmp_path / out)
+        assert found["a"].dropna().tolist() == [1, 3] and found["b"].dropna().tolist() == ["x"]
+        assert "the column 'c' comes up after" in score_lines(out, {"a": 1}, {"a": 2}, {"c": 3})
+    assert "another type than" in score_lines("out.parquet", {"a": 1}, {"a": 2}, {"a": 1.5})
+    assert "another type than" in score_lines("out.parquet", {"a": None}, {}, {"a": "x"})
+    score_lines("out.jsonl", {"a": 1}, {"a": float("nan")}, {"c": 1.5})
+    assert [json.loads(line).get("a") for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [1, None, None]
+    frame = pd.DataFrame({"text": ["the match"] * 3, "a": [None, None, "x"]})
+    frame.to_parquet(tmp_path / "in.parquet")
+    assert cli("score", folder, tmp_path / "in.parquet", "--out", tmp_path / "out.parquet").code == 0
+    assert as_frame(tmp_path / "out.parquet")["a"].tolist()[-1] == "x", "the types of a parquet file are known"
+    (tmp_path / "long.csv").write_text(f"text\n{'word ' * 40_000}\n", encoding="utf-8")
+    assert cli("score", folder, tmp_path / "long.csv", "--out", tmp_path / "out.csv").code == 0
+
+
+def test_texts_that_are_not_the_run_s_are_refused(
+    train_data: slc.TextData, classifier_folder: Path, tmp_path: Path
+) -> None:
+    names = [train_data.class_names[label] for label in train_data.labels]
+    settings = {
+        "data.class_names": train_data.class_names, "classifier.model": str(classifier_folder),
+        "train.total_samples": 640, "train.batch_size": 32, "evaluate.evals": ["completeness"],
+        "evaluate.n_bootstrap": 2, "evaluate.figures": False,
+    }  # fmt: skip
+    run = slc.make_run(tmp_path / "run", (train_data.texts, names), settings=settings)
+    with pytest.raises(slc.UserError, match=r"data\.source"):
+        slc.make_run(tmp_path / "run", (train_data.texts[::-1], names), settings=settings)
+    assert slc.open_run(tmp_path / "run").texts().texts == run.texts().texts, "as before"
+    frame = pd.read_parquet(run.cfg.data.source)
+    frame.assign(text=frame["text"] + " more").to_parquet(run.cfg.data.source)
+    with pytest.raises(slc.UserError, match="are others than those that"):
+        slc.open_run(tmp_path / "run").texts()
 
 
 # --- names ---
