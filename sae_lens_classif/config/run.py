@@ -182,10 +182,10 @@ class TrainConfig:
         total_samples: Hidden states seen in all; rounded down to whole batches.
         batch_size: Hidden states a step.
         lr: Learning rate of Adam at the start, for the recipe ``robust`` the least.
-        encoder_lr: That of the encoder. ``auto``: for ``reference`` ``lr``; for ``robust`` 1 / steps, at most 1e-3,
-            where that is more, so that it may go as far as in the paper's 20,000 steps; for n above 20 concepts
-            20 / n of it.
-        decoder_lr: That of decoder and head. ``auto``: the same, whatever n is.
+        encoder_lr: That of the encoder. ``auto``: for ``reference`` ``lr``; for ``robust`` half of the decoder's, where
+            that is more; for n above 20 concepts 20 / n of it.
+        decoder_lr: That of decoder and head. ``auto``: for ``reference`` ``lr``; for ``robust`` 1 / steps, at most
+            1e-3, where that is more, so that they may go as far as in the paper's 20,000 steps.
         lr_end: Learning rate at the end of the cosine.
         dead_after_steps: A latent that has not fired for so many steps is dead.
         data_share: Share of the training texts that is used, after those held out are taken away.
@@ -238,7 +238,7 @@ class TrainConfig:
                 says are whose is mostly chance.
         """
         as_far = min(_LARGEST_LR, 1 / self.total_steps) if recipe == "robust" else 0.0
-        encoder, decoder = max(self.lr, as_far * min(1, _N_CONCEPTS / n_concepts)), max(self.lr, as_far)
+        encoder, decoder = max(self.lr, as_far / 2 * min(1, _N_CONCEPTS / n_concepts)), max(self.lr, as_far)
         return (
             encoder if self.encoder_lr == "auto" else self.encoder_lr,
             decoder if self.decoder_lr == "auto" else self.decoder_lr,
