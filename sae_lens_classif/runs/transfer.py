@@ -144,7 +144,8 @@ def other_data(cfg: DataConfig, other: str) -> DataConfig:
     if "source" not in given:
         raise UserError(f"{other} has no source; name the folder of the texts or their name on the Hub")
     settings |= given
-    if Path(settings["source"]).is_file():  # nothing is trained on it
+    source = settings["source"]
+    if isinstance(source, str) and Path(source).is_file():  # nothing is trained on it
         settings = {"test_share": 1.0, **settings, "test": "test"}
     return config_of((other, {"data": settings})).data
 

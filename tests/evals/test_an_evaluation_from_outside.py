@@ -52,7 +52,7 @@ def _ended_well(environment: dict[str, str], *arguments: object) -> str:
 def test_it_is_in_the_help_the_tables_the_report_the_summary_and_the_schemas(
     outside: dict[str, str], tmp_path: Path, classifier_folder: Path, train_data: TextData, test_data: TextData
 ) -> None:
-    assert "strongest" in _ended_well(outside, "-m", "sae_lens_classif", "evaluate", "--help")
+    assert "strongest" in _ended_well(outside, "-m", "sae_lens_classif", "evaluate", "--help-all")
     tiny = make_tiny(tmp_path / "tiny", classifier_folder, train_data, test_data)
     run, schemas = tiny.run("run"), tmp_path / "schemas.json"
     shown = _ended_well(outside, "-c", _PROGRAM, run, tiny.settings, schemas)

@@ -161,17 +161,22 @@ def test_what_another_version_left_in_the_summary_is_dropped_and_the_rest_kept(
     assert {**_summary(run), "methods": {}} == {**before, "methods": {}}
 
 
-def test_the_quickstart_runs_and_is_the_readme_s(demo_run: Path) -> None:
-    quickstart = (_ROOT / "examples" / "quickstart.py").read_text()
-    code = quickstart.split('"""')[2].strip()
-    assert code in (_ROOT / "README.md").read_text()
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", quickstart],
-        cwd=demo_run.parents[1],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def _printed(code: str, folder: Path) -> list[str]:
+    """Lines that Python code prints in a folder."""
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.strip().splitlines()
+    return done.stdout.strip().splitlines()
+
+
+def test_the_quickstart_runs(demo_run: Path) -> None:
+    lines = _printed((_ROOT / "examples" / "quickstart.py").read_text(encoding="utf-8"), demo_run.parents[1])
     assert 1 <= len(lines) <= 5 and all("TVD" in line for line in lines)
+
+
+def test_the_readme_s_first_lines_of_python_run(demo_run: Path) -> None:
+    block = (_ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    assert "open_run" in block
+    lines = _printed(block, demo_run.parents[1])
+    assert lines[0].startswith("Evaluation(") and sum(line.startswith("Concept(") for line in lines) > 3
+    assert any("right_without" in line for line in lines) and any("text" in line for line in lines)

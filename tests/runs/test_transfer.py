@@ -434,7 +434,15 @@ def test_a_name_on_the_hub_without_a_network_is_told_so(trained: Trained) -> Non
     _assert_refused(_evaluate(trained.run, "nobody/nothing"), "nobody/nothing", "Hub cannot be reached")
 
 
-@pytest.mark.parametrize("name", ["missing", "missing.yaml", "set/test.csv"])
+def test_a_single_file_is_measured_whole(trained: Trained, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained.run, tmp_path / "run"))
+    ended = _evaluate(run, trained.other / "set" / "test.csv")
+    assert ended.code == 0, ended.stderr
+    (found,) = run.glob("transfer/test*/transfer.json")
+    assert json.loads(found.read_text())["n_texts"] == [90, 60]
+
+
+@pytest.mark.parametrize("name", ["missing", "missing.yaml"])
 def test_a_folder_or_file_that_is_not_there_is_named(trained: Trained, name: str) -> None:
     _assert_refused(_evaluate(trained.run, trained.other / name), str(trained.other / name))
 
