@@ -1,6 +1,8 @@
 """A short name for each concept: phrases that its texts have and the other texts of its class have not."""
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,16 +32,9 @@ def phrases(texts: Sequence[str], member: torch.Tensor, of_class: torch.Tensor) 
     Returns:
         A name a concept; empty where no phrase stands in two of its texts.
     """
-    from sklearn.feature_extraction.text import CountVectorizer
-
-    vectorizer = CountVectorizer(
-        stop_words="english", token_pattern=TOKEN_PATTERN, ngram_range=_N_GRAMS, min_df=2, max_features=_MOST_PHRASES
-    )
-    try:
-        counts = vectorizer.fit_transform(texts)
-    except ValueError:  # no phrase stands in two texts
+    counts, names = _counts(tuple(texts))
+    if not len(names):
         return [""] * member.shape[1]
-    names = vectorizer.get_feature_names_out()
     words = [name.split() for name in names]
     # A long phrase is as telling as its words are together, so that it is not beaten by each of them.
     weights = np.array([len(own) if len(set(own)) == len(own) else 0 for own in words])
@@ -59,6 +54,21 @@ def phrases(texts: Sequence[str], member: torch.Tensor, of_class: torch.Tensor) 
         telling = best[score[best] > max(_LEAST * score[best[0]], 0)]
         found.append(", ".join(_first_apart([str(names[number]) for number in telling])))
     return found
+
+
+@lru_cache(maxsize=1)  # of the texts that all methods and seeds of a comparison are measured on
+def _counts(texts: tuple[str, ...]) -> tuple[Any, Any]:
+    """How often each phrase stands in each text, sparse (N, p), and the p phrases; none where none stands in two."""
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    vectorizer = CountVectorizer(
+        stop_words="english", token_pattern=TOKEN_PATTERN, ngram_range=_N_GRAMS, min_df=2, max_features=_MOST_PHRASES
+    )
+    try:
+        counts = vectorizer.fit_transform(texts)
+    except ValueError:
+        return None, ()
+    return counts, vectorizer.get_feature_names_out()
 
 
 def _first_apart(ranked: Sequence[str]) -> list[str]:

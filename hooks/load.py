@@ -92,8 +92,8 @@ def load_classifier(
     is_local(str(model))  # or refused, before anything else is said about it
     noted = Path(model) / CLASSIFIER_FILE
     if noted.is_file():
-        prompt, class_names = _noted(noted, prompt, class_names)
-        multi_label |= bool(read_json(noted).get("multi_label"))
+        prompt, class_names, several = _noted(noted, prompt, class_names)
+        multi_label |= several
     class_names = class_names or names_of_model(str(model))
     if class_names is None:
         raise UserError(
@@ -161,7 +161,7 @@ def _known() -> str:
 
 def _noted(
     file: Path, prompt: PromptConfig | None, class_names: tuple[str, ...] | None
-) -> tuple[PromptConfig, tuple[str, ...]]:
+) -> tuple[PromptConfig, tuple[str, ...], bool]:
     """How ``finetune`` noted that a model is asked. It reads only that prompt; another gives nonsense without an error.
 
     Raises:
@@ -171,7 +171,7 @@ def _noted(
     try:
         words = content["prompt"].get("label_words")
         prompt_noted = PromptConfig(**{**content["prompt"], "label_words": words and tuple(words)})
-        noted = prompt_noted, tuple(content["class_names"])
+        noted = prompt_noted, tuple(content["class_names"]), bool(content.get("multi_label"))
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file} is not what `finetune` writes ({error}); make the classifier anew") from error
     for name, asked, found in (("class_names", class_names, noted[1]), ("prompt", prompt, noted[0])):

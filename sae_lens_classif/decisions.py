@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from typing_extensions import override
 
+NO_LABEL = "no label"
+
 
 class DecisionRule(ABC):
     """From class logits to decisions, and what is counted of them."""
@@ -62,8 +64,29 @@ class DecisionRule(ABC):
         """How many decisions are possible; each is 0 .. one less."""
 
     @abstractmethod
+    def most_probable(self, probabilities: Sequence[float]) -> int:
+        """The decision on a text, from the C probabilities."""
+
+    @abstractmethod
+    def sureness(self, probabilities: torch.Tensor) -> torch.Tensor:
+        """Probability of the decided class, or of the least sure of the decisions on labels: float (N,) from (N, C)."""
+
+    @abstractmethod
+    def moved(self, change: torch.Tensor, decisions: torch.Tensor) -> torch.Tensor:
+        """Class that an effect is told of, int64 (P,): the decided one, int64 (P,); of labels that which changes most.
+
+        Args:
+            change: float (P, C), of the probabilities.
+            decisions: int64 (P,).
+        """
+
+    @abstractmethod
+    def members(self, decision: int, n_classes: int) -> tuple[int, ...]:
+        """The class of a decision, or the labels of a set."""
+
     def in_words(self, decision: int, class_names: Sequence[str]) -> str:
         """Name of a decision."""
+        return ", ".join(class_names[number] for number in self.members(decision, len(class_names))) or NO_LABEL
 
 
 class _OneClass(DecisionRule):
@@ -108,8 +131,20 @@ class _OneClass(DecisionRule):
         return n_classes
 
     @override
-    def in_words(self, decision: int, class_names: Sequence[str]) -> str:
-        return class_names[decision]
+    def most_probable(self, probabilities: Sequence[float]) -> int:
+        return max(range(len(probabilities)), key=probabilities.__getitem__)
+
+    @override
+    def sureness(self, probabilities: torch.Tensor) -> torch.Tensor:
+        return probabilities.amax(dim=1)
+
+    @override
+    def moved(self, change: torch.Tensor, decisions: torch.Tensor) -> torch.Tensor:
+        return decisions
+
+    @override
+    def members(self, decision: int, n_classes: int) -> tuple[int, ...]:
+        return (decision,)
 
 
 class _LabelSets(DecisionRule):
@@ -161,11 +196,22 @@ class _LabelSets(DecisionRule):
         return 1 << n_classes
 
     @override
-    def in_words(self, decision: int, class_names: Sequence[str]) -> str:
-        return ", ".join(name for bit, name in enumerate(class_names) if decision >> bit & 1) or NO_LABEL
+    def most_probable(self, probabilities: Sequence[float]) -> int:
+        return sum(1 << bit for bit, probability in enumerate(probabilities) if probability > 0.5)
+
+    @override
+    def sureness(self, probabilities: torch.Tensor) -> torch.Tensor:
+        return torch.maximum(probabilities, 1 - probabilities).amin(dim=1)
+
+    @override
+    def moved(self, change: torch.Tensor, decisions: torch.Tensor) -> torch.Tensor:
+        return change.abs().argmax(dim=1)
+
+    @override
+    def members(self, decision: int, n_classes: int) -> tuple[int, ...]:
+        return tuple(bit for bit in range(n_classes) if decision >> bit & 1)
 
 
-NO_LABEL = "no label"
 ONE_CLASS: DecisionRule = _OneClass()
 LABEL_SETS: DecisionRule = _LabelSets()
 

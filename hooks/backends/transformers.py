@@ -70,7 +70,7 @@ class PromptClassifier(BlockClassifier):
             return F.linear(stream[rows, lengths - 1][:, None], weight, None if bias is None else bias[self._label_ids])
 
         # In place of the head, so that what a model does to its logits afterwards, as Gemma's cap, is done to these.
-        self._head.forward = of_labels  # type: ignore[method-assign, assignment]
+        self._head.forward = of_labels  # type: ignore[method-assign, assignment]  # until the pass is over
         try:
             logits: torch.Tensor = self._model(**inputs, attention_mask=mask, use_cache=False).logits
         finally:

@@ -21,7 +21,6 @@ from sae_lens_classif.cli.display import (
     show_sweep,
     show_transfer,
 )
-from sae_lens_classif.explaining.explain import explain
 from sae_lens_classif.explaining.explanation import to_page
 from sae_lens_classif.files import write_text
 from sae_lens_classif.publishing.publish import publish as publish_run
@@ -31,16 +30,12 @@ from sae_lens_classif.runs.across import across
 from sae_lens_classif.runs.compare import compare_step
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.open_run import open_run
-from sae_lens_classif.runs.results import read_summary
-from sae_lens_classif.runs.run_classifier import open_run_classifier
-from sae_lens_classif.runs.run_method import load_fitted
 from sae_lens_classif.runs.score_file import score_file
 from sae_lens_classif.runs.sweep import sweep_step
 from sae_lens_classif.runs.transfer import transfer_step
 
 Step = Callable[[RunFolder], Any]
 _EXPLAINED_IN_DEMO = 40  # texts; each takes a pass of the model for each of its words
-_MAKING = (pipeline.check_sizes, pipeline.finetune_step, pipeline.cache_step, pipeline.train_step)
 
 
 def _steps(*steps: Step) -> Step:
@@ -63,7 +58,7 @@ def _evaluate(run: RunFolder) -> None:
 
 
 def _run(run: RunFolder) -> None:
-    _steps(*_MAKING)(run)
+    _steps(*pipeline.MAKING)(run)
     _evaluate(run)
 
 
@@ -100,11 +95,7 @@ def _diff(run: Path, other: Path, method: str) -> None:
 
 
 def _explain(run: Path, text: str, html: Path | None, method: str) -> None:
-    of = RunFolder.open(run)
-    fitted = load_fitted(of, method)
-    # They are called as the evaluation calls them, if there is one.
-    described = read_summary(of)["methods"].get(fitted.name, {}).get("concepts", ())
-    explanation = explain(fitted.method, open_run_classifier(of), text, described, of.cfg.evaluate.context)
+    explanation = open_run(run, method).explain(text)
     show_explanation(Console(), explanation)
     if html is not None:
         write_text(html, to_page(explanation))
@@ -139,7 +130,7 @@ def _across(runs: Sequence[Path], out: Path, against: str) -> None:
 
 
 def _demo(run: RunFolder) -> None:
-    _steps(*_MAKING)(run)
+    _steps(*pipeline.MAKING)(run)
     summary = _steps(pipeline.evaluate_step)(run)
     compared = _steps(compare_step)(run)
     show_summary(Console(), summary, METHOD, run.texts("test").texts)

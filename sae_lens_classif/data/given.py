@@ -86,7 +86,6 @@ def _table(data: Any, cfg: DataConfig) -> Any:
 
 def _labels(data: TextData) -> list[Any]:
     """Names, or lists of names."""
-    if not data.multi_label:
-        return [data.class_names[label] for label in data.labels]
-    names = data.class_names
-    return [[name for bit, name in enumerate(names) if label >> bit & 1] for label in data.labels.tolist()]
+    names, members = data.class_names, data.rule.members
+    own = [[names[number] for number in members(label, len(names))] for label in data.labels.tolist()]
+    return own if data.multi_label else [name for (name,) in own]

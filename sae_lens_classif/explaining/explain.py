@@ -54,7 +54,7 @@ def explain(
     texts = [text] if context == "in_context" else None
     logits = run_interventions(classifier, method.decode, whole.hidden, concepts, texts=texts)
     probabilities = classifier.rule.probabilities
-    predicted = None if classifier.multi_label else int(whole.logits[0].argmax())
+    predicted = classifier.rule.decide(whole.logits)
     return Explanation(
         text=text,
         class_names=classifier.class_names,
@@ -120,13 +120,12 @@ def _active_concepts(
     activations: torch.Tensor,
     driven: torch.Tensor,
     logits: InterventionLogits,
-    predicted: int | None,
+    predicted: torch.Tensor,
     descriptions: Sequence[Mapping[str, Any]],
 ) -> tuple[ActiveConcept, ...]:
     described = {int(description["index"]): description for description in descriptions}
     probabilities, changes = logits.rule.probabilities, logits.pair_change
-    # Where a text may have several labels, the effect is that on the one that the concept moves most.
-    moved = changes.abs().argmax(dim=1).tolist() if predicted is None else [predicted] * len(changes)
+    moved = logits.rule.moved(changes, predicted[logits.pair_text])
     found = [
         ActiveConcept(
             index=index,
@@ -140,7 +139,7 @@ def _active_concepts(
             name=described.get(index, {}).get("name", ""),
         )
         for index, number, change, without in zip(
-            logits.pair_concept.tolist(), moved, changes, probabilities(logits.pair), strict=True
+            logits.pair_concept.tolist(), moved.tolist(), changes, probabilities(logits.pair), strict=True
         )
     ]
     return tuple(sorted(found, key=lambda concept: -abs(concept.effect)))

@@ -1,10 +1,12 @@
 """An explanation of one text, and how it is shown as HTML: in notebooks and in the report."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
+
+from sae_lens_classif.decisions import DecisionRule, decision_rule
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -75,12 +77,12 @@ class Explanation:
     @property
     def predicted(self) -> int:
         """Number of the class that the model predicts, or the set of labels (see ``decisions``)."""
-        return self._decided(self.probabilities)
+        return self._rule.most_probable(self.probabilities)
 
     @property
     def class_through_concepts(self) -> int:
         """The same through the concepts alone."""
-        return self._decided(self.through_concepts)
+        return self._rule.most_probable(self.through_concepts)
 
     def driving_words(self, concept: ActiveConcept) -> tuple[str, ...]:
         """Words that add to a concept's activation at least a twelfth of what the strongest adds, strongest first."""
@@ -90,22 +92,19 @@ class Explanation:
 
     def class_without(self, concept: ActiveConcept) -> int:
         """The same through the other concepts."""
-        return self._decided(concept.probabilities_without)
+        return self._rule.most_probable(concept.probabilities_without)
 
     def in_words(self, decision: int) -> str:
         """Name of a class, or names of a set of labels."""
-        from sae_lens_classif.decisions import decision_rule
-
-        return decision_rule(self.multi_label).in_words(decision, self.class_names)
+        return self._rule.in_words(decision, self.class_names)
 
     def is_decided(self, number: int) -> bool:
         """Whether a class is the one that the model predicts, or a label one of those."""
-        return self.predicted == number if not self.multi_label else bool(self.predicted >> number & 1)
+        return number in self._rule.members(self.predicted, len(self.class_names))
 
-    def _decided(self, probabilities: Sequence[float]) -> int:
-        if not self.multi_label:
-            return max(range(len(probabilities)), key=probabilities.__getitem__)
-        return sum(1 << number for number, probability in enumerate(probabilities) if probability > 0.5)
+    @property
+    def _rule(self) -> DecisionRule:
+        return decision_rule(self.multi_label)
 
     def __repr__(self) -> str:
         active = ", ".join(str(concept.index) for concept in self.concepts[:_MOST_CONCEPTS])

@@ -93,9 +93,9 @@ def _score(
     kept = texts if context == "in_context" else None
     logits = run_interventions(classifier, method.decode, states.hidden, concepts, texts=kept)
     probabilities, predicted = rule.probabilities(states.logits), rule.decide(states.logits)
-    sure = _sureness(probabilities, classifier.multi_label)
-    moved = logits.pair_change.abs().argmax(dim=1) if classifier.multi_label else predicted[logits.pair_text]
-    effects = logits.pair_change.gather(1, moved[:, None])[:, 0]
+    sure, change = rule.sureness(probabilities), logits.pair_change
+    moved = rule.moved(change, predicted[logits.pair_text])
+    effects = change.gather(1, moved[:, None])[:, 0]
     of_text: Mapping[int, list[ScoredConcept]] = {row: [] for row in range(len(texts))}
     for row, concept, number, effect in zip(
         logits.pair_text.tolist(), logits.pair_concept.tolist(), moved.tolist(), effects.tolist(), strict=True
@@ -109,10 +109,3 @@ def _score(
             through_concepts=rule.in_words(also, names),
             concepts=tuple(sorted(of_text[row], key=lambda concept: -abs(concept.effect))),
         )
-
-
-def _sureness(probabilities: torch.Tensor, multi_label: bool) -> torch.Tensor:
-    """How sure the model is of each decision, float (N,)."""
-    if not multi_label:
-        return probabilities.amax(dim=1)
-    return torch.maximum(probabilities, 1 - probabilities).amin(dim=1)

@@ -7,6 +7,7 @@ from itertools import accumulate, groupby
 
 from markupsafe import Markup
 
+from sae_lens_classif.decisions import decision_rule
 from sae_lens_classif.evals.concept_effects import MisledText
 from sae_lens_classif.evals.measures import columns
 from sae_lens_classif.explaining.explanation import Explanation, Words, explanation_body, shaded_words
@@ -116,9 +117,7 @@ class ListedTexts:
 
     def _numbers(self, decision: int) -> tuple[int, ...]:
         """The class of a decision, or the labels of a set."""
-        if not self._report.multi_label:
-            return (decision,)
-        return tuple(number for number in range(len(self._report.class_names)) if decision >> number & 1)
+        return decision_rule(self._report.multi_label).members(decision, len(self._report.class_names))
 
     def _cut(self, text: str) -> str:
         if len(text) <= _LONGEST:

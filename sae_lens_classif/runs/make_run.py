@@ -11,7 +11,7 @@ from sae_lens_classif.data.given import write_given
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.open_run import Run, open_run
-from sae_lens_classif.runs.steps import cache_step, check_sizes, evaluate_step, finetune_step, train_step
+from sae_lens_classif.runs.steps import MAKING, evaluate_step
 
 
 def make_run(
@@ -45,7 +45,7 @@ def make_run(
         cfg.data = write_given(data, folder / "data", cfg.data)
     run = RunFolder(folder, cfg, overwrite)
     run.claim()
-    for step in (check_sizes, finetune_step, cache_step, train_step, evaluate_step):
+    for step in (*MAKING, evaluate_step):
         step(run)
         run.note()
     return open_run(folder)

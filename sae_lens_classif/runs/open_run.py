@@ -182,6 +182,7 @@ class Run:
 
     def explain(self, text: str) -> Explanation:
         """Why a text gets its class; see ``sae_lens_classif.explain``."""
+        # They are called as the evaluation calls them, if there is one.
         described = self.summary["methods"].get(self._fitted.name, {}).get("concepts", ())
         return explain(self.method, self.classifier, text, described, self.cfg.evaluate.context)
 

@@ -250,3 +250,6 @@ def _about(run: RunFolder, split: TestSplit) -> dict[str, Any]:
             "data": hub_name(run.cfg.data.source),
         },
     }
+
+
+MAKING = (check_sizes, finetune_step, cache_step, train_step)  # what a run is made by, before it is measured
