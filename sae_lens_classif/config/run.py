@@ -229,8 +229,8 @@ class TrainConfig:
         """Number of optimiser steps."""
         return self.total_samples // self.batch_size
 
-    def rates_for(self, recipe: Recipe, n_concepts: int) -> tuple[float, float]:
-        """Learning rates of the encoder, and of decoder and head, at the start.
+    def with_rates(self, recipe: Recipe, n_concepts: int) -> Self:
+        """These settings with numbers where the learning rates are ``auto``.
 
         Args:
             recipe: The SAE's.
@@ -238,11 +238,11 @@ class TrainConfig:
                 says are whose is mostly chance.
         """
         as_far = min(_LARGEST_LR, 1 / self.total_steps) if recipe == "robust" else 0.0
-        encoder, decoder = max(self.lr, as_far / 2 * min(1, _N_CONCEPTS / n_concepts)), max(self.lr, as_far)
-        return (
-            encoder if self.encoder_lr == "auto" else self.encoder_lr,
-            decoder if self.decoder_lr == "auto" else self.decoder_lr,
-        )
+        found: dict[str, Any] = {
+            "encoder_lr": max(self.lr, as_far / 2 * min(1, _N_CONCEPTS / n_concepts)),
+            "decoder_lr": max(self.lr, as_far),
+        }
+        return replace(self, **{name: value for name, value in found.items() if getattr(self, name) == "auto"})
 
 
 @dataclass

@@ -308,8 +308,9 @@ class MethodSpec:
         if task.settings is not None:
             depends["compare"] = {"settings": {self.name: settings_that_matter(task.settings)}}
         if self.trains_sae:
-            depends["sae"] = asdict(task.sae)
-            depends["train"] = settings_that_matter(task.train)
+            sae = replace(task.sae, n_concepts=task.n_concepts).sized(task.store.n_classes, task.store.d_in)
+            depends["sae"] = asdict(sae)
+            depends["train"] = settings_that_matter(task.train.with_rates(sae.recipe, task.n_concepts))
             del depends["train"]["seed"]  # the task's counts
         elif task.train.data_share < 1:
             depends["validation_share"] = task.train.validation_share  # which texts are among them

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def train_classifsae(
             another than the store's, or the folder is of another training.
     """
     settings = (settings or SAESettings()).sized(store.n_classes, store.d_in)
-    train = train or TrainConfig()
+    train = (train or TrainConfig()).with_rates(settings.recipe, settings.concepts_for(store.n_classes))
     split = store.training_rows(train.validation_share, train.seed, train.data_share)
     if train.keep == "best" and not split.n_held_out:
         raise UserError(
@@ -73,10 +73,9 @@ def train_classifsae(
     sae = new_training_sae(store, settings, train)
     run_model = _model_of(sae.cfg, store, classifier)
     folder = Path(folder) if folder is not None else None
-    encoder_lr, decoder_lr = train.rates_for(settings.recipe, sae.cfg.n_concepts)
     validate = partial(validation_measures, store=store, split=split, batch_size=train.batch_size, run_model=run_model)
     trainer = ClassifSAETrainer(
-        trainer_config(replace(train, lr=encoder_lr), folder, sae.cfg.device),
+        trainer_config(train, folder, sae.cfg.device),
         sae,
         store.batches(train.batch_size, split),
         log_file=folder / LOG_FILE if folder else None,
@@ -85,7 +84,7 @@ def train_classifsae(
         validate_every=math.ceil(train.total_steps / train.n_validations),
         checkpoint_every=math.ceil(train.total_steps / (train.n_checkpoints + 1)) if folder else 0,
         run_model=run_model,
-        decoder_lr=decoder_lr,
+        decoder_lr=float(train.decoder_lr),
     )
     if folder is not None:
         _claim(folder, made_from(store, settings, train))
@@ -100,7 +99,8 @@ def train_classifsae(
 def made_from(store: ActivationStore, settings: SAESettings, train: TrainConfig) -> dict[str, Any]:
     """Everything that the weights of a training depend on, as JSON can hold it."""
     sized = settings.sized(store.n_classes, store.d_in)
-    return {"store": store.fingerprint(), "sae": asdict(sized), "train": settings_that_matter(train)}
+    with_rates = train.with_rates(sized.recipe, sized.concepts_for(store.n_classes))
+    return {"store": store.fingerprint(), "sae": asdict(sized), "train": settings_that_matter(with_rates)}
 
 
 def new_training_sae(store: ActivationStore, settings: SAESettings, train: TrainConfig) -> ClassifTrainingSAE:
@@ -163,11 +163,11 @@ def _model_of(
 
 
 def trainer_config(train: TrainConfig, folder: Path | None, device: str) -> SAETrainerConfig:
-    """SAELens' own settings of a training; checkpoints go into a folder, if one is given."""
+    """SAELens' own settings of a training whose rates are known; checkpoints go into a folder, if one is given."""
     return SAETrainerConfig(
         total_training_samples=train.total_steps * train.batch_size,
         train_batch_size_samples=train.batch_size,
-        lr=train.lr,
+        lr=float(train.encoder_lr),
         lr_end=train.lr_end,
         lr_scheduler_name="cosineannealing",
         dead_feature_window=train.dead_after_steps,

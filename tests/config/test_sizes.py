@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from sae_lens_classif.config.run import RECIPES, SAESettings, TrainConfig
+from sae_lens_classif.config.run import RECIPES, Recipe, SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
 
 
@@ -64,13 +64,18 @@ def test_many_concepts_are_balanced_less(n_concepts: int, weight: float) -> None
 @pytest.mark.parametrize(("total_samples", "lr"), [(10_000_000, 5e-5), (2_000_000, 2.5e-4), (10_000, 1e-3)])
 def test_a_short_training_s_weights_may_go_as_far_as_a_long_one_s(total_samples: int, lr: float) -> None:
     train = TrainConfig(total_samples=total_samples)
-    assert train.rates_for("robust", 20) == pytest.approx((max(5e-5, lr / 2), lr)), "far, but near its start"
-    assert train.rates_for("robust", 5) == train.rates_for("robust", 20)
-    assert train.rates_for("reference", 20) == (5e-5, 5e-5)
-    encoder, decoder = train.rates_for("robust", 40)
-    assert (encoder, decoder) == pytest.approx((max(5e-5, lr / 4), lr)), "few texts a concept in a batch"
-    assert TrainConfig(encoder_lr=1e-4, decoder_lr=3e-4).rates_for("robust", 20) == (1e-4, 3e-4)
-    assert TrainConfig(lr=3e-3).rates_for("robust", 20) == (3e-3, 3e-3)
+    assert _rates(train) == pytest.approx((max(5e-5, lr / 2), lr)), "far, but near its start"
+    assert _rates(train, n_concepts=5) == _rates(train)
+    assert _rates(train, "reference") == (5e-5, 5e-5)
+    assert _rates(train, n_concepts=40) == pytest.approx((max(5e-5, lr / 4), lr)), "few texts a concept in a batch"
+    assert _rates(TrainConfig(encoder_lr=1e-4, decoder_lr=3e-4)) == (1e-4, 3e-4)
+    assert _rates(TrainConfig(lr=3e-3)) == (3e-3, 3e-3)
+
+
+def _rates(train: TrainConfig, recipe: Recipe = "robust", n_concepts: int = 20) -> tuple[float | str, float | str]:
+    found = train.with_rates(recipe, n_concepts)
+    assert found.with_rates(recipe, n_concepts) == found
+    return found.encoder_lr, found.decoder_lr
 
 
 @pytest.mark.parametrize(("width", "every"), [(1, 1), (256, 1), (257, 2), (4096, 2)])

@@ -51,6 +51,7 @@ from sae_lens_classif.methods.sae_probe import SAEProbeConcepts, load_sae, probe
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.saes.concept_start import cluster_start
 from sae_lens_classif.store.store import ActivationStore
+from sae_lens_classif.training.train import made_from
 
 Array = npt.NDArray[np.float64]
 N = 6
@@ -913,6 +914,7 @@ def test_what_a_fit_depends_on_is_plain_and_tells_seeds_settings_and_stores_apar
         {"n_concepts": 7},
         {"sae": replace(SMALL, k=5)},
         {"train": replace(TRAIN, lr=1e-4)},
+        {"train": replace(TRAIN, encoder_lr=1e-4)},
         {"store": task.store.relabelled(task.predicted.flip(0))},
     ]
     assert key(train=replace(TRAIN, device=None, n_checkpoints=3, wandb_project="other", seed=99)) == key()
@@ -966,12 +968,21 @@ def test_all_that_a_fit_depends_on_is_noted(task: FitTask, data_share: float) ->
         "source": "probe by L-BFGS-B",
         "baselines": {"probe_max_texts": 10_000, "probe_max_iter": 5000},
         "data_share": data_share,
-        "sae": asdict(SMALL),
-        "train": {name: value for name, value in asdict(train).items() if name in _NOTED_OF_TRAINING},
+        "sae": asdict(replace(SMALL, n_concepts=N).sized(task.store.n_classes, task.store.d_in)),
+        "train": {
+            name: value for name, value in asdict(train.with_rates("robust", N)).items() if name in _NOTED_OF_TRAINING
+        },
     }
-    made_from = BUILT_IN["topk_sae"].made_from(replace(task, train=train))
-    assert made_from.pop("store") == task.store.fingerprint()
-    assert made_from == {"method": "topk_sae", "n_concepts": N, "seed": 0, "settings": noted, "tuned": None}
+    found = BUILT_IN["topk_sae"].made_from(replace(task, train=train))
+    assert found.pop("store") == task.store.fingerprint()
+    assert found == {"method": "topk_sae", "n_concepts": N, "seed": 0, "settings": noted, "tuned": None}
+
+
+def test_a_fit_notes_what_auto_came_to_so_that_another_rule_for_it_makes_another_fit(task: FitTask) -> None:
+    noted = BUILT_IN["classifsae"].made_from(task)["settings"]
+    assert "auto" not in [*noted["sae"].values(), *noted["train"].values()]
+    trained = made_from(task.store, SMALL, TRAIN)
+    assert "auto" not in [*trained["sae"].values(), *trained["train"].values()]
 
 
 _NOTED_OF_TRAINING = (
