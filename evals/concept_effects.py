@@ -14,6 +14,8 @@ from sae_lens_classif.hooks.interventions import InterventionLogits
 
 _LEAST = 0.005  # that a concept adds to the probability of a class, to be called a push
 _N_WRONG_TEXTS = 5  # of a concept
+_N_STEPS = 12  # of a histogram
+_N_QUARTERS = 4
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ class ConceptEffects:
         n_texts: int64 (n,), on how many texts each concept is active.
         wrong_texts: int64 (n, m), numbers of wrongly decided texts on which each fires, at most 5, then -1: those that
             it pushes there first, then those on which it is most active.
+        histogram: int64 (n, 12), texts on which each concept is active, by its activation: twelve steps of equal width
+            up to ``largest``.
+        largest: float32 (n,), the largest activation of each, by its amount.
+        by_strength: float32 (n, 4), what each adds to the probability of the class that it raises most, over a quarter
+            of the texts where it is active: where it is least active first; NaN where it is active on fewer than 4.
         default: float32 (2, C), what the model says with no concept at all: the share of the texts that get each class,
             and its mean probability; None in the context of the earlier words, which speak too.
     """
@@ -60,6 +67,9 @@ class ConceptEffects:
     misled: tuple[MisledText, ...]
     n_texts: torch.Tensor
     wrong_texts: torch.Tensor
+    histogram: torch.Tensor
+    largest: torch.Tensor
+    by_strength: torch.Tensor
     default: torch.Tensor | None = None
 
     def to_tensors(self) -> dict[str, torch.Tensor]:
@@ -117,19 +127,42 @@ def concept_effects(
     n_concepts = concepts.shape[1]
     is_wrong, fires = predicted != labels, (concepts.abs() > FIRES).float()
     misled = _misled(logits.pair_change, logits, predicted, labels)
+    strength, by_class = concepts.abs(), effects_by_class(logits, n_concepts)
+    largest = strength.amax(dim=0) if len(strength) else torch.zeros(n_concepts)
     return ConceptEffects(
-        by_class=effects_by_class(logits, n_concepts),
+        by_class=by_class,
         rate_on_wrong=_mean(fires[is_wrong]),
         rate_on_right=_mean(fires[~is_wrong]),
         misled=misled,
         n_texts=logits.pair_concept.bincount(minlength=n_concepts),
-        wrong_texts=_wrong_texts(concepts.abs(), is_wrong, misled),
+        wrong_texts=_wrong_texts(strength, is_wrong, misled),
+        histogram=_histogram(strength, largest),
+        largest=largest.float(),
+        by_strength=_by_strength(strength, logits, by_class.argmax(dim=1)),
         default=None if without_any is None else _default(without_any, logits.rule),
     )
 
 
 def _mean(fires: torch.Tensor) -> torch.Tensor:
     return fires.sum(dim=0) / max(len(fires), 1)
+
+
+def _histogram(strength: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
+    step = (strength / largest.clamp(min=FIRES) * _N_STEPS).long().clamp(max=_N_STEPS - 1)
+    active = (strength > FIRES).long()
+    return torch.zeros(strength.shape[1], _N_STEPS, dtype=torch.int64).scatter_add_(1, step.T, active.T)
+
+
+def _by_strength(strength: torch.Tensor, logits: InterventionLogits, raised: torch.Tensor) -> torch.Tensor:
+    found = torch.full((strength.shape[1], _N_QUARTERS), torch.nan)
+    text, concept = logits.pair_text, logits.pair_concept
+    effect = logits.pair_change.gather(1, raised[concept][:, None])[:, 0]
+    for number in concept.unique().tolist():
+        own = (concept == number).nonzero()[:, 0]
+        if len(own) >= _N_QUARTERS:
+            ordered = own[strength[text[own], number].argsort(stable=True)]
+            found[number] = torch.stack([part.mean() for part in effect[ordered].tensor_split(_N_QUARTERS)])
+    return found
 
 
 def _wrong_texts(strength: torch.Tensor, is_wrong: torch.Tensor, misled: tuple[MisledText, ...]) -> torch.Tensor:

@@ -4,6 +4,7 @@ import glob
 import hashlib
 import json
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
@@ -92,13 +93,52 @@ def load_text_data(cfg: DataConfig, split: Split, model_names: tuple[str, ...] |
     multi_label = any(isinstance(label, list) for label in found_labels)
     number = number_label_sets if multi_label else number_labels
     labels, class_names = number(found_labels, names, model_names, where)
-    maximum = cfg.max_train_texts if split == "train" else cfg.max_test_texts
-    kept = _rows_of(split, labels, cfg) if is_one_file else np.arange(len(texts))
-    if maximum is not None and maximum < len(kept):
-        kept = kept[np.sort(np.random.default_rng(0).permutation(len(kept))[:maximum])]
+    kept = _kept_rows(cfg, split, labels)
     if len(set(labels[kept].tolist())) < 2:
         raise UserError(f"the {len(kept)} drawn of {where} are all of one class; raise data.max_{split}_texts")
     return TextData(tuple(texts[row] for row in kept), labels[kept], class_names, multi_label)
+
+
+def load_column(cfg: DataConfig, split: Split, column: str) -> list[Any]:
+    """Load another column of the data, for the texts that ``load_text_data`` gives.
+
+    Args:
+        cfg: Where the texts are.
+        split: ``train`` or ``test``.
+        column: Its name.
+
+    Returns:
+        Its values, one a text, in their order.
+
+    Raises:
+        UserError: If there is none of this name.
+    """
+    if cfg.source == "bbc_news":
+        raise UserError(f"there is no column {column!r} in bbc_news, which has texts and labels alone")
+    table = _read_table(cfg, cfg.train if split == "train" else cfg.test)
+    _check_columns(table, (column,), cfg)
+    _, found_labels, names = _read(cfg, split)
+    number = number_label_sets if any(isinstance(label, list) for label in found_labels) else number_labels
+    labels, _ = number(found_labels, cfg.class_names or names, None, cfg.source)
+    values = list(table[column])
+    return [values[row] for row in _kept_rows(cfg, split, labels)]
+
+
+def _kept_rows(cfg: DataConfig, split: Split, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Rows of the table that are the split's texts."""
+    maximum = cfg.max_train_texts if split == "train" else cfg.max_test_texts
+    kept = _rows_of(split, labels, cfg) if Path(cfg.source).is_file() else np.arange(len(labels))
+    if maximum is not None and maximum < len(kept):
+        kept = kept[np.sort(np.random.default_rng(0).permutation(len(kept))[:maximum])]
+    return kept
+
+
+def _check_columns(table: Any, columns: Iterable[str], cfg: DataConfig, remedy: str = "") -> None:
+    for column in columns:
+        if column not in table.column_names:
+            raise UserError(
+                f"there is no column {column!r} in {cfg.source}; {nearest(column, table.column_names)}{remedy}"
+            )
 
 
 def _read(cfg: DataConfig, split: Split) -> tuple[list[list[Any]], list[Any], tuple[str, ...] | None]:
@@ -110,12 +150,8 @@ def _read(cfg: DataConfig, split: Split) -> tuple[list[list[Any]], list[Any], tu
         return [[text for text, _ in splits[split]]], [label for _, label in splits[split]], class_names
     table = _read_table(cfg, cfg.train if split == "train" else cfg.test)
     of_texts = [cfg.text_column] if cfg.text_pair_column is None else [cfg.text_column, cfg.text_pair_column]
-    for column in (*of_texts, *(cfg.label_columns or (cfg.label_column,))):
-        if column not in table.column_names:
-            raise UserError(
-                f"there is no column {column!r} in {cfg.source}; {nearest(column, table.column_names)}. "
-                "Set data.text_column and data.label_column"
-            )
+    of_labels = cfg.label_columns or (cfg.label_column,)
+    _check_columns(table, (*of_texts, *of_labels), cfg, ". Set data.text_column and data.label_column")
     columns = [list(table[column]) for column in of_texts]
     names: Any = cfg.label_columns
     if cfg.label_columns is not None:

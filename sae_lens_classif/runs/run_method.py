@@ -19,7 +19,7 @@ from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.store.store import ActivationStore
 
-_FORMAT = 5  # of what the evaluations write
+_FORMAT = 6  # of what the evaluations write
 FIT_FILE = "fit.json"  # written last, into the folder of a method that `compare` fitted
 SETTINGS_FILE = "runner_cfg.json"  # the name under which SAELens' uploader takes a training's settings along
 

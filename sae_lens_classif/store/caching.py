@@ -91,7 +91,9 @@ def _fill(writer: StoreWriter, classifier: TextClassifier, data: TextData, cfg: 
                     f"the class logits of text {texts[int(infinite[0])]} are not finite; check the model's weights, or "
                     "set classifier.dtype to float32"
                 )
-            writer.write(number, states.hidden, classifier.rule.decide(states.logits), labels[part], texts)
+            rule = classifier.rule
+            sureness = rule.sureness(rule.probabilities(states.logits))
+            writer.write(number, states.hidden, rule.decide(states.logits), labels[part], texts, sureness)
     writer.finish()
 
 

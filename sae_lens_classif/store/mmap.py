@@ -56,6 +56,10 @@ class SafetensorsMap:
         )
         return words.reshape(entry["shape"]), dtype
 
+    def has(self, name: str) -> bool:
+        """Whether it holds a tensor."""
+        return name in self._columns
+
     def rows(self, name: str, rows: Rows) -> torch.Tensor:
         """Copy some rows of a tensor.
 

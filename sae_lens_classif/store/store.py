@@ -143,11 +143,16 @@ class ActivationStore(StorePlan):
                     f"{self.folder / name} is not what `cache` wrote; delete {self.folder} and run `cache` again"
                 )
 
+    def has(self, name: str) -> bool:
+        """Whether it holds a column: stores of earlier versions do not hold ``sureness``."""
+        return all(shard.has(name) for shard in self._shards)
+
     def rows(self, name: str, rows: Rows) -> torch.Tensor:
         """Read some rows.
 
         Args:
-            name: ``hidden`` (dtype of the store), ``predicted``, ``label`` or ``text_index`` (int64).
+            name: ``hidden`` (dtype of the store), ``predicted``, ``label`` or ``text_index`` (int64), ``sureness``
+                (float32) where it is kept.
             rows: int64 (m,), each in 0..len-1, in any order.
 
         Returns:

@@ -10,6 +10,7 @@ import torch
 from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import replace_folder, sha256_of_file, write_json, write_tensors
+from sae_lens_classif.store.mmap import SafetensorsMap
 from sae_lens_classif.store.store import FORMAT, MANIFEST, StorePlan
 
 _UNFINISHED = ".unfinished"
@@ -48,7 +49,13 @@ class StoreWriter:
                 yield number, range(start, min(start + self.plan.shard_size, self.plan.n_texts))
 
     def write(
-        self, number: int, hidden: torch.Tensor, predicted: torch.Tensor, label: torch.Tensor, texts: range
+        self,
+        number: int,
+        hidden: torch.Tensor,
+        predicted: torch.Tensor,
+        label: torch.Tensor,
+        texts: range,
+        sureness: torch.Tensor | None = None,
     ) -> None:
         """Write one shard.
 
@@ -58,6 +65,8 @@ class StoreWriter:
             predicted: int64 (n,), the class the model predicted.
             label: int64 (n,), the gold label.
             texts: The n text indices.
+            sureness: float (n,), the model's probability of what it predicted. Default: it is not kept; all shards
+                or none.
 
         Raises:
             UserError: If a state is not finite in the store's precision or all zero, or the disk is full.
@@ -82,14 +91,18 @@ class StoreWriter:
             "label": label.to(torch.int64),
             "text_index": torch.arange(texts.start, texts.stop),
         }
+        if sureness is not None:
+            tensors["sureness"] = sureness.to(torch.float32).contiguous()
         write_tensors(self._shard(number), tensors)
 
     def finish(self) -> None:
         """Write the manifest and give the store its name."""
         n_texts = self.plan.n_texts
         shards = [self._shard(number) for number in range(-(-n_texts // self.plan.shard_size))]
-        columns = {"hidden": {"dtype": self.plan.dtype, "shape": [n_texts, self.plan.d_in]}}
+        columns: dict[str, Any] = {"hidden": {"dtype": self.plan.dtype, "shape": [n_texts, self.plan.d_in]}}
         columns |= {name: {"dtype": "int64", "shape": [n_texts]} for name in ("predicted", "label", "text_index")}
+        if all(SafetensorsMap(path).has("sureness") for path in shards):
+            columns["sureness"] = {"dtype": "float32", "shape": [n_texts]}
         checksums = {path.name: sha256_of_file(path) for path in shards}
         write_json(self._note, {**self._manifest(), "columns": columns, "sha256": checksums})
         for leftover in set(self._unfinished.iterdir()) - {*shards, self._note}:

@@ -11,7 +11,7 @@ import pytest
 from sae_lens_classif.config.classifier import DataConfig
 from sae_lens_classif.data.given import write_given
 from sae_lens_classif.data.splitting import held_out_rows
-from sae_lens_classif.data.texts import TextData, load_text_data
+from sae_lens_classif.data.texts import TextData, load_column, load_text_data
 from sae_lens_classif.errors import UserError
 
 TEXTS = [f"text {number}" for number in range(20)]
@@ -150,3 +150,16 @@ def test_a_file_is_not_split_where_its_parts_are_named(tmp_path: Path) -> None:
 def test_anything_else_is_refused_with_a_list_of_what_is_taken(data: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         loaded(data, tmp_path)
+
+
+@pytest.mark.parametrize("maximum", [None, 7])
+def test_another_column_has_a_value_for_each_text_of_the_split(tmp_path: Path, maximum: int | None) -> None:
+    rows = [{"text": f"text {row}", "label": row % 3, "lang": f"of {row}"} for row in range(60)]
+    cfg = write_given(rows, tmp_path, DataConfig(max_test_texts=maximum))
+    for split in ("train", "test"):
+        texts = load_text_data(cfg, split).texts
+        assert [f"text {value.split()[1]}" for value in load_column(cfg, split, "lang")] == list(texts)
+    with pytest.raises(UserError, match=r"no column 'land'.*'lang'"):
+        load_column(cfg, "test", "land")
+    with pytest.raises(UserError, match="bbc_news, which has texts and labels alone"):
+        load_column(DataConfig(source="bbc_news"), "test", "lang")

@@ -122,5 +122,27 @@ def test_other_tensors_than_those_kept_are_refused_in_words(change: str) -> None
         del tensors["pushes"]
     else:
         tensors["by_text"] = torch.zeros(2)
-    with pytest.raises(UserError, match=r"by_class, default, misled.*not as"):
+    with pytest.raises(UserError, match=r"by_class, by_strength, default, .*misled.*not as"):
         ConceptEffects.from_tensors(tensors)
+
+
+def test_activations_are_counted_in_twelve_steps_up_to_the_largest() -> None:
+    concepts = torch.tensor([[12.0, 0.0], [6.5, 0.0], [0.5, 0.0], [0.0, 0.0], [11.5, 0.0]])
+    predicted = torch.zeros(5, dtype=torch.int64)
+    found = concept_effects(concepts, _logits(concepts), predicted, predicted)
+    assert found.histogram.tolist() == [[1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 2], [0] * 12]
+    assert found.largest.tolist() == [12.0, 0.0]
+
+
+def test_the_effect_grows_with_the_activation_where_the_model_s_answer_does() -> None:
+    concepts = torch.zeros(9, 2)
+    concepts[:8, 0] = torch.tensor([4.0, 0.5, 1.0, 3.5, 1.5, 2.0, 2.5, 3.0])
+    concepts[:3, 1] = 1.0  # on three texts only
+    predicted = torch.zeros(9, dtype=torch.int64)
+    found = concept_effects(concepts, _logits(concepts), predicted, predicted)
+    # Class 0 has the probability sigmoid(z0 - z1); where it is taken away, sigmoid(-z1).
+    effect = [(value, _sigmoid(value - other) - _sigmoid(-other)) for value, other in concepts[:8].tolist()]
+    ordered = [change for _, change in sorted(effect)]
+    expected = [(ordered[place] + ordered[place + 1]) / 2 for place in range(0, 8, 2)]
+    torch.testing.assert_close(found.by_strength[0], torch.tensor(expected))
+    assert found.by_strength[1].isnan().all()
