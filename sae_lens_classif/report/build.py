@@ -1,9 +1,10 @@
 """Gather what a report shows, from the files of a run."""
 
+import math
 import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -11,15 +12,20 @@ import torch
 from tqdm.auto import tqdm
 
 from sae_lens_classif.audit.stable_concepts import read_stability
+from sae_lens_classif.data.texts import TextData, load_column
 from sae_lens_classif.evals.base import TestPass
+from sae_lens_classif.evals.classifier_scores import ClassifierScores, classifier_scores
 from sae_lens_classif.evals.comparison import ComparedMethod
-from sae_lens_classif.evals.completeness import class_scores
 from sae_lens_classif.evals.concept_effects import ConceptEffects, MisledText, effects_of
+from sae_lens_classif.evals.direct_effects import direct_effects
 from sae_lens_classif.evals.evaluate import check_belong_together
+from sae_lens_classif.evals.overlap import cosines
+from sae_lens_classif.evals.slices import Slice, WordCounts, by_length, by_value, differences, slices, words_of_texts
 from sae_lens_classif.explaining.explain import explain
 from sae_lens_classif.figures.style import svg_of
 from sae_lens_classif.methods.base import ConceptMethod
-from sae_lens_classif.report.view import ClassScores, DefaultClass, Mistakes, Report, ShownConcept, ShownText
+from sae_lens_classif.report.masking import masked, masked_explanation
+from sae_lens_classif.report.view import DefaultClass, Mistakes, Report, ShownConcept, ShownText
 from sae_lens_classif.runs.about import last_part, model_in_words, shown_settings
 from sae_lens_classif.runs.figures import map_of_concepts, tradeoffs_of_seeds
 from sae_lens_classif.runs.folder import METHOD, RunFolder
@@ -30,20 +36,40 @@ from sae_lens_classif.store.store import ActivationStore
 
 _N_MISTAKES = 60
 _MAP_TEXTS = 2000
+_N_NEAREST = 3
+_SAME_WORDS = 0.5  # of the key words of both
 _PACKAGES = ("sae-lens-classif", "sae-lens", "transformer-lens", "transformers", "torch", "numpy", "scikit-learn")
 
 
-def gather_report(run: RunFolder, explained: int, method: str = METHOD) -> Report:
+@dataclass(frozen=True)
+class Choices:
+    """What whoever writes a report chooses.
+
+    Attributes:
+        explained: For how many texts is worked out which concepts and words their class is due to.
+        columns: Columns of the data by which the texts are told apart, to see where the classifier errs more often.
+        mask: Whether handles and addresses in texts are masked.
+        note: What whoever opens the page should know of the texts first.
+    """
+
+    explained: int = 100
+    columns: Sequence[str] = ()
+    mask: bool = False
+    note: str = ""
+
+
+def gather_report(run: RunFolder, choices: Choices, method: str = METHOD) -> Report:
     """Gather what the report of a run shows.
 
     Args:
         run: A run that was trained and evaluated.
-        explained: For how many texts is worked out which concepts and words their class is due to.
+        choices: What is shown.
         method: Whose concepts: the run's ClassifSAE, or a method that ``compare`` fitted, with the first of its seeds.
 
     Raises:
-        UserError: If the run is not evaluated as it stands now.
+        UserError: If the run is not evaluated as it stands now, or its texts have no such column.
     """
+    columns = {name: load_column(run.cfg.data, "test", name) for name in choices.columns}
     of, split, summary = load_fitted(run, method), TestSplit(run), read_summary(run)
     entry = current_entry(run, of, split.store, summary)
     settings = entry["settings_sha256"]
@@ -51,7 +77,8 @@ def gather_report(run: RunFolder, explained: int, method: str = METHOD) -> Repor
     # Where everything is NaN nothing was measured, and there is nothing to show of the concepts.
     is_measured = "original_accuracy" in entry or bool(entry["concepts"])
     effects = _effects(run, of, split, settings) if is_measured else None
-    concepts = _concepts(of, entry, split.store.class_names, effects) if effects else ()
+    concepts = _concepts(of, split, entry, effects) if effects else ()
+    shown = _masked(split.data) if choices.mask else split.data
     mistakes = _mistakes(split.store, effects.misled if effects else ())
     comparison = read_comparison(run, of.name, of.seed, settings)
     return Report(
@@ -63,12 +90,12 @@ def gather_report(run: RunFolder, explained: int, method: str = METHOD) -> Repor
         summary=summary,
         entry=entry,
         class_names=split.store.class_names,
-        class_scores=_class_scores(split.store),
+        scores=_scores(split.store),
         seed=of.seed,
         is_measured=is_measured,
         n_concepts=of.n_concepts(split.store),
         concepts=concepts,
-        texts=_texts(run, of.method, split, entry, concepts, mistakes, explained),
+        texts=_texts(run, of.method, split, entry, concepts, mistakes, choices),
         default_class=_default_class(effects.default) if effects else None,
         mistakes=mistakes,
         concept_map=_concept_map(of, split.store) if is_measured else None,
@@ -79,7 +106,35 @@ def gather_report(run: RunFolder, explained: int, method: str = METHOD) -> Repor
         stability=read_stability(run, of.name, settings),
         multi_label=split.store.multi_label,
         commonest=_commonest(split.store) if split.store.multi_label else None,
+        slices=_slices(split.store, split.data, columns),
+        words=_words(split.store, shown),
+        note=choices.note,
     )
+
+
+def _scores(store: ActivationStore) -> ClassifierScores:
+    sureness = store.read("sureness") if store.has("sureness") else None
+    return classifier_scores(store.read("predicted"), store.read("label"), store.n_classes, store.rule, sureness)
+
+
+def _is_right(store: ActivationStore) -> torch.Tensor:
+    return store.read("predicted") == store.read("label")
+
+
+def _masked(data: TextData) -> TextData:
+    return replace(data, texts=tuple(map(masked, data.texts)))
+
+
+def _slices(
+    store: ActivationStore, data: TextData, columns: Mapping[str, Sequence[Any]]
+) -> dict[str, tuple[Slice, ...]]:
+    parts = {"Length": by_length(data.texts), **{name: by_value(values) for name, values in columns.items()}}
+    return {name: slices(members, _is_right(store)) for name, members in parts.items()}
+
+
+def _words(store: ActivationStore, data: TextData) -> dict[str, WordCounts]:
+    decided = [store.rule.members(decision, store.n_classes) for decision in store.read("predicted").tolist()]
+    return words_of_texts(data.texts, decided, _is_right(store))
 
 
 def _name_of(run: RunFolder, summary: Mapping[str, Any], what: str) -> str:
@@ -116,37 +171,21 @@ def _effects(run: RunFolder, of: RunMethod, split: TestSplit, settings: str) -> 
     return effects_of(texts)
 
 
-def _class_scores(store: ActivationStore) -> tuple[ClassScores, ...]:
-    """One a class."""
-    predicted, labels = store.read("predicted"), store.read("label")
-    is_said = store.rule.holds(predicted, store.n_classes).any(dim=0).tolist()
-    return tuple(
-        ClassScores(
-            n_texts=int(scores["n_texts"]),
-            recall=scores["recall"] if scores["n_texts"] else None,
-            precision=scores["precision"] if is_said[number] else None,
-            taken_for=None if store.multi_label else _taken_for(number, predicted[labels == number].tolist()),
-        )
-        for number, scores in enumerate(class_scores(predicted, labels, store.n_classes, store.rule))
-    )
-
-
 def _commonest(store: ActivationStore) -> tuple[str, float]:
     ((decision, count),) = Counter(store.read("label").tolist()).most_common(1)
     return store.rule.in_words(decision, store.class_names), count / len(store)
 
 
-def _taken_for(number: int, given: Sequence[int]) -> tuple[int, float] | None:
-    others = Counter(other for other in given if other != number)
-    return next(((other, count / len(given)) for other, count in others.most_common(1)), None)
-
-
 def _concepts(
-    of: RunMethod, entry: Mapping[str, Any], class_names: Sequence[str], effects: ConceptEffects
+    of: RunMethod, split: TestSplit, entry: Mapping[str, Any], effects: ConceptEffects
 ) -> tuple[ShownConcept, ...]:
+    class_names = split.store.class_names
     measures = read_measures(of.evaluations, entry["settings_sha256"])
     details = {name: value for found in measures.values() for name, value in found.details.items()}
     words, ablated = details.get("key_words"), details.get("concepts")
+    described = [concept["index"] for concept in entry["concepts"]]
+    more_on_wrong = _more_on_wrong(effects, described, int((~_is_right(split.store)).sum()), len(split.store))
+    slopes, nearest = _slopes(of.method, split), _nearest(of.method.directions(), described)
     return tuple(
         ShownConcept(
             index=(index := concept["index"]),
@@ -166,9 +205,53 @@ def _concepts(
             fires_with=tuple(concept.get("fires_with", ())),
             points_with=tuple(concept.get("points_with", ())),
             given_name=concept.get("name", ""),
+            is_more_on_wrong=index in more_on_wrong,
+            histogram=tuple(effects.histogram[index].tolist()),
+            largest=float(effects.largest[index]),
+            by_strength=tuple(value for value in effects.by_strength[index].tolist() if not math.isnan(value)),
+            slopes=tuple(slopes[index].tolist()) if slopes is not None else (),
+            nearest=nearest.get(index, ()),
+            same_words=_same_words(concept, entry["concepts"]),
         )
         for concept in entry["concepts"]
     )
+
+
+def _more_on_wrong(effects: ConceptEffects, concepts: Sequence[int], n_wrong: int, n_texts: int) -> set[int]:
+    """Concepts that fire more often on wrong decisions than on right ones, beyond chance."""
+    n_right = n_texts - n_wrong
+    more = [index for index in concepts if effects.rate_on_wrong[index] > effects.rate_on_right[index]]
+    hits = [
+        (round(float(effects.rate_on_wrong[index]) * n_wrong), round(float(effects.rate_on_right[index]) * n_right))
+        for index in more
+    ]
+    tables = [(wrong, n_wrong - wrong, right, n_right - right) for wrong, right in hits]
+    return {index for index, differs in zip(more, differences(tables), strict=True) if differs}
+
+
+def _slopes(method: ConceptMethod, split: TestSplit) -> torch.Tensor | None:
+    directions = method.directions()
+    if directions is None:
+        return None
+    return direct_effects(split.classifier, split.store.read("hidden").float(), directions)
+
+
+def _nearest(directions: torch.Tensor | None, concepts: Sequence[int]) -> dict[int, tuple[tuple[int, float], ...]]:
+    if directions is None or len(concepts) < 2:
+        return {}
+    own = directions[list(concepts)]
+    alike = cosines(own, own).fill_diagonal_(-torch.inf)
+    values, places = alike.topk(min(_N_NEAREST, len(concepts) - 1), dim=1)
+    return {
+        index: tuple((concepts[place], value) for place, value in zip(own_places, own_values, strict=True))
+        for index, own_places, own_values in zip(concepts, places.tolist(), values.tolist(), strict=True)
+    }
+
+
+def _same_words(concept: Mapping[str, Any], concepts: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+    own = set(concept["key_words"])
+    others = ((other["index"], set(other["key_words"])) for other in concepts if other["index"] != concept["index"])
+    return tuple(index for index, words in others if own and len(own & words) >= _SAME_WORDS * len(own | words))
 
 
 def _mistakes(store: ActivationStore, misled: Sequence[MisledText]) -> Mistakes:
@@ -198,7 +281,7 @@ def _texts(
     entry: Mapping[str, Any],
     concepts: Sequence[ShownConcept],
     mistakes: Mistakes,
-    explained: int,
+    choices: Choices,
 ) -> dict[int, ShownText]:
     """The texts that some part of the report shows, the first of them explained."""
     texts, cfg = split.data.texts, run.cfg.evaluate
@@ -209,11 +292,16 @@ def _texts(
     others = (row for concept in concepts for row in concept.wrong_texts)
     shown = {row: ShownText(texts[row], int(predicted[row]), int(labels[row])) for row in [*rows, *others]}
     # A text of white space alone has no word that could be left out.
-    worth = [row for row in rows if texts[row].split()][:explained]
+    worth = [row for row in rows if texts[row].split()][: choices.explained]
     for row in tqdm(worth, desc="Explaining texts", unit=" texts", delay=1):
         explanation = explain(method, split.classifier, texts[row], entry["concepts"], cfg.context)
         shown[row] = replace(shown[row], explanation=explanation)
-    return shown
+    return {row: _masked_text(text) for row, text in shown.items()} if choices.mask else shown
+
+
+def _masked_text(text: ShownText) -> ShownText:
+    explained = text.explanation
+    return replace(text, text=masked(text.text), explanation=explained and masked_explanation(explained))
 
 
 def _default_class(default: torch.Tensor | None) -> DefaultClass | None:

@@ -16,12 +16,26 @@ from sae_lens_classif.runs.tables import CONTROLS
 from sae_lens_classif.wording import number
 
 Verdict = Literal["yes", "partly", "no", "unknown"]
+About = Literal["classifier", "sufficiency", "cause", "frequency", "likeness", "chance", "numbers", "same concepts"]
+_QUESTIONS: Mapping[About, str] = {
+    "classifier": "Is the classifier worth explaining?",
+    "sufficiency": "Do the concepts suffice?",
+    "cause": "Do they cause the decisions?",
+    "frequency": "Are they specific?",
+    "likeness": "Do a concept's texts have something in common?",
+    "chance": "Is it more than chance?",
+    "numbers": "Do other trainings give the same numbers?",
+    "same concepts": "Does another training find the same concepts?",
+}
+# Where one of these fails, the concepts explain nothing, whatever else holds.
+ESSENTIAL: tuple[About, ...] = ("classifier", "sufficiency", "cause", "chance")
 _LEAST = 0.02  # of a class's share of the texts, were all classes alike
 _CLEAR_PUSH = 0.1
 _CLEAR_DEFAULT = 0.9  # of the texts
 _NEARLY_ALL = 0.95  # of the decisions
 _MOST = 0.6  # of the influence
 _LONG_TEXT = 300  # characters; shorter ones are better examples
+_HARDLY_KNOWN = 0.5  # recall of a class
 
 
 @dataclass(frozen=True)
@@ -29,18 +43,23 @@ class Finding:
     """An answer to what a reader must know before trusting the concepts.
 
     Attributes:
-        question: The question.
+        about: What it is about.
         verdict: Its answer in one word.
         answer: The same in a few words.
         evidence: The numbers behind it, in sentences.
         command: What would find out; empty where that is known.
     """
 
-    question: str
+    about: About
     verdict: Verdict
     answer: str
     evidence: str
     command: str = ""
+
+    @property
+    def question(self) -> str:
+        """The question that it answers."""
+        return _QUESTIONS[self.about]
 
 
 @dataclass(frozen=True)
@@ -146,7 +165,6 @@ def _otherwise(report: Report, name: str, sentence: str) -> str:
 
 
 def _knows_the_classes(report: Report) -> Finding:
-    question = "Is the classifier worth explaining?"
     counts = [scores.n_texts for scores in report.class_scores]
     largest = max(range(len(counts)), key=counts.__getitem__)
     right = sum(scores.recall * scores.n_texts for scores in report.class_scores if scores.recall is not None)
@@ -166,17 +184,32 @@ def _knows_the_classes(report: Report) -> Finding:
         evidence += f" It never says {', '.join(map(repr, never[:5]))}{' and others' if len(never) > 5 else ''}."
     low, _ = report.entry.get("original_accuracy_ci95") or (accuracy, None)
     if low <= majority:
-        return Finding(question, "no", "No: it is hardly better than always saying the same", evidence)
+        return Finding("classifier", "no", "No: it is hardly better than always saying the same", evidence)
+    hardly = _hardly_known(report)
+    if hardly is not None:
+        name, share = report.class_names[hardly], report.class_scores[hardly].recall
+        evidence += f" Of the texts of {name!r} it finds {number(share, True)}."
+        return Finding("classifier", "partly", f"In part: it misses most texts of {name!r}", evidence)
     if never:
-        return Finding(question, "partly", "In part: some classes it never says", evidence)
-    return Finding(question, "yes", "Yes: it does better than always saying the same", evidence)
+        return Finding("classifier", "partly", "In part: some classes it never says", evidence)
+    return Finding("classifier", "yes", "Yes: it does better than always saying the same", evidence)
+
+
+def _hardly_known(report: Report) -> int | None:
+    """The class with texts of which clearly fewer than half are found, and fewer than of any other; else None."""
+    shares = {
+        place: scores.recall
+        for place, scores in enumerate(report.class_scores)
+        if scores.recall is not None and scores.recall_ci95 is not None and scores.recall_ci95[1] < _HARDLY_KNOWN
+    }
+    return min(shares, key=shares.__getitem__, default=None)
 
 
 def _suffice(report: Report) -> Finding:
     entry, share = report.entry, report.entry["scaled_recovery"]
     if share is None:
         nothing = "The model decides as before on no more texts with the hidden state untouched than with no concept."
-        return Finding("Do the concepts suffice?", "unknown", "Cannot be said", nothing)
+        return Finding("sufficiency", "unknown", "Cannot be said", nothing)
     verdict: Verdict = "yes" if share >= _NEARLY_ALL else "no" if _is_poor("scaled_recovery", share) else "partly"
     answer = {
         "yes": "Yes: they carry nearly everything the model uses",
@@ -196,7 +229,7 @@ def _suffice(report: Report) -> Finding:
     context = "With the earlier tokens kept" if entry["context"] == "alone" else "With the state run on alone"
     evidence += _otherwise(report, f"scaled_recovery{OTHER_CONTEXT}", f"{context} the concepts go {{}} of that way.")
     evidence += _otherwise(report, f"scaled_recovery{RANDOM}", "Random directions, active as often, go {}.")
-    return Finding("Do the concepts suffice?", verdict, answer, evidence)
+    return Finding("sufficiency", verdict, answer, evidence)
 
 
 def _cause(report: Report) -> Finding:
@@ -208,8 +241,8 @@ def _cause(report: Report) -> Finding:
     )
     evidence += _otherwise(report, f"conditional_tvd{RANDOM}", "Random directions, active as often, move {}.")
     if _is_poor("conditional_tvd", shift):
-        return Finding("Do they cause the decisions?", "no", "Hardly: without one, nearly nothing changes", evidence)
-    return Finding("Do they cause the decisions?", "yes", "Yes: without one, the class probabilities move", evidence)
+        return Finding("cause", "no", "Hardly: without one, nearly nothing changes", evidence)
+    return Finding("cause", "yes", "Yes: without one, the class probabilities move", evidence)
 
 
 def _specific(report: Report) -> Finding:
@@ -231,12 +264,11 @@ def _specific(report: Report) -> Finding:
         evidence += (
             f" {dead} of the {report.n_concepts} are active on hardly any test text, or on none, and are not shown."
         )
-    question = "Are they specific?"
     if largest == 0:
-        return Finding(question, "no", "No: none is active on any text", evidence)
+        return Finding("frequency", "no", "No: none is active on any text", evidence)
     if _is_poor("max_activation_rate", largest):
-        return Finding(question, "no", "Not each: one is active on more than half of the texts", evidence)
-    return Finding(question, "yes", "Yes: each is active on a part of the texts only", evidence)
+        return Finding("frequency", "no", "Not each: one is active on more than half of the texts", evidence)
+    return Finding("frequency", "yes", "Yes: each is active on a part of the texts only", evidence)
 
 
 def _belong_together(report: Report) -> Finding:
@@ -247,21 +279,19 @@ def _belong_together(report: Report) -> Finding:
         f"{likeness:.3f}"
         f"{_interval(report, 'concept_sim', False)}; of any two texts: {floor:.3f}."
     )
-    question = "Do a concept's texts have something in common?"
     if low is not None and low > floor:
-        return Finding(question, "yes", "Yes: more than any two texts have", evidence)
-    return Finding(question, "no", "Not clearly more than any two texts have", evidence)
+        return Finding("likeness", "yes", "Yes: more than any two texts have", evidence)
+    return Finding("likeness", "no", "Not clearly more than any two texts have", evidence)
 
 
 def _better_than_chance(report: Report) -> Finding:
-    question = "Is it more than chance?"
     controls = [row for row in report.comparison if row.name in CONTROLS and row.name != report.method]
     if not controls:
         compared = [row.name for row in report.comparison if row.name in titles()]
         methods = dict.fromkeys([METHOD, _in_a_command(report.method), *compared, *CONTROLS])
         command = _compare(f"--compare.methods {','.join(methods)} --compare.seeds {report.seed}")
         missing = f"No control was measured beside {'this SAE' if report.method == METHOD else report.title}."
-        return Finding(question, "unknown", "Not checked", missing, command)
+        return Finding("chance", "unknown", "Not checked", missing, command)
     recovered = {control.title: control.estimates["recovery_accuracy"].mean for control in controls}
     shares = ", ".join(f"{number(share, True)} ({title})" for title, share in recovered.items())
     evidence = (
@@ -269,15 +299,15 @@ def _better_than_chance(report: Report) -> Finding:
         f"whose concepts can mean nothing: {shares}."
     )
     if None in recovered.values():
-        return Finding(question, "unknown", "Not fully checked: a control could not be measured", evidence)
+        return Finding("chance", "unknown", "Not fully checked: a control could not be measured", evidence)
     shown = _of_this(report)
     alike = [control.title for control in controls if not _is_beaten(control, shown)]
     if alike:
-        return Finding(question, "no", f"Not clearly: see {' and '.join(alike)}", evidence)
+        return Finding("chance", "no", f"Not clearly: see {' and '.join(alike)}", evidence)
     evidence += (
         " A control may still shift the probabilities more: that means little where the decisions are not the model's."
     )
-    return Finding(question, "yes", "Yes: the controls recover clearly fewer decisions", evidence)
+    return Finding("chance", "yes", "Yes: the controls recover clearly fewer decisions", evidence)
 
 
 def _of_this(report: Report) -> ComparedMethod | None:
@@ -306,13 +336,12 @@ def _is_beaten(control: ComparedMethod, shown: ComparedMethod | None) -> bool:
 
 
 def _found_again(report: Report) -> Finding:
-    question = "Do other trainings give the same numbers?"
     trained = _of_this(report)
     if trained is None or len(trained.seeds) < 2:
         seeds = ",".join(str(report.seed + more) for more in range(3))
         methods = "" if report.method == METHOD else f"--compare.methods {METHOD},{_in_a_command(report.method)} "
         command = _compare(f"{methods}--compare.seeds {seeds}")
-        return Finding(question, "unknown", "Not checked", "No other training was measured beside this one.", command)
+        return Finding("numbers", "unknown", "Not checked", "No other training was measured beside this one.", command)
     spread = [
         f"{heading} {number(min(known), True)} to {number(max(known), True)}"
         for measure, heading in _OVER_SEEDS.items()
@@ -324,17 +353,21 @@ def _found_again(report: Report) -> Finding:
     if failed:
         evidence += f" {failed} of them gave none."
     if failed or _is_poor("scaled_recovery", min(share for share in recovered if share is not None)):
-        return Finding(question, "no", "No: not every training recovers nearly all of the decisions", evidence)
-    return Finding(question, "partly", "Within this spread", evidence)
+        return Finding("numbers", "no", "No: not every training recovers nearly all of the decisions", evidence)
+    return Finding("numbers", "partly", "Within this spread", evidence)
 
 
 def _comes_back(report: Report) -> Finding:
-    question, stability = "Does another training find the same concepts?", report.stability
+    stability = report.stability
     if stability is None:
         of_method = "" if report.method == METHOD else f" --method {_in_a_command(report.method)}"
         command = f"sae-lens-classif stability RUN --seeds 5{of_method}"
         return Finding(
-            question, "unknown", "Not checked", "No other training's concepts were held against these.", command
+            "same concepts",
+            "unknown",
+            "Not checked",
+            "No other training's concepts were held against these.",
+            command,
         )
     measured, floor = stability.main.measured, stability.main.floor
     weighted, chance, every = measured.mean_by_influence, floor.mean_by_influence, measured.every_by_influence
@@ -349,12 +382,12 @@ def _comes_back(report: Report) -> Finding:
         f"{number(every, True)}. By texts alone {number(by_texts, True)} come back. {when_it_comes_back(stability)}"
     )
     if every >= _MOST:
-        return Finding(question, "yes", "Yes: most of what matters comes back each time", evidence)
+        return Finding("same concepts", "yes", "Yes: most of what matters comes back each time", evidence)
     if weighted >= _MOST:
-        return Finding(question, "partly", "In part: most of what matters comes back, not each time", evidence)
+        return Finding("same concepts", "partly", "In part: most of what matters comes back, not each time", evidence)
     if by_texts >= _MOST:
-        return Finding(question, "partly", "In part: on the same texts, but in other directions", evidence)
-    return Finding(question, "no", "No: much of what matters comes out otherwise", evidence)
+        return Finding("same concepts", "partly", "In part: on the same texts, but in other directions", evidence)
+    return Finding("same concepts", "no", "No: much of what matters comes out otherwise", evidence)
 
 
 _OVER_SEEDS: Mapping[str, str] = {

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from markupsafe import Markup
@@ -10,15 +11,18 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.measures import headline_rows
 from sae_lens_classif.figures.style import class_colour, darken, lighten
 from sae_lens_classif.files import folder_is_writable, write_text
-from sae_lens_classif.report.build import gather_report
+from sae_lens_classif.report.build import Choices, gather_report
+from sae_lens_classif.report.downloads import downloads
 from sae_lens_classif.report.findings import findings
 from sae_lens_classif.report.sections import (
     N_FIRST_CLASSES,
     ListedTexts,
     concept_groups,
+    confusion,
     glance,
     methods_table,
     suspect_concepts,
+    word_index,
 )
 from sae_lens_classif.report.view import Report
 from sae_lens_classif.runs.folder import METHOD, RunFolder
@@ -29,7 +33,14 @@ _CONTRAST = 5.0  # with white; with a card on the light page a little less
 
 
 def write_report(
-    run: str | Path | RunFolder, path: str | Path | None = None, explained: int = 100, method: str = METHOD
+    run: str | Path | RunFolder,
+    path: str | Path | None = None,
+    explained: int = 100,
+    method: str = METHOD,
+    *,
+    by: Sequence[str] = (),
+    mask: bool = False,
+    note: str = "",
 ) -> Path:
     """Write one self-contained page about a run: its classifier, its concepts, how far to trust them, its mistakes.
 
@@ -42,12 +53,16 @@ def write_report(
         explained: For so many texts the page says which concepts and words their class is due to; each takes a pass of
             the model over the text without each of its words.
         method: Whose concepts: the run's ClassifSAE, or a method that ``compare`` fitted, with the first of its seeds.
+        by: Columns of the data, such as a language, by which the page tells where the classifier errs more often.
+        mask: Whether handles (``@name``) and addresses on the web are masked in the texts.
+        note: What whoever opens the page should know first, such as that its texts are offensive.
 
     Returns:
         Path of the page.
 
     Raises:
-        UserError: If the run is not trained and evaluated as it stands now, or ``path`` cannot be written.
+        UserError: If the run is not trained and evaluated as it stands now, its texts have no such column, or ``path``
+            cannot be written.
     """
     files = run if isinstance(run, RunFolder) else RunFolder.open(run)
     if path is not None and Path(path).is_dir():
@@ -55,7 +70,7 @@ def write_report(
     folder_is_writable(files.folder if path is None else Path(path).parent)
     if explained < 0:
         raise UserError(f"explained is {explained}; it must be at least 0")
-    report = gather_report(files, explained, method)
+    report = gather_report(files, Choices(explained, by, mask, note), method)
     target = files.report(report.method) if path is None else Path(path)
     write_text(target, report_page(report))
     return target
@@ -68,7 +83,7 @@ def report_page(report: Report) -> str:
         report: What it shows.
     """
     script = template("report_script.html").render()
-    texts = ListedTexts(report)
+    found, texts = list(findings(report)), ListedTexts(report)
     # Texts are listed in the order of the page.
     groups, suspects = concept_groups(report, texts), suspect_concepts(report, texts)
     misled = [texts.misled(mistake) for mistake in report.mistakes.shown]
@@ -78,10 +93,13 @@ def report_page(report: Report) -> str:
         colours=[_colours(number, len(report.class_names)) for number in range(len(report.class_names))],
         script=Markup(script),  # ours alone
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        glance=glance(report),
+        glance=glance(report, found),
         folds_classes=len(report.class_names) > 2 * N_FIRST_CLASSES,
         prompt=report.summary["prompt"],
-        findings=findings(report),
+        findings=found,
+        confusion=confusion(report),
+        word_index=word_index(report),
+        downloads=downloads(report),
         headline_rows=headline_rows({**report.summary, **report.entry}),
         is_alone=report.entry["context"] == "alone",
         is_by_influence=report.entry.get("conditional_tvd") is not None,

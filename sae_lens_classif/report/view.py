@@ -1,12 +1,15 @@
 """What a report shows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sae_lens_classif.audit.stable_concepts import Stability
+from sae_lens_classif.decisions import decision_rule
+from sae_lens_classif.evals.classifier_scores import ClassifierScores, ClassScores
 from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.concept_effects import MisledText
+from sae_lens_classif.evals.slices import Slice, WordCounts
 from sae_lens_classif.explaining.explanation import Explanation
 
 
@@ -54,6 +57,14 @@ class ShownConcept:
         fires_with: Numbers of the concepts that are active on the same texts.
         points_with: Numbers of those of the same direction.
         given_name: A short name; may be empty.
+        is_more_on_wrong: Whether it fires more often on wrong decisions than on right ones, beyond chance.
+        histogram: Number of texts by its activation, in steps of equal width up to ``largest``.
+        largest: Its largest activation.
+        by_strength: What it adds to the class that it raises most, where it is least active first; empty where it is
+            active on too few texts.
+        slopes: How fast its direction by itself raises each class logit; empty where it has no direction.
+        nearest: The concepts whose directions are most like its own, each with the cosine.
+        same_words: Numbers of the concepts with whose key words it shares at least half.
     """
 
     index: int
@@ -73,6 +84,13 @@ class ShownConcept:
     fires_with: tuple[int, ...] = ()
     points_with: tuple[int, ...] = ()
     given_name: str = ""
+    is_more_on_wrong: bool = False
+    histogram: tuple[int, ...] = ()
+    largest: float = 0.0
+    by_strength: tuple[float, ...] = ()
+    slopes: tuple[float, ...] = ()
+    nearest: tuple[tuple[int, float], ...] = ()
+    same_words: tuple[int, ...] = ()
 
     @property
     def influence(self) -> float | None:
@@ -83,23 +101,6 @@ class ShownConcept:
     def name(self) -> str:
         """Its name, else its first key words."""
         return self.given_name or ", ".join(list(self.weights)[:4])
-
-
-@dataclass(frozen=True)
-class ClassScores:
-    """How well the model knows a class.
-
-    Attributes:
-        n_texts: Number of its texts.
-        recall: Share of them that get it; None where there are none.
-        precision: Share of the texts that get it to which it belongs; None where no text gets it.
-        taken_for: The other class that most of its texts get, and their share; None where all get their own.
-    """
-
-    n_texts: int
-    recall: float | None
-    precision: float | None
-    taken_for: tuple[int, float] | None
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class Report:
         summary: Content of ``summary.json``.
         entry: The method's measures in it.
         class_names: Names of the C classes.
-        class_scores: One a class.
+        scores: How good the classifier itself is.
         seed: Seed of the method's fit.
         is_measured: Whether the concepts gave numbers at all, and not NaN.
         n_concepts: Number of concepts, those included that are never active.
@@ -171,6 +172,9 @@ class Report:
         stability: The concepts in other trainings; None where that was not looked at.
         multi_label: Whether a text may have several of the classes, or none.
         commonest: The most frequent set of labels in words, and its share of the texts; None for one class a text.
+        slices: Parts of the texts by their length and by columns of the data, each kind under its name.
+        words: The most frequent words, with how the texts that hold them are decided.
+        note: What whoever opens the page should know of the texts first; may be empty.
     """
 
     run: str
@@ -181,7 +185,7 @@ class Report:
     summary: Mapping[str, Any]
     entry: Mapping[str, Any]
     class_names: Sequence[str]
-    class_scores: Sequence[ClassScores]
+    scores: ClassifierScores
     seed: int
     is_measured: bool
     n_concepts: int
@@ -197,6 +201,26 @@ class Report:
     stability: Stability | None = None
     multi_label: bool = False
     commonest: tuple[str, float] | None = None
+    slices: Mapping[str, Sequence[Slice]] = field(default_factory=dict)
+    words: Mapping[str, WordCounts] = field(default_factory=dict)
+    note: str = ""
+
+    def decision_in_words(self, decision: int) -> str:
+        """Name of a class, or names of a set of labels."""
+        return decision_rule(self.multi_label).in_words(decision, self.class_names)
+
+    @property
+    def class_scores(self) -> Sequence[ClassScores]:
+        """How well each class is known."""
+        return self.scores.by_class
+
+    def taken_for(self, number: int) -> tuple[int, float] | None:
+        """The other class that most texts of a class get, and their share; None where all get their own."""
+        if self.scores.confusion is None:
+            return None
+        given = self.scores.confusion[number].tolist()
+        other = max((other for other in range(len(given)) if other != number), key=given.__getitem__)
+        return (other, given[other] / sum(given)) if given[other] else None
 
     @property
     def by_index(self) -> Mapping[int, ShownConcept]:

@@ -20,7 +20,7 @@ from sae_lens_classif.evals.coming_back import ComesBack, Shares
 from sae_lens_classif.evals.interpretability import jenks_break
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.methods.ica import ICAConcepts
-from sae_lens_classif.report.build import gather_report
+from sae_lens_classif.report.build import Choices, gather_report
 from sae_lens_classif.report.findings import Finding, findings
 from sae_lens_classif.runs.folder import RunFolder
 from tests.conftest import MakeOnce
@@ -226,10 +226,10 @@ def test_other_settings_are_told_and_overwrite_trains_anew(run: Path) -> None:
 
 
 def test_after_another_training_the_old_result_is_not_shown(run: Path) -> None:
-    assert gather_report(RunFolder.open(run), explained=0).stability is not None
+    assert gather_report(RunFolder.open(run), Choices(explained=0)).stability is not None
     change_sae(run, lambda sae: sae.W_enc.mul_(1.5))
     assert cli("evaluate", "--run", run).code == 0
-    report = gather_report(RunFolder.open(run), explained=0)
+    report = gather_report(RunFolder.open(run), Choices(explained=0))
     assert report.stability is None
     assert "Comes back" not in write_report(run, explained=0).read_text(encoding="utf-8")
 
@@ -359,7 +359,7 @@ def test_without_an_influence_the_answer_goes_by_the_number_of_concepts(made: Pa
 
 def _finding(run: Path, mean: float | None, every: float | None, on_texts: float | None) -> Finding:
     """The answer where these shares of the influence come back, and 50 and 40 % of the concepts."""
-    report = gather_report(RunFolder.open(run), explained=0)
+    report = gather_report(RunFolder.open(run), Choices(explained=0))
     assert report.stability is not None
 
     def changed(of: ComesBack, mean: float | None) -> ComesBack:

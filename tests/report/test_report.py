@@ -27,13 +27,14 @@ from sae_lens_classif import (
 from sae_lens_classif.config.classifier import ClassifierConfig, DataConfig, PromptConfig
 from sae_lens_classif.config.methods import CompareConfig
 from sae_lens_classif.config.run import RunConfig
+from sae_lens_classif.evals.classifier_scores import ClassifierScores, ClassScores
 from sae_lens_classif.evals.comparison import ComparedMethod, Difference, Estimate
 from sae_lens_classif.evals.concept_effects import MisledText
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
-from sae_lens_classif.report.build import gather_report
+from sae_lens_classif.report.build import Choices, gather_report
 from sae_lens_classif.report.findings import Finding, findings, reliances, telling_mistake
 from sae_lens_classif.report.page import report_page
-from sae_lens_classif.report.view import ClassScores, DefaultClass, Mistakes, Report, ShownConcept, ShownText
+from sae_lens_classif.report.view import DefaultClass, Mistakes, Report, ShownConcept, ShownText
 from sae_lens_classif.runs.about import shown_settings
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.results import read_comparison
@@ -48,7 +49,7 @@ def run(demo_folder: Path) -> RunFolder:
 
 @pytest.fixture(scope="module")
 def report(run: RunFolder) -> Report:
-    return gather_report(run, explained=20)
+    return gather_report(run, Choices(explained=20))
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_another_method_is_shown_with_its_own_numbers_beside_the_run_s_report(de
     page = (demo_run / f"report.{name}.html").read_text(encoding="utf-8")
     run = RunFolder.open(demo_run)
     entry = json.loads(run.summary.read_text(encoding="utf-8"))["methods"][name]
-    shown, trained = gather_report(run, 0, name), gather_report(run, 0)
+    shown, trained = gather_report(run, Choices(0), name), gather_report(run, Choices(0))
     assert [concept.index for concept in shown.concepts] == [concept["index"] for concept in entry["concepts"]]
     method = load_method(run.method(name, 0))
     activations = method.encode(ActivationStore(run.activations("test")).read("hidden").float())
@@ -150,10 +151,10 @@ def test_the_class_by_default_is_what_the_bias_alone_gives(report: Report, run: 
 
 def test_a_class_that_is_hardly_the_default_is_not_called_so(report: Report) -> None:
     shares = tuple(1 / len(report.class_names) for _ in report.class_names)
-    silent = _words(report_page(dataclasses.replace(report, default_class=None)), "glance")
+    silent = _words(report_page(dataclasses.replace(report, default_class=None)), "trust")
     for share, is_said in ((0.9, True), (0.89, False)):
         made = dataclasses.replace(report, default_class=DefaultClass(1, share, shares))
-        assert (_words(report_page(made), "glance") != silent) == is_said
+        assert (_words(report_page(made), "trust") != silent) == is_said
 
 
 def test_the_scores_of_a_class_are_counts(report: Report, run: RunFolder) -> None:
@@ -165,11 +166,12 @@ def test_the_scores_of_a_class_are_counts(report: Report, run: RunFolder) -> Non
         assert scores.recall == pytest.approx(given.count(number) / len(given))
         assert scores.precision == pytest.approx(given.count(number) / predicted.count(number))
         wrong = [other for other in given if other != number]
+        taken_for = report.taken_for(number)
         if wrong:
-            assert scores.taken_for is not None and scores.taken_for[0] != number
-            assert scores.taken_for[1] == pytest.approx(max(map(wrong.count, wrong)) / len(given))
+            assert taken_for is not None and taken_for[0] != number
+            assert taken_for[1] == pytest.approx(max(map(wrong.count, wrong)) / len(given))
         else:
-            assert scores.taken_for is None
+            assert taken_for is None
 
 
 def test_so_many_texts_are_explained_as_is_asked_for_mistakes_and_every_concept_among_them(report: Report) -> None:
@@ -244,15 +246,30 @@ def test_what_was_not_measured_is_not_answered(report: Report) -> None:
 def test_a_classifier_that_knows_no_more_than_the_largest_class_is_called_so(report: Report) -> None:
     def found(*scores: ClassScores) -> Finding:
         names = [f"class {number}" for number in range(len(scores))]
-        entry = {**report.entry, "original_accuracy_ci95": [0.5, 0.6]}
-        return next(findings(dataclasses.replace(report, class_names=names, class_scores=scores, entry=entry)))
+        entry = {**report.entry, "original_accuracy_ci95": [0.6, 0.7]}
+        return next(findings(dataclasses.replace(report, class_names=names, scores=_scores(*scores), entry=entry)))
 
-    lazy = found(ClassScores(60, 0.9, 0.6, None), ClassScores(40, 0.1, 0.5, None))
+    lazy = found(_of_class(60, 0.9, 0.6), _of_class(40, 0.1, 0.5))
     assert lazy.verdict == "no"
     _assert_in_order(lazy.evidence, "58.0 %", "class 0", "60.0 %")
-    silent = found(*(ClassScores(20, 0.6, 0.6, None),) * 4, ClassScores(20, 0.0, None, (0, 1.0)))
+    silent = found(*(_of_class(20, 0.6, 0.6),) * 4, _of_class(20, 0.45, None))
     assert silent.verdict == "partly" and "class 4" in silent.evidence
-    assert found(*(ClassScores(20, 0.6, 0.6, None),) * 5).verdict == "yes"
+    assert found(*(_of_class(20, 0.6, 0.6),) * 5).verdict == "yes"
+    # Hardly any hateful text is found, whatever the accuracy says.
+    missed = found(_of_class(100, 0.98, 0.9), _of_class(90, 0.2, 0.6, (0.1, 0.35)))
+    assert missed.verdict == "partly"
+    _assert_in_order(missed.evidence, "class 1", "20.0 %")
+    assert found(_of_class(50, 0.98, 0.9), _of_class(49, 0.4, 0.6, (0.3, 0.51))).verdict == "yes", "perhaps half"
+
+
+def _of_class(
+    n_texts: int, recall: float | None, precision: float | None, recall_ci95: tuple[float, float] = (0.4, 0.9)
+) -> ClassScores:
+    return ClassScores(n_texts, recall, None if recall is None else recall_ci95, precision, recall and 0.5)
+
+
+def _scores(*by_class: ClassScores, confusion: torch.Tensor | None = None) -> ClassifierScores:
+    return ClassifierScores(0.9, 0.8, 0.7, by_class, confusion, None)
 
 
 def test_how_many_concepts_carry_the_most_is_counted(report: Report) -> None:
@@ -345,13 +362,14 @@ def test_a_class_relies_on_the_concept_that_adds_most_over_all_texts(report: Rep
     n_texts = report.summary["n_test_texts"]
     frequent, strong = _concept(0, (0.3, -0.3), n_texts), _concept(1, (0.9, -0.9), n_texts // 10)
     weak = _concept(2, (0.0, 0.009), n_texts)
-    scores = (ClassScores(1, 1.0, 1.0, None), ClassScores(1, 1.0, 1.0, None))
-    made = dataclasses.replace(report, class_names=("a", "b"), class_scores=scores, concepts=(strong, frequent, weak))
+    said, never = _of_class(1, 1.0, 1.0), _of_class(1, 1.0, None)
+    made = dataclasses.replace(
+        report, class_names=("a", "b"), scores=_scores(said, said), concepts=(strong, frequent, weak)
+    )
     found = reliances(made)
     assert [(reliance.class_number, reliance.concept.index) for reliance in found] == [(0, 0)]
     assert found[0].adds == pytest.approx(0.3)
-    never = dataclasses.replace(scores[0], precision=None)
-    assert reliances(dataclasses.replace(made, class_scores=(never, scores[1]))) == (), "a class that is never decided"
+    assert reliances(dataclasses.replace(made, scores=_scores(never, said))) == (), "a class that is never decided"
 
 
 def test_the_telling_mistake_is_one_that_a_concept_alone_explains_and_a_short_one(report: Report) -> None:
@@ -385,12 +403,12 @@ def test_the_page_leads_to_a_true_sentence_and_to_a_mistake_with_the_concept_beh
     words = _words(report_page(report), "glance")
     relied = reliances(report)[0]
     name, effect = report.class_names[relied.class_number], relied.concept.effects[relied.class_number]
-    _assert_in_order(words, name, f"concept {relied.concept.index}", name, f"{100 * effect:.1f} points")
+    _assert_in_order(words, name, f"concept {relied.concept.index}", f"{100 * effect:.1f} points")
     example = telling_mistake(report)
     assert example is not None
     text = report.texts[example.row]
     gold, predicted = report.class_names[text.gold], report.class_names[text.predicted]
-    told = words[words.index(" ".join(text.text.split())[:200]) :]
+    told = words[words.index(" ".join(text.text.split())[-100:]) :]
     _assert_in_order(told, gold, predicted, f"concept {example.concept}")
 
 
@@ -405,9 +423,7 @@ def test_every_concept_has_a_card_with_its_texts_and_every_link_leads_somewhere(
     assert len(links) > 20 and {link[1:] for link in links} <= set(ids)
     assert page.values("data-card").count("concept") == len(report.concepts)
     n_listed = sum(len(concept.top_texts) for concept in report.concepts) + len(report.mistakes.shown)
-    n_listed += sum(
-        len(concept.wrong_texts) for concept in report.concepts if concept.rate_on_wrong > concept.rate_on_right
-    )
+    n_listed += sum(len(concept.wrong_texts) for concept in report.concepts if concept.is_more_on_wrong)
     assert len(page.values("data-text")) == n_listed
 
 
@@ -421,10 +437,14 @@ def test_a_text_is_explained_once_and_led_to_from_elsewhere(page: ParsedPage, re
     assert sorted(name for name in page.values("id") if name.startswith("why-")) == sorted(explained)
 
 
+_FILES = ("data:text/csv;charset=utf-8;base64,", "data:application/json;charset=utf-8;base64,")
+
+
 def test_the_page_asks_no_other_machine_and_runs_no_script_but_its_own(page: ParsedPage) -> None:
     loaded = [value for name in ("src", "href", "xlink:href", "srcset", "action") for value in page.values(name)]
-    assert [value for value in loaded if not value.startswith(("#", "data:image/png;base64,"))] == []
-    assert page.tags.count("script") == 1 and "link" not in page.tags and "img" not in page.tags
+    assert [value for value in loaded if not value.startswith(("#", "data:image/png;base64,", *_FILES))] == []
+    assert page.tags.count("script") == 2 and page.values("type").count("application/json") == 1, "data, not run"
+    assert "link" not in page.tags and "img" not in page.tags
     assert not any(name.startswith("on") for _, name, _ in page.attributes)
     (policy,) = [value for value in page.values("content") if value.startswith("default-src")]
     assert re.fullmatch(
@@ -437,7 +457,7 @@ def test_the_page_asks_no_other_machine_and_runs_no_script_but_its_own(page: Par
 def test_each_number_stands_where_it_belongs(report: Report) -> None:
     first = _concept(
         3, (0.31, -0.32, 0.03), n_texts=33, weights={"erstes": 1.0, "zweites": 0.25}, activation_rate=0.341, tvd=0.342,
-        flips=0.343, concept_sim=0.344, rate_on_wrong=0.4, rate_on_right=0.35, top_texts=(0,), wrong_texts=(1,),
+        flips=0.343, concept_sim=0.344, is_more_on_wrong=True, rate_on_wrong=0.4, rate_on_right=0.35, top_texts=(0,), wrong_texts=(1,),
     )  # fmt: skip
     second = _concept(
         5, (0.51, 0.0, 0.0), n_texts=1, weights={"anderes": 1.0}, class_number=1, rate_on_wrong=0.1, rate_on_right=0.2
@@ -446,9 +466,11 @@ def test_each_number_stands_where_it_belongs(report: Report) -> None:
     made = dataclasses.replace(
         report,
         class_names=("Ah", "Be", "Ce"),
-        class_scores=(
-            ClassScores(7, 0.61, 0.62, (1, 0.63)), ClassScores(0, None, 0.5, None), ClassScores(9, 1, None, None)
+        scores=dataclasses.replace(
+            _scores(_of_class(7, 0.61, 0.62), _of_class(0, None, 0.5), _of_class(9, 1, None)),
+            confusion=torch.tensor([[2, 5, 0], [0, 0, 0], [0, 0, 9]]), accuracy=0.911,
         ),
+        slices={}, words={},
         concepts=(first, second),
         default_class=DefaultClass(2, 0.91, (0.33, 0.31, 0.36)),
         texts=texts,
@@ -467,18 +489,21 @@ def test_each_number_stands_where_it_belongs(report: Report) -> None:
     html = report_page(made)
     _assert_in_order(
         _words(html, "glance"),
-        "91.0 %", "92.0 %", "93.0 %",
-        "Ah", "concept 3", "erstes, zweites", "34.1 %", "Ah", "31.0 points", "34.3 %",
-        "Ce", "91.0 %", "36.0 %", "Ah", "33.0 %", "Be",
+        "92.0 %", "18.0 %", "95.0 %",
+        "Ah", "concept 3", "erstes, zweites", "34.1 %", "31.0 points", "34.3 %",
+        "Ah", "7", "61.0 %", "text of the concept", "Ah", "concept 3",
         "wrong text", "Be", "Ah", "concept 3",
     )  # fmt: skip
     scores = (
         "Ah",
         "7",
         "61.0 %",
+        "40.0",
+        "90.0",
         "62.0 %",
+        "50.0 %",
         "Be",
-        "63.0 %",
+        "71.4 %",
         "Be",
         "0",
         "–",
@@ -495,7 +520,7 @@ def test_each_number_stands_where_it_belongs(report: Report) -> None:
         _words(html, "trust"),
         "92.0 %", "18.0 %", "97.0 %", "93.7 %", "94.0 %", "91.0 %", "2.1 %", "71.0 %",
         "earlier tokens kept", "55.5 %", "Random directions", "11.1 %", "95.0 %", "93.0 %", "2.2 %", "17.0 %",
-        str(report.n_concepts), "46.0 %",
+        str(report.n_concepts), "46.0 %", "Ce", "91.0 %", "36.0 %", "Ah", "33.0 %", "Be",
     )  # fmt: skip
     concepts = html[html.index('id="concepts"') : html.index('id="mistakes"')]
     cards = [
@@ -509,7 +534,7 @@ def test_each_number_stands_where_it_belongs(report: Report) -> None:
     _assert_in_order(cards[1], "Concept 5", "anderes", "Ah", "+51.0 points")
     mistakes = _words(html, "mistakes")
     _assert_in_order(
-        mistakes, "10", "100", "8", "6", "concept 3", "erstes, zweites", "40.0 %", "35.0 %", "1", "4", "wrong text",
+        mistakes, "10", "100", "6", "concept 3", "erstes, zweites", "40.0 %", "35.0 %", "1", "4", "wrong text",
         "concept 3", "Ah", "+61.0 points", "Be", "-62.0 points",
     )  # fmt: skip
     assert "concept 5" not in mistakes, "it fires more often on right decisions"
@@ -605,7 +630,7 @@ def test_texts_and_class_names_stay_text(strange: Path) -> None:
     write_report(strange)
     html = (strange / "report.html").read_text(encoding="utf-8")
     parsed = ParsedPage(html)
-    assert parsed.tags.count("script") == 1 and "img" not in parsed.tags and "b" not in parsed.tags
+    assert parsed.tags.count("script") == 2 and "img" not in parsed.tags and "b" not in parsed.tags
     words = " ".join(parsed.words.split())
     assert [text for text in STRANGE[:4] if text not in words] == [], "class names and texts"
     longest = max(re.findall(r"(?:endless ?)+", words), key=len)
@@ -741,12 +766,12 @@ def test_numbers_that_are_none_are_reported_as_such(copy: Path) -> None:
     assert cli("evaluate", "--run", copy).code == 0
     parsed = ParsedPage(write_report(copy).read_text(encoding="utf-8"))
     assert "warning" in parsed.values("class") and "data-card" not in [name for _, name, _ in parsed.attributes]
-    assert "svg" not in parsed.tags and "nan" not in parsed.words.lower().replace("not all finite (nan", "")
+    assert "map" not in parsed.values("class") and "nan" not in parsed.words.lower().replace("not all finite (nan", "")
 
 
 def test_in_context_the_earlier_words_are_kept(copy: Path) -> None:
     assert cli("evaluate", "--run", copy, "--evaluate.context", "in_context").code == 0
-    made = gather_report(RunFolder.open(copy), explained=0)
+    made = gather_report(RunFolder.open(copy), Choices(explained=0))
     assert made.entry["context"] == "in_context" and made.default_class is None, "the earlier words speak too"
     alone = dataclasses.replace(made, entry={**made.entry, "context": "alone"})
     assert len(_words(report_page(made), "trust")) < len(_words(report_page(alone), "trust")), "a limit of `alone`"
