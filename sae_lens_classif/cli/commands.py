@@ -114,8 +114,8 @@ def _score(run: Path, file: str, out: Path | None, text_column: str, method: str
         Console().print(f"{n_texts:,} texts: {escape(str(out))}", soft_wrap=True, highlight=False)
 
 
-def _report(run: Path, out: Path | None, explained: int, method: str) -> None:
-    _show_report(write_report(run, out, explained, method))
+def _report(run: Path, out: Path | None, explained: int, method: str, **choices: Any) -> None:
+    _show_report(write_report(run, out, explained, method, **choices))
 
 
 def _show_report(page: Path) -> None:

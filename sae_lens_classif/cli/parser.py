@@ -161,6 +161,11 @@ def _build_parser() -> _Parser:
     add["report"](
         "--explained", metavar="N", type=int, default=100, help="Texts whose class is explained word by word."
     )
+    add["report"](
+        "--by", metavar="COLUMN", action="append", default=[], help="Tell apart texts by a column of the data, as lang."
+    )
+    add["report"]("--mask", action="store_true", help="Mask handles (@name) and addresses on the web in the texts.")
+    add["report"]("--note", metavar="WORDS", default="", help="What a reader should know first: 'offensive texts'.")
     add["publish"]("repo", metavar="REPO", help="owner/name on the Hub; made if it does not exist.")
     add["publish"]("--dry-run", action="store_true", help="Only write RUN/hub: what would be uploaded.")
     add["publish"]("--license", metavar="ID", help="Licence of what is published, such as apache-2.0.")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sae_lens_classif.evals.measures import columns
+from sae_lens_classif.evals.results import finite
 from sae_lens_classif.report.view import Report, ShownConcept
 
 Row = Mapping[str, Any]
@@ -98,7 +99,7 @@ def downloads(report: Report) -> list[Download]:
         report: What the page shows.
     """
     found = tables(report)
-    whole = json.dumps({"run": report.run, **found}, ensure_ascii=False, indent=1)
+    whole = json.dumps(finite({"run": report.run, **found}), ensure_ascii=False, indent=1, allow_nan=False)
     files = {f"{name}.csv": ("text/csv", _csv(rows)) for name, rows in found.items()}
     files[f"{report.method}.json"] = ("application/json", whole)
     return [

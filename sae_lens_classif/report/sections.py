@@ -26,7 +26,7 @@ from sae_lens_classif.runs.tables import Cell, best_methods, cell_of, fit_time, 
 
 _N_BARS = 5
 _N_CLOUD_WORDS = 24
-N_FIRST_CLASSES, _N_FIRST_TEXTS = 10, 3  # that are shown before the others are asked for
+N_FIRST_CLASSES, _N_FIRST_TEXTS = 8, 3  # that are shown before the others are asked for
 _LONGEST, _LONGEST_EXAMPLE = 600, 240  # characters of a text in a list, and on the first page
 _MOST_IN_MATRIX, _N_CONFUSED = 12, 12  # classes; pairs of classes where there are more
 _N_TYPICAL = 2  # texts on the first page, beside a mistake

@@ -51,8 +51,8 @@ def test_calibration_is_counted_bin_by_bin() -> None:
     sureness = torch.tensor([0.55, 0.57, 0.95, 0.97, 1.0])
     found = calibration(sureness, torch.tensor([True, False, True, True, False]))
     low, high = found.bins
-    assert (low.n_texts, low.accuracy, low.sureness) == (2, 0.5, pytest.approx(0.56))
-    assert (high.n_texts, high.accuracy, high.sureness) == (3, pytest.approx(2 / 3), pytest.approx(2.92 / 3))
+    assert (low.n_texts, low.accuracy, low.sureness) == pytest.approx((2, 0.5, 0.56))
+    assert (high.n_texts, high.accuracy, high.sureness) == pytest.approx((3, 2 / 3, 2.92 / 3))
     assert found.error == pytest.approx((2 * 0.06 + 3 * abs(2 / 3 - 2.92 / 3)) / 5)
 
 

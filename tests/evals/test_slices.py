@@ -35,7 +35,7 @@ def test_a_part_differs_where_fisher_s_test_says_so_after_the_correction() -> No
     is_right = torch.tensor([True] * 90 + [False] * 10)
     members = {"bad": torch.arange(100) >= 85, "all": torch.ones(100).bool(), "none": torch.zeros(100).bool()}
     bad, everything = slices(members, is_right)
-    assert (bad.n_texts, bad.n_wrong, bad.accuracy) == (15, 10, pytest.approx(1 / 3))
+    assert (bad.n_texts, bad.n_wrong, bad.accuracy) == pytest.approx((15, 10, 1 / 3))
     assert bad.differs and not everything.differs
     p = fisher_exact([[10, 5], [0, 85]])[1]
     assert differences([(10, 5, 0, 85)]) == [p <= 0.05]

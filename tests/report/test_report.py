@@ -77,7 +77,7 @@ def test_another_method_is_shown_with_its_own_numbers_beside_the_run_s_report(de
         assert concept.n_texts == int((activations[:, concept.index] != 0).sum())
     assert shown.title in page and f"{100 * entry['recovery_accuracy']:.1f} %" in page
     assert hashlib.sha256((run.method(name, 0) / "method.json").read_bytes()).hexdigest() in page
-    assert [row.name for row in shown.comparison] == ["classifsae", "topk_sae", "ica"]
+    assert [row.name for row in shown.comparison] == ["classifsae", "topk_sae", "ica", "random_directions"]
     assert shown.mistakes.n_wrong == trained.mistakes.n_wrong and shown.concepts != trained.concepts
     cli("evaluate", "--run", demo_run, "--evaluate.n_bootstrap", "30")
     assert not (demo_run / f"report.{name}.html").exists(), "of numbers that are gone"
@@ -235,7 +235,7 @@ def test_the_evidence_is_the_measured_number_with_its_interval(report: Report) -
 
 def test_what_was_not_measured_is_not_answered(report: Report) -> None:
     nothing = {name: None for name in report.entry if name not in ("warnings", "concepts")}
-    found = _found(report, **nothing)
+    found = _found(dataclasses.replace(report, comparison=()), **nothing)
     assert {question: finding.verdict for question, finding in found.items() if question != "Is the"} == {
         "Is it": "unknown",
         "Do other": "unknown",
@@ -457,7 +457,8 @@ def test_the_page_asks_no_other_machine_and_runs_no_script_but_its_own(page: Par
 def test_each_number_stands_where_it_belongs(report: Report) -> None:
     first = _concept(
         3, (0.31, -0.32, 0.03), n_texts=33, weights={"erstes": 1.0, "zweites": 0.25}, activation_rate=0.341, tvd=0.342,
-        flips=0.343, concept_sim=0.344, is_more_on_wrong=True, rate_on_wrong=0.4, rate_on_right=0.35, top_texts=(0,), wrong_texts=(1,),
+        flips=0.343, concept_sim=0.344, is_more_on_wrong=True, rate_on_wrong=0.4, rate_on_right=0.35, top_texts=(0,),
+        wrong_texts=(1,),
     )  # fmt: skip
     second = _concept(
         5, (0.51, 0.0, 0.0), n_texts=1, weights={"anderes": 1.0}, class_number=1, rate_on_wrong=0.1, rate_on_right=0.2
@@ -694,7 +695,7 @@ def test_texts_or_a_model_other_than_those_that_were_measured_are_refused(copy: 
 
 
 def test_a_comparison_with_other_settings_is_not_shown(run: RunFolder, report: Report, tmp_path: Path) -> None:
-    assert [method.name for method in report.comparison] == ["classifsae", "topk_sae", "ica"]
+    assert [method.name for method in report.comparison] == ["classifsae", "topk_sae", "ica", "random_directions"]
     assert read_comparison(run, "classifsae", 0, "of another SAE") == ()
 
 

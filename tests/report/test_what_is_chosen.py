@@ -1,0 +1,112 @@
+"""What whoever writes a report chooses: columns, masks, a note; and the files that the page holds."""
+
+import base64
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sae_lens_classif import UserError, write_report
+from sae_lens_classif.report.build import Choices, gather_report
+from sae_lens_classif.report.downloads import downloads, tables
+from sae_lens_classif.report.masking import masked
+from sae_lens_classif.runs.folder import RunFolder
+from tests.tiny_run import cli
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("@you see https://t.co/Ab1?x=2, ok", "@… see [link] ok"),
+        ("mail me@home.org", "mail me@home.org"),
+        ("WWW.example.org/a and @a_b:", "[link] and @…:"),
+        ("nothing here", "nothing here"),
+    ],
+)
+def test_handles_and_addresses_are_masked_and_words_stay_words(text: str, shown: str) -> None:
+    assert masked(text) == shown
+    assert [masked(word) for word in text.split()] == shown.split()
+
+
+@pytest.fixture
+def run(few_strange: Path, tmp_path: Path) -> Path:
+    """A copy of a run, whose texts have a column more, and handles and addresses."""
+    return Path(shutil.copytree(few_strange.parent, tmp_path / "strange")) / "run"
+
+
+def _with_column(run: Path, name: str) -> None:
+    source = Path(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["data"]["source"])
+    texts = run.parent / "more"
+    shutil.copytree(source, texts)
+    file = texts / "test.csv"
+    with file.open(encoding="utf-8", newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    with file.open("w", encoding="utf-8", newline="") as opened:
+        writer = csv.DictWriter(opened, [*rows[0], name])
+        writer.writeheader()
+        writer.writerows({**row, name: "de" if number % 2 else "en"} for number, row in enumerate(rows))
+    settings = (run / "config.yaml").read_text(encoding="utf-8")
+    (run / "config.yaml").write_text(settings.replace(str(source), str(texts)), encoding="utf-8")
+
+
+def test_texts_are_told_apart_by_a_column(run: Path, tmp_path: Path) -> None:
+    _with_column(run, "lang")
+    report = gather_report(RunFolder.open(run), Choices(0, columns=("lang",)))
+    n_texts = report.summary["n_test_texts"]
+    parts = report.slices["lang"]
+    assert {part.name: part.n_texts for part in parts} == {"en": -(-n_texts // 2), "de": n_texts // 2}
+    assert sum(part.n_wrong for part in parts) == report.mistakes.n_wrong
+    page = tmp_path / "page.html"
+    ended = cli("report", run, "--out", page, "--explained", 0, "--by", "lang", "--note", "<b>rude</b> texts")
+    assert ended.code == 0, ended.stderr
+    html = page.read_text(encoding="utf-8")
+    assert "By <bdi>lang</bdi>" in html and "&lt;b&gt;rude&lt;/b&gt; texts" in html
+    ended = cli("report", run, "--by", "land")
+    assert ended.code == 2 and "no column 'land'" in ended.stderr and "lang" in ended.stderr
+
+
+def test_masked_texts_show_no_handle_and_no_address(run: Path) -> None:
+    report = gather_report(RunFolder.open(run), Choices(2))
+    hidden = gather_report(RunFolder.open(run), Choices(2, mask=True))
+    for number, text in report.texts.items():
+        assert hidden.texts[number].text == masked(text.text)
+        explained = text.explanation
+        if explained is not None:
+            shown = hidden.texts[number].explanation
+            assert shown is not None and list(shown.words) == [masked(word) for word in explained.words]
+
+
+def test_the_tables_are_files_that_the_page_holds(demo_folder: Path) -> None:
+    report = gather_report(RunFolder.open(demo_folder / "runs" / "demo"), Choices(0))
+    files = {file.file: file.address for file in downloads(report)}
+    assert set(files) == {
+        *(f"{name}.csv" for name in ("concepts", "classes", "mistakes", "slices", "methods", "confusion")),
+        "classifsae.json",
+    }
+    contents = {name: base64.b64decode(address.partition(",")[2]).decode() for name, address in files.items()}
+    rows = list(csv.DictReader(io.StringIO(contents["concepts.csv"])))
+    assert [int(row["concept"]) for row in rows] == [concept.index for concept in report.concepts]
+    assert float(rows[0]["activation_rate"]) == report.concepts[0].activation_rate
+    whole = json.loads(contents["classifsae.json"], parse_constant=pytest.fail)  # neither NaN nor Infinity
+    assert whole["run"] == "demo" and set(whole) == {"run", *tables(report)}
+    assert (
+        sum(sum(row[name] for name in report.class_names) for row in whole["confusion"])
+        == (report.summary["n_test_texts"])
+    )
+
+
+def test_no_cell_is_a_formula_in_a_spreadsheet(run: Path) -> None:
+    report = gather_report(RunFolder.open(run), Choices(0))
+    object.__setattr__(report, "class_names", tuple(f"=1+{number}" for number in range(len(report.class_names))))
+    (classes,) = [file for file in downloads(report) if file.file == "classes.csv"]
+    content = base64.b64decode(classes.address.partition(",")[2]).decode()
+    assert [row["class"] for row in csv.DictReader(io.StringIO(content))] == [f"'{name}" for name in report.class_names]
+
+
+def test_a_wrong_column_is_refused_from_python_too(run: Path) -> None:
+    with pytest.raises(UserError, match="no column 'nothing'"):
+        write_report(run, by=["nothing"])
