@@ -1,5 +1,6 @@
 """The report in a real browser: filtered, unfolded, zoomed, read aloud, printed, in the dark and on a telephone."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +9,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from sae_lens_classif import write_report
-from tests.conftest import MakeOnce
 from tests.fakes.browser import PICTURES, picture
+from tests.report.conftest import REPORTS
 from tests.tiny_run import STRANGE
 
 SHOWN = ":not([hidden])"
@@ -19,21 +19,11 @@ _COUNT = """(number) => {
     return part.querySelectorAll(part.matches("section") ? "[data-card]" : "[data-text]").length;
 }"""
 CARDS = f"[data-card=concept]{SHOWN}"
-
-
-@pytest.fixture(scope="module")
-def reports(
-    browser: Browser, make_once: MakeOnce, demo_folder: Path, few_strange: Path, many_strange: Path
-) -> dict[str, Path]:
-    """Reports of three runs: the demo's, one of two classes and 5 concepts, one of 77 classes and 200 concepts."""
-    runs = {"demo": demo_folder / "runs" / "demo", "few": few_strange, "many": many_strange}
-
-    def make(folder: Path) -> None:
-        for name, run in runs.items():
-            write_report(run, folder / name / "report.html", explained=30)
-
-    folder = make_once("reports", make)
-    return {name: folder / name / "report.html" for name in runs}
+# Parts of the page that reach beyond the window, but for what can be moved within a frame of its own.
+_STANDING_OUT = """() => [...document.querySelectorAll("main *")].filter(part =>
+    part.checkVisibility() && !part.closest(".wide, svg, pre, .skip, .stack thead")
+    && (part.getBoundingClientRect().right > innerWidth + 1 || part.getBoundingClientRect().left < -1)
+).slice(0, 3).map(part => part.outerHTML.slice(0, 200))"""
 
 
 @pytest.fixture
@@ -63,6 +53,11 @@ every_report = pytest.mark.parametrize(
 )
 
 
+def unfold(page: Page, selector: str = "details.part, details.fold") -> None:
+    """Open what is folded."""
+    page.evaluate("selector => document.querySelectorAll(selector).forEach(part => { part.open = true; })", selector)
+
+
 def shown(page: Page, selector: str) -> int:
     return page.locator(f"{selector} >> visible=true").count()
 
@@ -79,6 +74,7 @@ def test_whatever_is_in_texts_and_names_the_page_is_whole(opened: Page, request:
     assert opened.locator("#class option").count() == n_classes + 1
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing stands out on the right"
     picture(opened, f"report_{name}")
+    opened.locator(f"{CARDS} details.fold > summary").first.click()
     opened.locator(CARDS).first.scroll_into_view_if_needed()
     picture(opened, f"report_{name}_concept")
 
@@ -107,15 +103,25 @@ def test_no_rule_for_people_who_cannot_see_or_use_a_mouse_is_broken(
 
 @pytest.mark.parametrize(
     "opened",
-    [{"report": name, "scheme": "dark", "width": 400} for name in ("demo", "few", "many")],
+    [
+        {"report": name, "scheme": scheme, "width": width}
+        for name in REPORTS
+        for scheme, width in (("dark", 390), ("light", 768), ("dark", 1400))
+    ],
     indirect=True,
-    ids=("demo", "few", "many"),
+    ids=lambda asked: f"{asked['report']}-{asked['width']}-{asked['scheme']}",
 )
-def test_on_a_telephone_in_the_dark_nothing_is_cut_off(opened: Page, request: pytest.FixtureRequest) -> None:
-    assert opened.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(27, 30, 35)"
-    too_wide = opened.evaluate("document.documentElement.scrollWidth - innerWidth")
-    assert too_wide <= 0
-    picture(opened, f"report_{request.node.callspec.id}_telephone_dark")
+def test_at_no_width_is_anything_cut_off_and_no_part_stands_out(opened: Page, request: pytest.FixtureRequest) -> None:
+    name = request.node.callspec.id
+    is_dark = opened.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(27, 30, 35)"
+    assert is_dark == ("dark" in name)
+    picture(opened, f"report_{name}")
+    for folded in ("details.part", "details"):
+        unfold(opened, folded)
+        assert opened.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, folded
+        assert opened.evaluate(_STANDING_OUT) == [], folded
+    opened.locator(CARDS).first.scroll_into_view_if_needed()
+    picture(opened, f"report_{name}_concept")
 
 
 @report_of("few")
@@ -168,7 +174,7 @@ def test_a_class_leaves_its_concepts_and_the_mistakes_about_it(opened: Page) -> 
         assert number in (text.get_attribute("data-text") or "").split()
 
 
-@report_of("demo")
+@report_of("suspects")
 def test_what_headings_count_is_what_is_left(opened: Page) -> None:
     def counted() -> list[tuple[int, int]]:
         """What each heading says, and what stands below it."""
@@ -189,7 +195,7 @@ def test_what_headings_count_is_what_is_left(opened: Page) -> None:
     assert counted() == before
 
 
-@report_of("demo")
+@report_of("suspects")
 def test_the_table_of_concepts_on_wrong_decisions_is_searched_too(opened: Page) -> None:
     rows = opened.locator("[data-card=row]")
     n_rows = rows.count()
@@ -215,7 +221,7 @@ def test_a_text_that_stands_in_the_table_alone_is_found_unfolded_and_counted(
     html, changed = re.subn(
         r'(<tr data-card="row".*?data-row=")\d+(".*?<p class="slc-text" dir="auto">).*?</p>',
         r"\g<1>999999\g<2>kolibri</p>",
-        reports["demo"].read_text(encoding="utf-8"),
+        reports["suspects"].read_text(encoding="utf-8"),
         count=1,
         flags=re.DOTALL,
     )
@@ -275,6 +281,7 @@ def test_words_that_nobody_sees_are_not_found(opened: Page) -> None:
 def test_a_strange_address_does_no_harm(opened: Page) -> None:
     opened.goto(opened.url + "#100%")
     opened.reload()
+    unfold(opened)
     whole = width_of_view(opened)
     opened.click("#zoomIn")
     assert width_of_view(opened) < whole
@@ -284,7 +291,8 @@ def test_without_scripts_all_is_there_but_what_needs_them(browser: Browser, repo
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto(reports["demo"].as_uri())
     assert page.locator(CARDS).count() > 0 and not page.locator("#search").is_visible()
-    page.locator("details.why summary").first.click()
+    page.locator(f"{CARDS}:has(details.why) details.fold > summary").first.click()
+    page.locator(f"{CARDS} details.why summary >> visible=true").first.click()
     expect(page.locator("details.why table").first).to_be_visible()
     counted = page.locator("section[data-group], details.more")
     for part, below in ((counted.nth(number), page.evaluate(_COUNT, number)) for number in range(counted.count())):
@@ -293,7 +301,7 @@ def test_without_scripts_all_is_there_but_what_needs_them(browser: Browser, repo
 
 @report_of("demo")
 def test_why_leads_to_the_explanation_of_the_mistake_and_unfolds_it(opened: Page) -> None:
-    opened.locator(".example a[href^='#why']").click()
+    opened.locator(".example a[href^='#why']").last.click()
     explanation = opened.locator("li:target details.why")
     expect(explanation.locator("table")).to_be_visible()
     expect(opened.locator("li:target .slc-text").first).to_be_in_viewport()
@@ -312,6 +320,8 @@ def test_everything_can_be_reached_with_the_keyboard(opened: Page) -> None:
     assert opened.evaluate("document.activeElement.hash") == "#concepts"
     opened.keyboard.press("Enter")
     expect(opened.locator("#concepts")).to_be_in_viewport()
+    opened.locator("details.fold > summary").first.focus()
+    opened.keyboard.press("Enter")
     opened.locator("details.why summary").first.focus()
     opened.keyboard.press("Enter")
     expect(opened.locator("details.why table").first).to_be_visible()
@@ -323,6 +333,7 @@ def width_of_view(page: Page) -> float:
 
 @report_of("demo")
 def test_the_map_is_zoomed_by_buttons_keys_and_wheel_and_moved_by_the_mouse(opened: Page) -> None:
+    unfold(opened, "#map > details")
     opened.locator("#map").scroll_into_view_if_needed()
     whole = width_of_view(opened)
     opened.click("#zoomIn")
@@ -356,6 +367,7 @@ def test_the_map_is_zoomed_by_buttons_keys_and_wheel_and_moved_by_the_mouse(open
 
 @report_of("demo")
 def test_the_wheel_alone_scrolls_the_page_over_the_map(opened: Page) -> None:
+    unfold(opened, "#map > details")
     opened.locator("#map").scroll_into_view_if_needed()
     whole = width_of_view(opened)
     opened.locator(".map").hover()
@@ -367,6 +379,7 @@ def test_the_wheel_alone_scrolls_the_page_over_the_map(opened: Page) -> None:
 
 @report_of("demo")
 def test_a_pie_leads_to_its_card(opened: Page) -> None:
+    unfold(opened, "#map > details")
     pie = opened.locator(".map a").first
     card = opened.locator(str(pie.get_attribute("xlink:href")))
     expect(pie).to_have_attribute("aria-label", card.locator("h4").first.inner_text())
@@ -381,13 +394,46 @@ def test_on_paper_every_text_is_there_and_no_button(opened: Page) -> None:
     opened.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert shown(opened, "[data-card=concept] [data-text]") == opened.locator("[data-card=concept] [data-text]").count()
     assert shown(opened, "button, #search, nav") == 0
-    assert opened.locator("#settings pre").is_visible() and not opened.locator("details.why").first.is_visible()
+    assert opened.locator("#settings pre").is_visible() and opened.locator("details.why table").first.is_visible()
+    assert opened.locator("#words dt").first.is_visible()
     assert opened.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     PICTURES.mkdir(parents=True, exist_ok=True)
     written = opened.pdf(path=PICTURES / "report_demo.pdf", format="A4")
     opened.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert opened.locator("details[open]").count() == 0, "as it was"
+    assert opened.locator("details[open]").count() == 1, "as it was: the concepts"
     assert written.startswith(b"%PDF") and len(re.findall(rb"/Type /Page\b", written)) >= 3
+
+
+@report_of("demo", width=703)  # an A4 sheet less its margins
+def test_the_first_page_is_one_sheet(opened: Page) -> None:
+    opened.emulate_media(media="print")
+    assert opened.locator(".firstPage").evaluate("part => part.scrollHeight") <= 1031
+    opened.evaluate("document.body.classList.add('onlyFirst')")
+    opened.evaluate("dispatchEvent(new Event('beforeprint'))")
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    written = opened.pdf(path=PICTURES / "report_demo_first_page.pdf", prefer_css_page_size=True)
+    assert len(re.findall(rb"/Type /Page\b", written)) == 1
+    opened.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert opened.locator("body.onlyFirst").count() == 0
+
+
+@report_of("demo")
+def test_a_word_is_told_by_how_the_texts_with_it_are_decided(opened: Page) -> None:
+    word, (texts, wrong, *_) = next(iter(json.loads(opened.locator("#wordIndex").text_content() or "").items()))
+    opened.fill("#search", word)
+    told = f"“{word}” is in {texts} test texts: {100 * wrong / texts:.1f} % decided wrongly"
+    expect(opened.locator("#slice")).to_contain_text(told)
+    opened.fill("#search", "no such word anywhere")
+    expect(opened.locator("#slice")).to_have_text("")
+
+
+@report_of("demo")
+def test_a_table_is_saved_from_the_page(opened: Page) -> None:
+    unfold(opened, "#settings > details")
+    with opened.expect_download() as waiting:
+        opened.locator("a[download='concepts.csv']").click()
+    assert waiting.value.suggested_filename == "concepts.csv"
+    assert Path(waiting.value.path()).read_text(encoding="utf-8").startswith("concept,name,class,")
 
 
 def test_a_report_of_many_concepts_and_classes_is_a_few_megabytes(reports: dict[str, Path]) -> None:
