@@ -37,6 +37,7 @@ _STATES = ("data", "prompt", "classifier", "cache")
 _EVALUATIONS = ("evals", f"evals/{METHOD}")
 _RESULTS = {
     "classifier": _Made(("data", "prompt", "finetune"), no_matter=_OF_TESTING),
+    "classifier.tuning": _Made(inputs=("classifier",)),
     "activations/train": _Made(_STATES, ("classifier",), _OF_TESTING),
     "activations/test": _Made(_STATES, ("classifier",), _OF_TRAINING),
     f"saes/{METHOD}": _Made(("sae", "train"), ("activations/train",)),
@@ -124,6 +125,11 @@ class RunFolder:
     def classifier(self) -> Path:
         """The fine-tuned model."""
         return self._shared("classifier")
+
+    @property
+    def tuning(self) -> Path:
+        """Checkpoints of an unfinished fine-tuning."""
+        return self._shared("classifier.tuning")
 
     def activations(self, split: str) -> Path:
         """Hidden states of one split."""
