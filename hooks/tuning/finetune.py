@@ -79,4 +79,4 @@ def _train(
     trainer.add_callback(checkpoints)
     trainer.add_callback(QuietProgress)
     with checkpoints.cleared():
-        trainer.train(resume_from_checkpoint=checkpoints.newest)
+        trainer.train(resume_from_checkpoint=str(checkpoints.newest) if checkpoints.newest else None)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -75,21 +75,24 @@ class ClassTrainer(Trainer):
         logits = self._logits(model, inputs["input_ids"], inputs["lengths"])
         return self._rule.loss(logits, inputs["labels"], self.args.label_smoothing_factor)
 
-    # --- of a checkpoint: the tuned weights alone, and no pickled settings beside them; buffers of text models never
-    # change. The Trainer reads the rest, its tensors and numbers, with torch.load(weights_only=True).
+    # --- of a checkpoint: the tuned weights alone, and no pickled settings beside them (buffers of text models never
+    # change); the rest, tensors and numbers, the Trainer reads with torch.load(weights_only=True)
+
+    def _tuned(self) -> dict[str, torch.Tensor]:
+        weights = cast(torch.nn.Module, self.model).named_parameters()
+        return {name: weight.data for name, weight in weights if weight.requires_grad}
 
     @override
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        folder = Path(output_dir or self.args.output_dir)
+        folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        tuned = {name: weight.data for name, weight in self.model.named_parameters() if weight.requires_grad}
-        save_file({name: weight.contiguous() for name, weight in tuned.items()}, folder / _WEIGHTS)
+        save_file({name: weight.contiguous() for name, weight in self._tuned().items()}, folder / _WEIGHTS)
 
     @override
-    @torch.no_grad()
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        tuned = self._tuned()
         for name, weight in load_file(Path(resume_from_checkpoint) / _WEIGHTS).items():
-            (model or self.model).get_parameter(name).copy_(weight)
+            tuned[name].copy_(weight)
 
 
 class QuietProgress(ProgressCallback):
@@ -98,9 +101,10 @@ class QuietProgress(ProgressCallback):
     @override
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Show what is done already, and leave it out of the speed."""
-        super().on_train_begin(args, state, control)
+        super().on_train_begin(args, state, control)  # type: ignore[no-untyped-call]
         self.current_step = state.global_step
         if self.training_bar is not None:
+            self.training_bar.set_description("Training classifier", refresh=False)
             self.training_bar.initial = self.training_bar.n = self.training_bar.last_print_n = state.global_step
             self.training_bar.refresh()
 

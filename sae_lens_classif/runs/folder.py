@@ -37,7 +37,6 @@ _STATES = ("data", "prompt", "classifier", "cache")
 _EVALUATIONS = ("evals", f"evals/{METHOD}")
 _RESULTS = {
     "classifier": _Made(("data", "prompt", "finetune"), no_matter=_OF_TESTING),
-    "classifier.tuning": _Made(inputs=("classifier",)),
     "activations/train": _Made(_STATES, ("classifier",), _OF_TESTING),
     "activations/test": _Made(_STATES, ("classifier",), _OF_TRAINING),
     f"saes/{METHOD}": _Made(("sae", "train"), ("activations/train",)),
@@ -128,8 +127,8 @@ class RunFolder:
 
     @property
     def tuning(self) -> Path:
-        """Checkpoints of an unfinished fine-tuning."""
-        return self._shared("classifier.tuning")
+        """Checkpoints of an unfinished classifier."""
+        return self.classifier.with_name("classifier.tuning")
 
     def activations(self, split: str) -> Path:
         """Hidden states of one split."""

@@ -1,9 +1,11 @@
-"""A tuning that was stopped goes on: the same weights for every family, wherever in an epoch it stops, from whole files."""
+"""A tuning that was stopped goes on: to the same weights, for every family, wherever in an epoch, from whole files."""
 
+import errno
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ import torch
 import sae_lens_classif.hooks.tuning.trainer as trainer
 from sae_lens_classif.config.classifier import FinetuneConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
+from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.tuning.finetune import finetune
 from tests.fakes.models import write_model
 
@@ -30,8 +33,6 @@ _FAMILIES: dict[str, tuple[dict[str, Any], tuple[str, str] | None]] = {
     "lora_decoder": ({"adapter": "lora"}, ("GPTNeoX", "ForCausalLM")),
     "soft_prompt": ({"adapter": "soft_prompt", "virtual_tokens": 2}, ("GPTNeoX", "ForCausalLM")),
 }
-
-Tune = Callable[..., dict[str, torch.Tensor]]
 
 
 def _tune(family: str, data: TextData, place: Path, folder: Path | None, **changes: Any) -> dict[str, torch.Tensor]:
@@ -57,7 +58,7 @@ def data(train_data: TextData) -> TextData:
 @pytest.fixture
 def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
     """Stops every tuning after so many steps as Ctrl-C does, or, after None, no longer."""
-    undisturbed = trainer.QuietProgress.on_step_end
+    undisturbed: Callable[..., None] = trainer.QuietProgress.on_step_end
 
     def stop(step: int | None) -> None:
         def on_step_end(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -70,6 +71,16 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
     return stop
 
 
+@pytest.fixture
+def stopped(data: TextData, tmp_path: Path, stop_after: Callable[[int | None], None]) -> Path:
+    """Checkpoints of a decoder from scratch that was stopped after 12 of 18 steps."""
+    stop_after(12)
+    with pytest.raises(KeyboardInterrupt):
+        _tune("scratch", data, tmp_path, tmp_path / "kept")
+    stop_after(None)
+    return tmp_path / "kept"
+
+
 def _differing(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> list[str]:
     assert found.keys() == expected.keys()
     return [name for name in expected if not torch.equal(found[name], expected[name])]
@@ -80,7 +91,7 @@ def test_a_stopped_tuning_ends_with_the_weights_of_one_that_was_not(
     family: str, data: TextData, tmp_path: Path, stop_after: Callable[[int | None], None]
 ) -> None:
     expected = _tune(family, data, tmp_path, None)
-    for step in (7, 12, 17):
+    for step in (7, 14):
         stop_after(step)
         with pytest.raises(KeyboardInterrupt):
             _tune(family, data, tmp_path, tmp_path / "kept")
@@ -93,7 +104,7 @@ def test_a_stopped_tuning_ends_with_the_weights_of_one_that_was_not(
     [
         {"max_steps": 15, "n_checkpoints": 1, "batch_size": 8},  # the checkpoint, after 8 steps, in the second epoch
         {"max_steps": 14, "n_checkpoints": 1, "batch_size": 8},  # at the end of the first
-        {"max_steps": 28, "n_checkpoints": 3, "batch_size": 8},  # at the end of each
+        {"max_steps": 18, "n_checkpoints": 5, "batch_size": 9},  # at the end of each and in its middle
         {"max_steps": 5, "n_checkpoints": 4, "batch_size": 64},  # every epoch is one step
         {"max_steps": None, "epochs": 2.5, "n_checkpoints": 3, "lr_end": 1e-3, "label_smoothing": 0.1},
     ],
@@ -109,3 +120,92 @@ def test_wherever_in_an_epoch_it_stops(
             _tune("scratch", data, tmp_path, tmp_path / "kept", **changes)
     stop_after(None)
     assert _differing(_tune("scratch", data, tmp_path, tmp_path / "kept", **changes), expected) == []
+
+
+def test_one_checkpoint_is_kept_and_gone_on_from(
+    stopped: Path, data: TextData, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sorted(path.name for path in stopped.iterdir()) == ["10", "settings.json"]
+    with caplog.at_level(logging.INFO, logger="sae_lens_classif"):
+        _tune("scratch", data, stopped.parent, stopped)
+    assert "classifier: going on at step 10 of 18" in caplog.messages
+    bar = capsys.readouterr().err
+    assert "10/18" in bar and "0/18 " not in bar.partition("10/18")[2]
+    assert sorted(path.name for path in stopped.iterdir()) == ["15", "settings.json"]
+
+
+def test_nothing_is_unpickled(stopped: Path, data: TextData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    files = {path.name for path in (stopped / "10").iterdir()}
+    tensors = {"tuned.safetensors", "epoch_start.safetensors"}
+    assert files == {*tensors, "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"}
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        whole = (stopped / "10" / name).read_bytes()
+        torch.save(_Trap(tmp_path / "sprung"), stopped / "10" / name)
+        with pytest.raises(Exception, match="Weights only load failed"):
+            _tune("scratch", data, stopped.parent, stopped)
+        (stopped / "10" / name).write_bytes(whole)
+    assert not (tmp_path / "sprung").exists()
+    _tune("scratch", data, stopped.parent, stopped)
+
+
+class _Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._path,)
+
+
+def test_only_what_is_tuned_is_kept(data: TextData, tmp_path: Path, stop_after: Callable[[int | None], None]) -> None:
+    stop_after(12)
+    with pytest.raises(KeyboardInterrupt):
+        _tune("soft_prompt", data, tmp_path, tmp_path / "kept")
+    assert (tmp_path / "kept" / "10" / "tuned.safetensors").stat().st_size < 1000
+
+
+def test_what_was_killed_while_it_was_written_is_no_checkpoint(stopped: Path, data: TextData) -> None:
+    expected = _tune("scratch", data, stopped.parent, None)
+    (stopped / "partial" / "checkpoint-15").mkdir(parents=True)
+    (stopped / "partial" / "checkpoint-15" / "tuned.safetensors").write_bytes(b"half")
+    (stopped / "5").mkdir()  # half deleted
+    assert _differing(_tune("scratch", data, stopped.parent, stopped), expected) == []
+    assert sorted(path.name for path in stopped.iterdir()) == ["15", "settings.json"]
+
+
+def test_a_training_of_something_else_is_refused(stopped: Path, data: TextData) -> None:
+    remedy = "it is an unfinished training; delete it, or use another folder"
+    with pytest.raises(UserError, match=rf"kept was made with finetune\.lr = 0\.01, now .* = 0\.02 is .*; {remedy}"):
+        _tune("scratch", data, stopped.parent, stopped, lr=2e-2)
+    others = replace(data, texts=(*data.texts[:-1], "another"))
+    with pytest.raises(UserError, match=f"kept was made with another data .*; {remedy}"):
+        _tune("scratch", others, stopped.parent, stopped)
+    _tune("scratch", data, stopped.parent, stopped, n_checkpoints=1)
+
+
+def test_settings_may_change_as_long_as_there_is_no_checkpoint(
+    data: TextData, tmp_path: Path, stop_after: Callable[[int | None], None]
+) -> None:
+    stop_after(2)
+    for lr in (1e-2, 2e-2):
+        with pytest.raises(KeyboardInterrupt):
+            _tune("scratch", data, tmp_path, tmp_path / "kept", lr=lr)
+
+
+def test_a_full_disk_is_told_and_leaves_the_checkpoint_before(
+    stopped: Path, data: TextData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer, "save_file", full)
+        with pytest.raises(UserError, match=r"the disk is full while writing .*kept; make room and run the same"):
+            _tune("scratch", data, stopped.parent, stopped)
+    assert sorted(path.name for path in stopped.iterdir()) == ["10", "settings.json"]
+
+
+def test_without_checkpoints_nothing_is_left(data: TextData, tmp_path: Path) -> None:
+    _tune("scratch", data, tmp_path, tmp_path / "kept", n_checkpoints=0)
+    assert not list((tmp_path / "kept").iterdir())
