@@ -51,7 +51,10 @@ def with_lora(task: Task, cfg: FinetuneConfig) -> tuple[PreTrainedModel, Task]:
     # PEFT's model has the same blocks as the one inside, which alone has its head at hand.
     logits = task.logits
     within = replace(task, logits=lambda _, tokens, lengths: logits(task.model, tokens, lengths))
-    return _adapted(task.model, cfg, settings), within
+    adapted: Any = _adapted(task.model, cfg, settings)
+    written = adapted.peft_config[adapted.active_adapter]
+    written.target_modules = sorted(written.target_modules)  # a set, which every process would write in another order
+    return adapted, within
 
 
 def with_soft_prompt(task: Task, cfg: FinetuneConfig) -> tuple[PreTrainedModel, Task]:

@@ -173,11 +173,10 @@ def test_a_tuning_that_was_killed_ends_with_the_files_of_one_that_was_not(
     settings: Path, tmp_path: Path, family: str
 ) -> None:
     cfg = yaml.safe_load(settings.read_text())
-    template, words = "{text} price ", ["fox", "rain", "loan"]
     if family != "scratch":
         write_model(tmp_path / "base", family, {"Bert": "Model", "GPT2": "LMHeadModel"}.get(family, "ForCausalLM"))
-        decodes = family == "GPTNeoX"
-        cfg["prompt"] = {"template": template, "label_words": words} if decodes else {"max_tokens": 40}
+        decoder = {"template": "{text} price ", "label_words": ["fox", "rain", "loan"]}
+        cfg["prompt"] = decoder if family == "GPTNeoX" else {"max_tokens": 40}
     cfg["classifier"] = {"device": "cpu"}
     # A checkpoint every 7 of 280 steps, 120 of them an epoch.
     common = {"base_model": str(tmp_path / "base"), "max_steps": 280, "batch_size": 16, "lr": 3e-3, "n_checkpoints": 39}
