@@ -139,6 +139,7 @@ class FinetuneConfig:
         weight_decay: Weight decay of AdamW.
         label_smoothing: Share of the target that is spread over all classes.
         seed: Seed of weights, dropout and order.
+        n_checkpoints: At most so many times the state is saved, so that a killed run goes on.
     """
 
     base_model: str = "EleutherAI/pythia-410m"
@@ -162,6 +163,7 @@ class FinetuneConfig:
     weight_decay: float = limited(0.01, least=0)
     label_smoothing: float = limited(0.0, least=0, below=1)
     seed: int = limited(0, least=0)
+    n_checkpoints: int = limited(incidental(10), least=0)
 
     def __post_init__(self) -> None:
         check("finetune", self)

@@ -125,6 +125,11 @@ class RunFolder:
         """The fine-tuned model."""
         return self._shared("classifier")
 
+    @property
+    def tuning(self) -> Path:
+        """Checkpoints of an unfinished classifier."""
+        return self.classifier.with_name("classifier.tuning")
+
     def activations(self, split: str) -> Path:
         """Hidden states of one split."""
         return self._shared(f"activations/{split}")

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,9 @@ from sae_lens_classif.files import (
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.huggingface import pick_device
 from sae_lens_classif.hooks.load import save_classifier
+from sae_lens_classif.hooks.tuning.checkpoints import unfinished
 from sae_lens_classif.hooks.tuning.finetune import finetune
+from sae_lens_classif.hooks.tuning.finetune import made_from as tuned_from
 from sae_lens_classif.hub import hub_name
 from sae_lens_classif.methods.base import REGISTRY, ConceptMethod
 from sae_lens_classif.runs.figures import draw_method
@@ -68,25 +69,24 @@ def check_sizes(run: RunFolder) -> None:
 
 
 def finetune_step(run: RunFolder) -> None:
-    """Make ``classifier/``, unless it is there or the settings name a classifier of the user's own."""
+    """Make ``classifier/``, or go on where a killed run stopped; not where the settings name one of the user's own."""
     if run.cfg.classifier.model is not None:
         logger.info("classifier: %s, as classifier.model says", run.cfg.classifier.model)
         return
     data = run.texts("train")
-    asked = {
-        "data": data.fingerprint(),
-        "prompt": asdict(run.cfg.prompt),
-        "finetune": asdict(run.cfg.finetune),
-    }
+    asked = tuned_from(run.cfg.finetune, run.cfg.prompt, data)
     if run.is_current(Artifact(run.classifier, run.classifier / SETTINGS_FILE, asked)):
         logger.info("classifier: reusing %s", run.classifier)
+        shutil.rmtree(run.tuning, ignore_errors=True)
         return
+    run.is_current(unfinished(run.tuning, asked))  # or refused, or, to be made anew, deleted
     device = pick_device(run.cfg.classifier.device)
     logger.info("classifier: training on %d texts", len(data))
-    model, tokenizer = finetune(run.cfg.finetune, run.cfg.prompt, data, device)
+    model, tokenizer = finetune(run.cfg.finetune, run.cfg.prompt, data, device, run.tuning)
     with new_folder(run.classifier) as folder:
         save_classifier(folder, model, tokenizer, run.cfg.prompt, data.class_names, data.multi_label)
         write_json(folder / SETTINGS_FILE, asked)
+    shutil.rmtree(run.tuning, ignore_errors=True)
 
 
 def cache_step(run: RunFolder, classifier: TextClassifier | None = None) -> None:

@@ -11,7 +11,10 @@ from sae_lens_classif.config.classifier import FinetuneConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.load import load_classifier, save_classifier
-from sae_lens_classif.hooks.tuning.finetune import finetune, freeze_below, has_head, training_arguments
+from sae_lens_classif.hooks.tuning.finetune import finetune
+from sae_lens_classif.hooks.tuning.parts import freeze_below
+from sae_lens_classif.hooks.tuning.task import has_head
+from sae_lens_classif.hooks.tuning.trainer import training_arguments
 from tests.conftest import CLASS_NAMES
 from tests.fakes.models import new_model, write_model
 

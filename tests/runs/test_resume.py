@@ -1,4 +1,4 @@
-"""``cache`` and ``train`` as processes that are killed while they work, and started again.
+"""``finetune``, ``cache`` and ``train`` as processes that are killed while they work, and started again.
 
 The environment variable KILLS is how many times each of them is killed (default 2).
 """
@@ -19,12 +19,19 @@ import yaml
 
 from sae_lens_classif.config.classifier import PromptConfig
 from sae_lens_classif.data.texts import TextData
+from tests.fakes.models import write_model
 
 _KILLS = int(os.environ.get("KILLS", "2"))
 _PATIENCE = 180.0  # seconds that a process may take on a busy machine
 _REPEATS = 8  # so that the little data set takes a few seconds
-_RESULTS = {"cache": "activations", "train": "saes"}
-_BEGINS = {"cache": "Caching train", "train": "Training SAE"}  # the progress bars
+_RESULTS = {"finetune": "classifier", "cache": "activations", "train": "saes"}
+_BEGINS = {"finetune": "Training classifier", "cache": "Caching train", "train": "Training SAE"}  # the progress bars
+_TUNED: dict[str, dict[str, object]] = {
+    "scratch": {"base_model": "scratch", "n_layers": 2, "d_model": 32, "vocab_size": 400, "context": 64},
+    "Bert": {"train_blocks": 2},
+    "GPT2": {"head": "classification", "adapter": "lora", "lr_end": 1e-3},
+    "GPTNeoX": {"adapter": "soft_prompt"},
+}
 
 
 @dataclass
@@ -74,17 +81,17 @@ def _wait_until_it_works(process: "subprocess.Popen[bytes]", log: Path, sign: st
         time.sleep(0.01)
 
 
-def _finish(step: str, run: Path, settings: Path) -> float:
+def _finish(step: str, run: Path, settings: Path) -> _Process:
     process = _run(step, run, settings)
     assert process.returncode == 0, process.stderr
-    return process.seconds
+    return process
 
 
-def _kill_and_finish(step: str, run: Path, settings: Path, seconds: float, seed: int) -> int:
+def _kill_and_finish(step: str, run: Path, settings: Path, seconds: float, seed: int) -> tuple[int, str]:
     """Kill a step at random moments, each in a later part of its work, then let it end.
 
     Returns:
-        How many times it was killed.
+        How many times it was killed, and what it said in the end.
     """
     random = np.random.default_rng(seed)
     killed = 0
@@ -94,8 +101,7 @@ def _kill_and_finish(step: str, run: Path, settings: Path, seconds: float, seed:
             break
         assert process.returncode == -signal.SIGKILL, process.stderr
         killed += 1
-    _finish(step, run, settings)
-    return killed
+    return killed, _finish(step, run, settings).stderr
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -140,7 +146,7 @@ def settings(
 def undisturbed(settings: Path) -> tuple[Path, dict[str, float]]:
     """A run that nobody killed, and how many seconds each of its steps worked."""
     run = settings.parent / "undisturbed"
-    seconds = {step: _finish(step, run, settings) for step in ("cache", "train")}
+    seconds = {step: _finish(step, run, settings).seconds for step in ("cache", "train")}
     assert len(list(run.glob("activations/*/shard_*.safetensors"))) == 39 + 4
     saved = {"cfg.json", "runner_cfg.json", "sae_weights.safetensors", "training_log.jsonl"}
     assert set(_files(run / "saes")) == {f"classifsae/{name}" for name in saved}
@@ -156,8 +162,35 @@ def test_a_step_that_was_killed_ends_with_the_files_of_one_that_was_not(
     run, result = settings.parent / f"killed_{step}", _RESULTS[step]
     if step == "train":
         shutil.copytree(expected / "activations", run / "activations")
-    killed = _kill_and_finish(step, run, settings, seconds[step], seed)
+    killed, _ = _kill_and_finish(step, run, settings, seconds[step], seed)
     assert killed >= 1, "it ended before it could be killed"
-    files, whole = _files(run / result), _files(expected / result)
+    _assert_same_files(run / result, expected / result)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", _TUNED)
+def test_a_tuning_that_was_killed_ends_with_the_files_of_one_that_was_not(
+    settings: Path, tmp_path: Path, family: str
+) -> None:
+    cfg = yaml.safe_load(settings.read_text())
+    if family != "scratch":
+        write_model(tmp_path / "base", family, {"Bert": "Model", "GPT2": "LMHeadModel"}.get(family, "ForCausalLM"))
+        decoder = {"template": "{text} price ", "label_words": ["fox", "rain", "loan"]}
+        cfg["prompt"] = decoder if family == "GPTNeoX" else {"max_tokens": 40}
+    cfg["classifier"] = {"device": "cpu"}
+    # A checkpoint every 7 of 280 steps, 120 of them an epoch.
+    common = {"base_model": str(tmp_path / "base"), "max_steps": 280, "batch_size": 16, "lr": 3e-3, "n_checkpoints": 39}
+    cfg["finetune"] = {**common, **_TUNED[family]}
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(cfg))
+    seconds = _finish("finetune", tmp_path / "whole", tmp_path / "settings.yaml").seconds
+    run = tmp_path / "killed"
+    killed, said = _kill_and_finish("finetune", run, tmp_path / "settings.yaml", seconds, seed=0)
+    assert killed >= 1, "it ended before it could be killed"
+    assert "classifier: going on at step" in said
+    _assert_same_files(run, tmp_path / "whole")
+
+
+def _assert_same_files(found: Path, expected: Path) -> None:
+    files, whole = _files(found), _files(expected)
     assert sorted(files) == sorted(whole)
     assert [name for name in whole if files[name] != whole[name]] == []
