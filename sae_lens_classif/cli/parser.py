@@ -14,6 +14,7 @@ from typing import Any, NoReturn, get_origin
 from typing_extensions import override
 
 from sae_lens_classif._version import __version__
+from sae_lens_classif.cli.completion import complete, is_asked
 from sae_lens_classif.config.presets import preset_file, preset_names
 from sae_lens_classif.config.yaml import SECTIONS, SETTINGS, config_of, read_yaml, settings_parser, yaml_value
 from sae_lens_classif.errors import UserError
@@ -169,6 +170,15 @@ def _build_parser() -> _Parser:
     return parser
 
 
+def _with_settings(parser: _Parser) -> _Parser:
+    """The same with an option for every setting, which says nothing of its value: for what completes names."""
+    commands = next(action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    for command in commands.values():
+        for setting in SETTINGS if command.takes_settings else ():
+            command.add_argument(f"--{setting}")
+    return parser
+
+
 def _add_step_options(command: _Parser, step: str) -> None:
     command.takes_settings = True
     command.add_argument("--help-all", action=_HelpAll, nargs=0, help="Show the help with every setting, and exit.")
@@ -280,6 +290,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _execute(arguments: Sequence[str]) -> None:
+    if is_asked():
+        complete(_with_settings(_build_parser()))
     asked, settings = _asked_for(arguments)
     run = None if asked.step in _WITHOUT_SETTINGS else _run(asked, settings)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
