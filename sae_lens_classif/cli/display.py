@@ -196,13 +196,17 @@ def show_diff(console: Console, diff: Diff) -> None:
     console.print(escape(about(diff)), highlight=False)
 
 
-def show_explanation(console: Console, explanation: Explanation) -> None:
-    """Print why one text got its class.
+def show_explanation(console: Console, explanation: Explanation, with_text: bool = False) -> None:
+    """Print why one text got its class: first of all which, and how probable it is.
 
     Args:
         console: Where to print.
         explanation: What is shown.
+        with_text: Whether the beginning of the text is shown, too, as where there are several.
     """
+    console.print(f"[bold]{escape(explanation.headline)}[/]", highlight=False)
+    if with_text:
+        console.print(escape(_shorten(explanation.text)), highlight=False)
     headings = ("Class", "by the model", "through the concepts alone", "with no concept")
     table = _table("Probability of each class, %", headings)
     columns = (explanation.probabilities, explanation.through_concepts, explanation.with_none)

@@ -36,7 +36,7 @@ _STEPS = {
     "stability": "Train again with other seeds: which concepts come back? RUN/stability.json.",
     "diff": "Two runs, such as before and after a fine-tuning: which concepts are kept, gone, new, changed in effect? "
     "OTHER/diff.",
-    "explain": "Why one text gets its class: the concepts active on it, what each does, which words drive it.",
+    "explain": "Why a text gets its class: the concepts active on it, what each does, which words drive it.",
     "name": "Give a concept a name, which is shown wherever the concept is.",
     "score": "A file of texts, each with its class, that through the concepts alone, and the concepts active on it.",
     "report": "One page about a run, for a browser: its concepts, how far to trust them, its mistakes.",
@@ -147,8 +147,8 @@ def _build_parser() -> _Parser:
     )
     add["stability"]("--overwrite", action="store_true", help="Make trainings of other settings or texts anew.")
     add["diff"]("other", metavar="OTHER", type=Path, help="The run folder it is held against, such as the later one.")
-    add["explain"]("text", metavar="TEXT", help="The text, in quotes.")
-    add["explain"]("--html", metavar="FILE", type=Path, help="Write the explanation as a page, too.")
+    add["explain"]("texts", metavar="TEXT", nargs="+", help="The text, in quotes, or several, each in quotes.")
+    add["explain"]("--html", metavar="FILE", type=Path, help="Write what is shown as a page, too.")
     add["name"]("concept", metavar="N", type=int, help="Number of the concept.")
     add["name"]("name", metavar="NAME", help="Its name, in quotes; empty to take it back.")
     add["score"]("file", metavar="FILE", help="JSON lines, CSV or parquet; - for standard input, a text a line.")

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from sae_lens_classif.audit.stable_concepts import read_stability
 from sae_lens_classif.evals.base import TestPass
@@ -210,8 +209,8 @@ def _texts(
     shown = {row: ShownText(texts[row], int(predicted[row]), int(labels[row])) for row in [*rows, *others]}
     # A text of white space alone has no word that could be left out.
     worth = [row for row in rows if texts[row].split()][:explained]
-    for row in tqdm(worth, desc="Explaining texts", unit=" texts", delay=1):
-        explanation = explain(method, split.classifier, texts[row], entry["concepts"], cfg.context)
+    explained_ones = explain(method, split.classifier, map(texts.__getitem__, worth), entry["concepts"], cfg.context)
+    for row, explanation in zip(worth, explained_ones, strict=True):
         shown[row] = replace(shown[row], explanation=explanation)
     return shown
 
