@@ -15,6 +15,7 @@ from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.completeness import class_scores
 from sae_lens_classif.evals.concept_effects import ConceptEffects, MisledText, effects_of
 from sae_lens_classif.evals.evaluate import check_belong_together
+from sae_lens_classif.evals.worth import Worth
 from sae_lens_classif.explaining.explain import explain
 from sae_lens_classif.figures.style import svg_of
 from sae_lens_classif.methods.base import ConceptMethod
@@ -63,6 +64,7 @@ def gather_report(run: RunFolder, explained: int, method: str = METHOD) -> Repor
         entry=entry,
         class_names=split.store.class_names,
         class_scores=_class_scores(split.store),
+        worth=_worth(split.store, entry),
         seed=of.seed,
         is_measured=is_measured,
         n_concepts=of.n_concepts(split.store),
@@ -77,7 +79,6 @@ def gather_report(run: RunFolder, explained: int, method: str = METHOD) -> Repor
         fingerprints=_fingerprints(split, of, settings),
         stability=read_stability(run, of.name, settings),
         multi_label=split.store.multi_label,
-        commonest=_commonest(split.store) if split.store.multi_label else None,
     )
 
 
@@ -130,9 +131,9 @@ def _class_scores(store: ActivationStore) -> tuple[ClassScores, ...]:
     )
 
 
-def _commonest(store: ActivationStore) -> tuple[str, float]:
-    ((decision, count),) = Counter(store.read("label").tolist()).most_common(1)
-    return store.rule.in_words(decision, store.class_names), count / len(store)
+def _worth(store: ActivationStore, entry: Mapping[str, Any]) -> Worth:
+    low, _ = entry.get("original_accuracy_ci95") or (None, None)
+    return Worth.of(store.read("predicted"), store.read("label"), store.class_names, store.rule, low)
 
 
 def _taken_for(number: int, given: Sequence[int]) -> tuple[int, float] | None:

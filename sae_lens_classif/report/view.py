@@ -7,6 +7,7 @@ from typing import Any
 from sae_lens_classif.audit.stable_concepts import Stability
 from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.concept_effects import MisledText
+from sae_lens_classif.evals.worth import Worth
 from sae_lens_classif.explaining.explanation import Explanation
 
 
@@ -170,7 +171,7 @@ class Report:
         fingerprints: What identifies the model, the texts, the SAE, and the versions that wrote the report.
         stability: The concepts in other trainings; None where that was not looked at.
         multi_label: Whether a text may have several of the classes, or none.
-        commonest: The most frequent set of labels in words, and its share of the texts; None for one class a text.
+        worth: How well the classifier does beside the simplest one.
     """
 
     run: str
@@ -182,6 +183,7 @@ class Report:
     entry: Mapping[str, Any]
     class_names: Sequence[str]
     class_scores: Sequence[ClassScores]
+    worth: Worth
     seed: int
     is_measured: bool
     n_concepts: int
@@ -196,7 +198,6 @@ class Report:
     fingerprints: Mapping[str, str]
     stability: Stability | None = None
     multi_label: bool = False
-    commonest: tuple[str, float] | None = None
 
     @property
     def by_index(self) -> Mapping[int, ShownConcept]:

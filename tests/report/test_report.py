@@ -29,6 +29,7 @@ from sae_lens_classif.config.methods import CompareConfig
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.evals.comparison import ComparedMethod, Difference, Estimate
 from sae_lens_classif.evals.concept_effects import MisledText
+from sae_lens_classif.evals.worth import Worth
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.report.build import gather_report
 from sae_lens_classif.report.findings import Finding, findings, reliances, telling_mistake
@@ -242,17 +243,15 @@ def test_what_was_not_measured_is_not_answered(report: Report) -> None:
 
 
 def test_a_classifier_that_knows_no_more_than_the_largest_class_is_called_so(report: Report) -> None:
-    def found(*scores: ClassScores) -> Finding:
-        names = [f"class {number}" for number in range(len(scores))]
-        entry = {**report.entry, "original_accuracy_ci95": [0.5, 0.6]}
-        return next(findings(dataclasses.replace(report, class_names=names, class_scores=scores, entry=entry)))
+    def found(*worth: Any) -> Finding:
+        return next(findings(dataclasses.replace(report, worth=Worth(*worth))))
 
-    lazy = found(ClassScores(60, 0.9, 0.6, None), ClassScores(40, 0.1, 0.5, None))
+    lazy = found(0.58, 0.5, "class 0", 0.6, ())
     assert lazy.verdict == "no"
     _assert_in_order(lazy.evidence, "58.0 %", "class 0", "60.0 %")
-    silent = found(*(ClassScores(20, 0.6, 0.6, None),) * 4, ClassScores(20, 0.0, None, (0, 1.0)))
+    silent = found(0.48, 0.4, "class 0", 0.2, ("class 4",))
     assert silent.verdict == "partly" and "class 4" in silent.evidence
-    assert found(*(ClassScores(20, 0.6, 0.6, None),) * 5).verdict == "yes"
+    assert found(0.6, 0.5, "class 0", 0.2, ()).verdict == "yes"
 
 
 def test_how_many_concepts_carry_the_most_is_counted(report: Report) -> None:
