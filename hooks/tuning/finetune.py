@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import nn
+from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallback, Trainer, TrainingArguments
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -33,6 +34,7 @@ from sae_lens_classif.hooks.inputs import PlainTexts, PromptTokenizer, TextInput
 from sae_lens_classif.hooks.tuning.scratch import new_gpt_neox, train_tokenizer
 from sae_lens_classif.hub import packaged_model
 
+_TOGETHER = 1000  # texts that are read at once
 ClassLogits = Callable[[torch.nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -70,10 +72,13 @@ def finetune(
         tuned, task = with_soft_prompt(task, cfg)
     elif cfg.train_blocks is not None:
         freeze_below(task.model, cfg.train_blocks)
-    examples = [
-        {"input_ids": ids, "labels": int(label)}
-        for ids, label in zip(task.inputs(data.texts), data.labels, strict=True)
-    ]
+    parts = range(0, len(data), _TOGETHER)
+    read = (
+        ids
+        for start in tqdm(parts, desc="Reading texts", unit_scale=_TOGETHER, unit=" texts", delay=1)
+        for ids in task.inputs(data.texts[start : start + _TOGETHER])
+    )
+    examples = [{"input_ids": ids, "labels": int(label)} for ids, label in zip(read, data.labels, strict=True)]
     with tempfile.TemporaryDirectory() as scratch:
         trainer = ClassTrainer(
             logits=task.logits,
@@ -270,7 +275,13 @@ class ClassTrainer(Trainer):
 
 
 class QuietProgress(ProgressCallback):
-    """HF Trainer's progress bar without the dictionary it prints at the end."""
+    """HF Trainer's progress bar with a name, and without the dictionary it prints at the end."""
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        """Begins the bar."""
+        super().on_train_begin(*args, **kwargs)
+        if self.training_bar is not None:
+            self.training_bar.set_description("Fine-tuning")
 
     def on_log(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: the numbers are in the log."""

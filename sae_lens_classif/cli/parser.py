@@ -296,9 +296,12 @@ def _execute(arguments: Sequence[str]) -> None:
     run = None if asked.step in _WITHOUT_SETTINGS else _run(asked, settings)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from rich.console import Console
+
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("sae_lens_classif").setLevel(logging.INFO)
-    from sae_lens_classif.cli.commands import COMMANDS, WITHOUT_SETTINGS, transfer
+    with Console(stderr=True).status("Starting"):  # which shows where there is a terminal
+        from sae_lens_classif.cli.commands import COMMANDS, WITHOUT_SETTINGS, transfer
 
     if run is None:
         given = {name: value for name, value in vars(asked).items() if name not in ("step", "command", "debug")}
