@@ -254,7 +254,9 @@ def _other_warnings(metrics: Mapping[str, Any]) -> Iterator[str]:
     if "scaled_recovery" in metrics and metrics["scaled_recovery"] is None:
         yield f"{CANNOT_BE_SCALED} Whether the concepts suffice cannot be said; try another layer (classifier.hook)."
     likeness, floor = metrics.get("concept_sim"), metrics.get(FLOOR)
-    if None not in (likeness, floor) and not is_above_floor(metrics.get("concept_sim_ci95"), floor):
+    if likeness is None or floor is None:
+        return
+    if not is_above_floor(metrics.get("concept_sim_ci95"), floor):
         yield (
             f"A concept's texts are not clearly more alike than any two texts are (ConceptSim {likeness:.3f}, floor "
             f"{floor:.3f}): read some before you believe a concept's name. More test texts make the interval narrower."

@@ -279,7 +279,7 @@ class QuietProgress(ProgressCallback):
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
         """Begins the bar."""
-        super().on_train_begin(*args, **kwargs)
+        super().on_train_begin(*args, **kwargs)  # type: ignore[no-untyped-call]
         if self.training_bar is not None:
             self.training_bar.set_description("Fine-tuning")
 

@@ -26,7 +26,7 @@ Spans = list[tuple[int, int]]
 
 
 @overload
-def explain(
+def explain(  # type: ignore[overload-overlap]  # a string is an iterable of strings, too
     method: ConceptMethod | ClassifSAE,
     classifier: TextClassifier,
     text: str,

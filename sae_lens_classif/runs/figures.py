@@ -68,7 +68,7 @@ def draw_method(
         return
     shutil.rmtree(folder, ignore_errors=True)  # it may hold a figure of what is not measured any more
     about, gamma = "95 % intervals over texts", run.cfg.sae.gamma
-    figures: list[Callable[[], None]] = [
+    figures: list[Callable[[], object]] = [
         lambda: save_figure(map_of_concepts(method, store), folder / "concept_map"),
         lambda: _draw_words(measures, entry["concepts"], store.class_names, folder),
         lambda: draw_curves_of_methods(folder, {title: measures}, store.class_names, gamma, about),

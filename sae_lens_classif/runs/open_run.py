@@ -181,7 +181,7 @@ class Run:
         return frame if found.numel() <= _DENSE_CELLS else frame.astype(pd.SparseDtype("float32", 0.0))
 
     @overload
-    def explain(self, text: str) -> Explanation: ...
+    def explain(self, text: str) -> Explanation: ...  # type: ignore[overload-overlap]  # a string is iterable, too
 
     @overload
     def explain(self, text: "Iterable[str]") -> list[Explanation]: ...

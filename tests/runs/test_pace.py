@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from sae_lens_classif.runs import pace as module
 from sae_lens_classif.runs.pace import Pace
 from sae_lens_classif.wording import about_duration
 from tests.tiny_run import cli
@@ -16,9 +15,9 @@ from tests.tiny_run import cli
 def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
     """What is logged, by a clock that goes on by what is slept."""
     clock = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
-    caplog.set_level(logging.INFO, logger=module.__name__)
+    caplog.set_level(logging.INFO, logger="sae_lens_classif.runs.pace")
     return caplog
 
 
