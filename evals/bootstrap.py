@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+from tqdm.auto import tqdm
 
 Statistic = Callable[[torch.Tensor], torch.Tensor]
 _CHUNK = 2**24
@@ -23,10 +24,12 @@ def resample(statistic: Statistic, n_texts: int, n_resamples: int, seed: int) ->
     generator = torch.Generator().manual_seed(seed)
     chunk = max(1, _CHUNK // n_texts)
     values = []
-    for start in range(0, n_resamples, chunk):
-        drawn = torch.randint(n_texts, (min(chunk, n_resamples - start), n_texts), generator=generator)
-        weights = torch.zeros(drawn.shape).scatter_add_(1, drawn, torch.ones(drawn.shape))
-        values.append(statistic(weights))
+    with tqdm(total=n_resamples, desc="Resampling texts", unit=" times", delay=1, leave=False) as progress:
+        for start in range(0, n_resamples, chunk):
+            drawn = torch.randint(n_texts, (min(chunk, n_resamples - start), n_texts), generator=generator)
+            weights = torch.zeros(drawn.shape).scatter_add_(1, drawn, torch.ones(drawn.shape))
+            values.append(statistic(weights))
+            progress.update(len(drawn))
     return torch.cat(values).double()
 
 

@@ -12,7 +12,9 @@ from sae_lens_classif.evals.base import FIRES, TestPass
 from sae_lens_classif.evals.causality import effects_by_class
 from sae_lens_classif.hooks.interventions import InterventionLogits
 
+_CLEARLY = 0.02  # of a class's share of the texts, were all classes alike
 _LEAST = 0.005  # that a concept adds to the probability of a class, to be called a push
+CLEAR_DEFAULT = 0.9  # of the texts
 _N_WRONG_TEXTS = 5  # of a concept
 _N_STEPS = 12  # of a histogram
 _N_QUARTERS = 4
@@ -100,6 +102,44 @@ class ConceptEffects:
             for (row, concept, is_righted), (wrong, right) in both
         )
         return cls(misled=tuple(misled), **kept)
+
+
+def raised_most(adds: torch.Tensor) -> list[int | None]:
+    """For each class the concept that adds most to its probability; None for a class that none clearly raises.
+
+    Args:
+        adds: float (n, C), what each concept adds to the probability of each class, mean over all texts.
+    """
+    if not len(adds):
+        return [None] * adds.shape[1]
+    most, concepts = adds.max(dim=0)
+    clearly = (most >= _CLEARLY / adds.shape[1]).tolist()
+    return [concept if is_clear else None for concept, is_clear in zip(concepts.tolist(), clearly, strict=True)]
+
+
+def clear_default(default: torch.Tensor | None) -> int | None:
+    """The class that the model says with no concept at all, where that is nearly always the same.
+
+    Args:
+        default: See ``ConceptEffects``.
+    """
+    if default is None or default[0].max() < CLEAR_DEFAULT:
+        return None
+    return int(default[0].argmax())
+
+
+def unraised_classes(effects: ConceptEffects, predicted: torch.Tensor, rule: DecisionRule) -> list[int]:
+    """Classes that are decided, but that no concept clearly raises; the one said with no concept needs none.
+
+    Args:
+        effects: What each concept does.
+        predicted: int64 (N,), the model's decisions.
+        rule: What these are.
+    """
+    most = raised_most(effects.by_class * (effects.n_texts / len(predicted))[:, None])
+    is_said = rule.holds(predicted, len(most)).any(dim=0).tolist()
+    default = clear_default(effects.default)
+    return [number for number, concept in enumerate(most) if concept is None and is_said[number] and number != default]
 
 
 def effects_of(texts: TestPass) -> ConceptEffects:

@@ -1,23 +1,25 @@
 """Evaluate the concepts of a method on the test texts, and describe each of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from sae_lens import SAE
+from tqdm.auto import tqdm
 
 from sae_lens_classif.config.run import EvaluateConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import FIRES, TestPass, evaluations, needs_of
-from sae_lens_classif.evals.concept_effects import ConceptEffects, effects_of
+from sae_lens_classif.evals.concept_effects import ConceptEffects, effects_of, unraised_classes
 from sae_lens_classif.evals.interpretability import activating_sets
 from sae_lens_classif.evals.measures import context_warning, headlines, warnings_about
 from sae_lens_classif.evals.overlap import twins, twins_by_concept
 from sae_lens_classif.evals.phrases import phrases
 from sae_lens_classif.evals.results import Measures, merged_metrics
 from sae_lens_classif.evals.topic_coherence import key_words
+from sae_lens_classif.evals.worth import Worth
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.methods.classif_sae import as_concept_method
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 _N_KEY_WORDS = 8
 _N_SHOWN = 4
+_N_NAMED = 5
 _NAN = "The method's activations or reconstructions are not all finite (NaN or infinity); nothing was measured."
 
 
@@ -156,15 +159,54 @@ def evaluate(
     if not texts.is_finite:
         return Evaluation({}, (), (_NAN,))
     measures = dict(known or {})
-    measures.update({name: spec.measure(texts) for name, spec in evaluations().items() if name in cfg.evals})
-    metrics, is_classif_sae = merged_metrics(measures), isinstance(method.autoencoder(), ClassifSAE)
-    apart = context_warning(metrics, cfg.context)
+    asked = {name: spec for name, spec in evaluations().items() if name in cfg.evals}
+    for name, spec in tqdm(asked.items(), desc="Measuring", unit=" evaluations", delay=1):
+        measures[name] = spec.measure(texts)
+    concepts = _describe(texts, measures, data.class_names)
+    effects = effects_of(texts) if "ablations" in needs else None
     return Evaluation(
-        measures,
-        _describe(texts, measures, data.class_names),
-        (*warnings_about(metrics, of_classif_sae=is_classif_sae), *([apart] if apart else [])),
-        effects_of(texts) if "ablations" in needs else None,
+        measures, concepts, tuple(_warnings(texts, measures, concepts, effects, data.class_names)), effects
     )
+
+
+def _warnings(
+    texts: TestPass,
+    measures: Mapping[str, Measures],
+    concepts: Sequence[Concept],
+    effects: ConceptEffects | None,
+    class_names: Sequence[str],
+) -> Iterator[str]:
+    """What to be wary of: first the classifier itself, then the concepts together, then single ones."""
+    metrics, rule = merged_metrics(measures), texts.classifier.rule
+    low, _ = metrics.get("original_accuracy_ci95") or (None, None)
+    yield from Worth.of(texts.predicted, texts.labels, class_names, rule, low).warnings()
+    yield from warnings_about(metrics, of_classif_sae=isinstance(texts.method.autoencoder(), ClassifSAE))
+    apart = context_warning(metrics, texts.cfg.context)
+    yield from [apart] if apart else []
+    if effects is not None and (unraised := unraised_classes(effects, texts.predicted, rule)):
+        yield (
+            f"No concept clearly raises the probability of {_some([repr(class_names[one]) for one in unraised])}: what "
+            "speaks for it is not among the concepts. Use more concepts (sae.n_concepts)."
+        )
+    n_silent = silent_concepts(measures)
+    if 0 < n_silent < texts.concepts.shape[1]:
+        yield f"{n_silent} of the {texts.concepts.shape[1]} concepts are never active on a test text."
+    pairs = [(one.index, other) for one in concepts for other in one.fires_with if one.index < other]
+    if pairs:
+        named = _some([f"{one} and {other}" for one, other in sorted(pairs)])
+        yield f"These concepts are active on the same texts, and say the same twice: {named}."
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of some names, and how many others there are."""
+    others = len(names) - _N_NAMED
+    return ", ".join(names[:_N_NAMED]) + (f" and {others} more" if others > 0 else "")
+
+
+def silent_concepts(measures: Mapping[str, Measures]) -> int:
+    """How many concepts are never active on a test text; 0 where that was not measured."""
+    rates = _details(measures, "completeness", "activation_rate") or ()
+    return sum(rate == 0 for rate in rates)
 
 
 def check_belong_together(

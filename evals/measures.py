@@ -3,7 +3,7 @@
 A measure is declared in the module of its evaluation; whatever shows, compares or judges measures asks here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -203,16 +203,17 @@ def label_free_columns() -> tuple[Measure, ...]:
 
 
 def warnings_about(metrics: Mapping[str, Any], *, of_classif_sae: bool = True) -> list[str]:
-    """Word a warning for every measure beyond its limit, and what the user can do.
+    """Word a warning for every measure beyond its limit or below its floor, and what the user can do.
 
     Args:
         metrics: Headline numbers by name; those that are missing or None are not judged.
         of_classif_sae: Whether the concepts are a ClassifSAE's; other methods have other settings.
     """
-    return [
+    beyond = (
         limit.words(f"{limit.finding} {limit.remedy if of_classif_sae else limit.otherwise or limit.remedy}", value)
         for limit, value in _passed_limits(metrics)
-    ]
+    )
+    return [*beyond, *_other_warnings(metrics)]
 
 
 def context_warning(metrics: Mapping[str, Any], context: str) -> str | None:
@@ -232,6 +233,34 @@ def context_warning(metrics: Mapping[str, Any], context: str) -> str | None:
         f"The two contexts disagree: the scaled RAcc is {said}. Whether the concepts suffice depends on whether the "
         "earlier tokens are kept; report both numbers (evaluate.context)."
     )
+
+
+def is_above_floor(interval: Sequence[float | None] | None, floor: float) -> bool:
+    """Whether a concept's texts are clearly more alike than any two texts.
+
+    Args:
+        interval: 95 % interval of the ConceptSim; None where it is not known.
+        floor: The same over all texts.
+    """
+    low = interval[0] if interval else None
+    return low is not None and low > floor
+
+
+CANNOT_BE_SCALED = "The model decides as before on no more texts with the hidden state untouched than with no concept."
+
+
+def _other_warnings(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """What takes more than one number to see."""
+    if "scaled_recovery" in metrics and metrics["scaled_recovery"] is None:
+        yield f"{CANNOT_BE_SCALED} Whether the concepts suffice cannot be said; try another layer (classifier.hook)."
+    likeness, floor = metrics.get("concept_sim"), metrics.get(FLOOR)
+    if likeness is None or floor is None:
+        return
+    if not is_above_floor(metrics.get("concept_sim_ci95"), floor):
+        yield (
+            f"A concept's texts are not clearly more alike than any two texts are (ConceptSim {likeness:.3f}, floor "
+            f"{floor:.3f}): read some before you believe a concept's name. More test texts make the interval narrower."
+        )
 
 
 def short_warnings(metrics: Mapping[str, Any]) -> list[str]:

@@ -101,12 +101,15 @@ def measure(texts: TestPass) -> Measures:
     counted = {name: torch.empty(n_concepts + 1, n_texts) for name in curves}
     decode, size = texts.method.decode, texts.cfg.batch_size
     batches = text_batches(texts.classifier, decode, texts.hidden, texts.kept_texts, size)
-    for batch in tqdm(batches, desc="Keeping few concepts", unit=" batches", delay=1):
+    progress = tqdm(total=n_texts, desc="Keeping few concepts", unit=" texts", delay=1)
+    for batch in batches:
         rows = batch.rows
         for name, (of, ranked, keep) in curves.items():
             own = replace(batch, decode=of.decode, rescale=of.rescale)
             decided = decisions(own, of.concepts[rows], of.replacements[rows], ranked[rows], keep=keep)
             counted[name][:, rows] = ((decided == texts.predicted[rows]) == keep).float()
+        progress.update(len(rows))
+    progress.close()
     areas = torch.stack([values.mean(dim=0) for values in counted.values()], dim=1)
     details = {f"{name}_curve": values.double().mean(dim=1).tolist() for name, values in counted.items()}
     measures = Measures(dict(zip(counted, areas.double().mean(dim=0).tolist(), strict=True)), details)

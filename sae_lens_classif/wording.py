@@ -26,6 +26,17 @@ def points(share: float) -> str:
     return f"{round(100 * share, 1) + 0.0:+.1f} points"  # 0.0 is added to -0.0
 
 
+def about_duration(seconds: float) -> str:
+    """How long something takes, no more exactly than anybody can say beforehand: seconds, minutes or hours."""
+    if seconds < 90:
+        value, unit = max(1, round(seconds)), "second"
+    elif seconds < 90 * 60:
+        value, unit = round(seconds / 60), "minute"
+    else:
+        value, unit = round(seconds / 3600), "hour"
+    return f"{value} {unit}{'s' if value != 1 else ''}"
+
+
 def class_of_concept(concept: Mapping[str, Any]) -> str:
     """The class of a concept of ``summary.json``, and where it is another the one on whose texts it is most active."""
     raised, active = concept["class_name"], concept["active_class_name"]

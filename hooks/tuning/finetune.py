@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallback
 
 from sae_lens_classif.artifacts import settings_that_matter
@@ -17,6 +18,8 @@ from sae_lens_classif.hooks.tuning.parts import part_to_tune
 from sae_lens_classif.hooks.tuning.task import Task, task_of
 from sae_lens_classif.hooks.tuning.trainer import ClassTrainer, QuietProgress, training_arguments
 from sae_lens_classif.hub import packaged_model
+
+_TOGETHER = 1000  # texts that are read at once
 
 
 def finetune(
@@ -63,10 +66,13 @@ def _train(
     device: torch.device,
     checkpoints: Checkpoints,
 ) -> None:
-    examples = [
-        {"input_ids": ids, "labels": int(label)}
-        for ids, label in zip(task.inputs(data.texts), data.labels, strict=True)
-    ]
+    parts = range(0, len(data), _TOGETHER)
+    read = (
+        ids
+        for start in tqdm(parts, desc="Reading texts", unit_scale=_TOGETHER, unit=" texts", delay=1)
+        for ids in task.inputs(data.texts[start : start + _TOGETHER])
+    )
+    examples = [{"input_ids": ids, "labels": int(label)} for ids, label in zip(read, data.labels, strict=True)]
     trainer = ClassTrainer(
         logits=task.logits,
         rule=data.rule,

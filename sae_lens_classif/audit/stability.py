@@ -1,5 +1,6 @@
 """``stability``: do the concepts of a run come back when it is trained again with other seeds?"""
 
+import logging
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -7,7 +8,6 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from sae_lens_classif.audit.stable_concepts import Meeting, Pair, Stability, StableConcept, stability_file
 from sae_lens_classif.errors import UserError
@@ -20,10 +20,13 @@ from sae_lens_classif.methods.find import find_method
 from sae_lens_classif.runs.compare import fit_task
 from sae_lens_classif.runs.fitted_methods import MethodError, fit_or_load, is_fitted
 from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.pace import Pace
 from sae_lens_classif.runs.results import influence_of, read_summary
 from sae_lens_classif.runs.run_method import RunMethod, current_entry, load_fitted
 from sae_lens_classif.runs.steps import TestSplit
 from sae_lens_classif.store.store import ActivationStore
+
+logger = logging.getLogger(__name__)
 
 
 def stability(
@@ -62,12 +65,13 @@ def _train_others(run: RunFolder, method: str, seeds: Sequence[int], split: Test
     """The method fitted with other seeds; all are asked about first, so that one of other settings costs no work."""
     spec, store = find_method(method), ActivationStore(run.activations("train"))
     tasks = [fit_task(run, spec, store, split.classifier, seed) for seed in seeds]
-    for task in tasks:
-        is_fitted(run, spec, task)
-    found = {}
-    for task in tqdm(tasks, desc="Other trainings", unit=" trainings"):
+    missing = [not is_fitted(run, spec, task) for task in tasks]
+    found, pace = {}, Pace(sum(missing), "trainings", missing.count(False))
+    for task, is_missing in zip(tasks, missing, strict=True):
+        logger.info("%s, seed %d", spec.title, task.seed)
         try:
-            found[task.seed] = fit_or_load(run, spec, task).method
+            with pace.piece(is_missing):
+                found[task.seed] = fit_or_load(run, spec, task).method
         except MethodError as error:
             raise UserError(f"{spec.title} cannot be fitted with seed {task.seed}: {error}") from error
     return found

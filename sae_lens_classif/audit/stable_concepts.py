@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError
 
@@ -144,6 +145,7 @@ def read_stability(run: RunFolder, method: str, settings: str) -> Stability | No
     return found
 
 
+_MOST = 0.6  # of the influence
 _WAYS: Mapping[By, str] = {
     "both": "by direction and texts",
     "direction": "by direction alone",
@@ -175,6 +177,40 @@ def _percent(of: ComesBack, name: str) -> tuple[str, str, str]:
         bare_number(getattr(shares, name), True) for shares in (of.measured, of.floor, of.ceiling)
     )
     return measured, floor, ceiling
+
+
+def what_matters(stability: Stability) -> tuple[float, float, float, float]:
+    """How much comes back, weighted by influence where that is known, each 0..1.
+
+    Args:
+        stability: What was found.
+
+    Returns:
+        In another training on average; the same by chance; in every training; on average by texts alone.
+    """
+    measured, floor = stability.main.measured, stability.main.floor
+    weighted, chance, every = measured.mean_by_influence, floor.mean_by_influence, measured.every_by_influence
+    if weighted is None or chance is None or every is None:
+        weighted, chance, every = measured.mean, floor.mean, measured.every
+    on_texts = stability.shares["texts"].measured
+    by_texts = on_texts.mean if on_texts.mean_by_influence is None else on_texts.mean_by_influence
+    return weighted, chance, every, by_texts
+
+
+def does_it_come_back(stability: Stability) -> tuple[Literal["yes", "partly", "no"], str]:
+    """Whether other trainings find the same concepts: in one word, and in a few.
+
+    Args:
+        stability: What was found.
+    """
+    weighted, _, every, by_texts = what_matters(stability)
+    if every >= _MOST:
+        return "yes", "Yes: most of what matters comes back each time"
+    if weighted >= _MOST:
+        return "partly", "In part: most of what matters comes back, not each time"
+    if by_texts >= _MOST:
+        return "partly", "In part: on the same texts, but in other directions"
+    return "no", "No: much of what matters comes out otherwise"
 
 
 def when_it_comes_back(stability: Stability) -> str:

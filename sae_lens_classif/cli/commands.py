@@ -21,6 +21,7 @@ from sae_lens_classif.cli.display import (
     show_sweep,
     show_transfer,
 )
+from sae_lens_classif.errors import UserError
 from sae_lens_classif.explaining.explanation import to_page
 from sae_lens_classif.files import write_text
 from sae_lens_classif.publishing.publish import publish as publish_run
@@ -94,11 +95,15 @@ def _diff(run: Path, other: Path, method: str) -> None:
     show_folder(Console(), other / "diff")
 
 
-def _explain(run: Path, text: str, html: Path | None, method: str) -> None:
-    explanation = open_run(run, method).explain(text)
-    show_explanation(Console(), explanation)
+def _explain(run: Path, texts: Sequence[str], html: Path | None, method: str) -> None:
+    if len(texts) > 1 and all(len(text.split()) < 2 for text in texts):
+        raise UserError(f"every one of the {len(texts)} texts is a single word; a text of several words needs quotes")
+    explanations = open_run(run, method).explain(texts)
+    for number, explanation in enumerate(explanations):
+        Console().print("\n" * min(number, 1), end="")
+        show_explanation(Console(), explanation, with_text=len(texts) > 1)
     if html is not None:
-        write_text(html, to_page(explanation))
+        write_text(html, to_page(*explanations))
         Console().print(f"As a page: {escape(str(html))}", soft_wrap=True, highlight=False)
 
 

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from sae_lens_classif.audit.diff import Diff, about, alone_rows, headings, kept_rows
-from sae_lens_classif.audit.stable_concepts import Stability, how_to_read, share_rows
+from sae_lens_classif.audit.stable_concepts import Stability, does_it_come_back, how_to_read, share_rows
 from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.measures import columns, headline_rows
 from sae_lens_classif.explaining.explanation import ActiveConcept, Explanation
@@ -27,7 +27,7 @@ from sae_lens_classif.runs.across_tables import (
 )
 from sae_lens_classif.runs.results import Across
 from sae_lens_classif.runs.sweep import COMES_BACK, varied
-from sae_lens_classif.runs.tables import Cell, best_methods, cell_of, context_notes, marks
+from sae_lens_classif.runs.tables import Cell, best_methods, cell_of, context_notes, control_notes, marks
 from sae_lens_classif.runs.transfer import Transfer, measure_rows
 from sae_lens_classif.wording import bare_number, class_of_concept, number, points, twins_of_concept
 
@@ -65,7 +65,7 @@ def show_comparison(console: Console, methods: Sequence[ComparedMethod]) -> None
     """
     console.print(_numbers("Concept methods beside each other, rates in percent", methods))
     console.print(marks(methods), "Intervals and more columns: comparison.md", style="dim", highlight=False)
-    for note in context_notes(methods):
+    for note in (*control_notes(methods), *context_notes(methods)):
         console.print(f"[yellow]Warning:[/] {escape(note)}", highlight=False)
     for method in methods:
         for note in method.notes:
@@ -172,6 +172,9 @@ def show_stability(console: Console, stability: Stability) -> None:
         shares.add_row(*row)
     console.print(shares)
     console.print(how_to_read(stability), style="dim", highlight=False)
+    verdict, answer = does_it_come_back(stability)
+    said = f"Does another training find the same concepts? {answer}."
+    console.print(f"[yellow]Warning:[/] {said}" if verdict == "no" else said, highlight=False)
 
 
 def show_diff(console: Console, diff: Diff) -> None:
@@ -196,13 +199,17 @@ def show_diff(console: Console, diff: Diff) -> None:
     console.print(escape(about(diff)), highlight=False)
 
 
-def show_explanation(console: Console, explanation: Explanation) -> None:
-    """Print why one text got its class.
+def show_explanation(console: Console, explanation: Explanation, with_text: bool = False) -> None:
+    """Print why one text got its class: first of all which, and how probable it is.
 
     Args:
         console: Where to print.
         explanation: What is shown.
+        with_text: Whether the beginning of the text is shown, too, as where there are several.
     """
+    console.print(f"[bold]{escape(explanation.headline)}[/]", highlight=False)
+    if with_text:
+        console.print(escape(_shorten(explanation.text)), highlight=False)
     headings = ("Class", "by the model", "through the concepts alone", "with no concept")
     table = _table("Probability of each class, %", headings)
     columns = (explanation.probabilities, explanation.through_concepts, explanation.with_none)

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, get_origin
 from typing_extensions import override
 
 from sae_lens_classif._version import __version__
+from sae_lens_classif.cli.completion import complete, is_asked
 from sae_lens_classif.config.presets import preset_file, preset_names
 from sae_lens_classif.config.yaml import SECTIONS, SETTINGS, config_of, read_yaml, settings_parser, yaml_value
 from sae_lens_classif.errors import UserError
@@ -35,7 +36,7 @@ _STEPS = {
     "stability": "Train again with other seeds: which concepts come back? RUN/stability.json.",
     "diff": "Two runs, such as before and after a fine-tuning: which concepts are kept, gone, new, changed in effect? "
     "OTHER/diff.",
-    "explain": "Why one text gets its class: the concepts active on it, what each does, which words drive it.",
+    "explain": "Why a text gets its class: the concepts active on it, what each does, which words drive it.",
     "name": "Give a concept a name, which is shown wherever the concept is.",
     "score": "A file of texts, each with its class, that through the concepts alone, and the concepts active on it.",
     "report": "One page about a run, for a browser: its concepts, how far to trust them, its mistakes.",
@@ -146,8 +147,8 @@ def _build_parser() -> _Parser:
     )
     add["stability"]("--overwrite", action="store_true", help="Make trainings of other settings or texts anew.")
     add["diff"]("other", metavar="OTHER", type=Path, help="The run folder it is held against, such as the later one.")
-    add["explain"]("text", metavar="TEXT", help="The text, in quotes.")
-    add["explain"]("--html", metavar="FILE", type=Path, help="Write the explanation as a page, too.")
+    add["explain"]("texts", metavar="TEXT", nargs="+", help="The text, in quotes, or several, each in quotes.")
+    add["explain"]("--html", metavar="FILE", type=Path, help="Write what is shown as a page, too.")
     add["name"]("concept", metavar="N", type=int, help="Number of the concept.")
     add["name"]("name", metavar="NAME", help="Its name, in quotes; empty to take it back.")
     add["score"]("file", metavar="FILE", help="JSON lines, CSV or parquet; - for standard input, a text a line.")
@@ -171,6 +172,15 @@ def _build_parser() -> _Parser:
     add["publish"]("--license", metavar="ID", help="Licence of what is published, such as apache-2.0.")
     add["publish"]("--private", action="store_true", help="Only the owners of the repository see it.")
     add["publish"]("--with-texts", action="store_true", help="Publish the texts that activate each concept most, too.")
+    return parser
+
+
+def _with_settings(parser: _Parser) -> _Parser:
+    """The same with an option for every setting, which says nothing of its value: for what completes names."""
+    commands = next(action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    for command in commands.values():
+        for setting in SETTINGS if command.takes_settings else ():
+            command.add_argument(f"--{setting}")
     return parser
 
 
@@ -285,13 +295,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _execute(arguments: Sequence[str]) -> None:
+    if is_asked():
+        complete(_with_settings(_build_parser()))
     asked, settings = _asked_for(arguments)
     run = None if asked.step in _WITHOUT_SETTINGS else _run(asked, settings)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from rich.console import Console
+
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("sae_lens_classif").setLevel(logging.INFO)
-    from sae_lens_classif.cli.commands import COMMANDS, WITHOUT_SETTINGS, transfer
+    with Console(stderr=True).status("Starting"):  # which shows where there is a terminal
+        from sae_lens_classif.cli.commands import COMMANDS, WITHOUT_SETTINGS, transfer
 
     if run is None:
         given = {name: value for name, value in vars(asked).items() if name not in ("step", "command", "debug")}

@@ -6,7 +6,10 @@ from itertools import groupby
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from sae_lens_classif.decisions import DecisionRule, decision_rule
+from sae_lens_classif.wording import number
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -80,6 +83,16 @@ class Explanation:
         return self._rule.most_probable(self.probabilities)
 
     @property
+    def probability(self) -> float:
+        """Of the predicted class; where a text may have several labels, of the least sure of these decisions: 0..1."""
+        return float(self._rule.sureness(torch.tensor([self.probabilities]))[0])
+
+    @property
+    def headline(self) -> str:
+        """What is predicted and how probable it is, as ``business, 93.0 %``."""
+        return f"{self.in_words(self.predicted)}, {number(self.probability, True)}"
+
+    @property
     def class_through_concepts(self) -> int:
         """The same through the concepts alone."""
         return self._rule.most_probable(self.through_concepts)
@@ -98,9 +111,9 @@ class Explanation:
         """Name of a class, or names of a set of labels."""
         return self._rule.in_words(decision, self.class_names)
 
-    def is_decided(self, number: int) -> bool:
+    def is_decided(self, class_number: int) -> bool:
         """Whether a class is the one that the model predicts, or a label one of those."""
-        return number in self._rule.members(self.predicted, len(self.class_names))
+        return class_number in self._rule.members(self.predicted, len(self.class_names))
 
     @property
     def _rule(self) -> DecisionRule:
@@ -108,8 +121,7 @@ class Explanation:
 
     def __repr__(self) -> str:
         active = ", ".join(str(concept.index) for concept in self.concepts[:_MOST_CONCEPTS])
-        said = self.in_words(self.predicted)
-        return f"Explanation({said}; active concepts: {active or 'none'}; {shorten(self.text, 60)!r})"
+        return f"Explanation({self.headline}; active concepts: {active or 'none'}; {shorten(self.text, 60)!r})"
 
     def _repr_html_(self) -> str:
         return to_html(self)
@@ -130,36 +142,38 @@ class Words:
     driven: float = 0.0
 
 
-def to_html(explanation: Explanation, template: str = "explanation.html") -> str:
+def to_html(*explanations: Explanation, template: str = "explanation.html") -> str:
     """A fragment of a page with its own styles; it needs no script and no network.
 
     Args:
-        explanation: What is shown.
+        *explanations: What is shown, one below the other.
         template: What it is put into.
     """
-    return str(_render(template, text=explanation.text, body=explanation_body(explanation)))
+    return str(_render(template, bodies=[explanation_body(one, with_text=True) for one in explanations]))
 
 
-def to_page(explanation: Explanation) -> str:
+def to_page(*explanations: Explanation) -> str:
     """The same as a whole page.
 
     Args:
-        explanation: What is shown.
+        *explanations: What is shown, one below the other.
     """
-    return to_html(explanation, "explanation_page.html")
+    return to_html(*explanations, template="explanation_page.html")
 
 
-def explanation_body(explanation: Explanation, part: slice = slice(None)) -> "Markup":
-    """All but the text itself, without styles: for a page that has those of ``explanation_style.html``.
+def explanation_body(explanation: Explanation, part: slice = slice(None), with_text: bool = False) -> "Markup":
+    """One explanation without styles: for a page that has those of ``explanation_style.html``.
 
     Args:
         explanation: What is shown.
         part: Which of the words. Default: all.
+        with_text: Whether the text is shown, too; a page that shows it elsewhere does without.
     """
     shown = explanation.concepts[:_MOST_CONCEPTS]
     return _render(
         "explanation_body.html",
         explanation=explanation,
+        text=explanation.text if with_text else None,
         classes=_shown_classes(explanation),
         concepts=[(concept, list(shaded_words(explanation, concept, part))) for concept in shown],
     )

@@ -9,6 +9,7 @@ then their sum, and SciPy's L-BFGS-B minimises a smooth function within bounds. 
 over standardised activations, it needs a few hundred, and each is cheap since most activations are 0.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -102,7 +103,12 @@ class LabelledLatents:
 
 
 def fit_l1(
-    data: LabelledLatents, strength: float, start: Coefficients, max_iter: int, tolerance: float = TOLERANCE
+    data: LabelledLatents,
+    strength: float,
+    start: Coefficients,
+    max_iter: int,
+    tolerance: float = TOLERANCE,
+    on_iteration: Callable[[], object] | None = None,
 ) -> Coefficients:
     """Minimise the loss.
 
@@ -112,6 +118,7 @@ def fit_l1(
         start: Where to begin; the solution of another strength saves time.
         max_iter: Iterations, at most.
         tolerance: No optimality condition may be violated by more, in units of the penalty's slope.
+        on_iteration: Called after each iteration. Default: nothing is.
     """
     shape, n = start.slopes.shape, start.slopes.size
 
@@ -126,8 +133,15 @@ def fit_l1(
 
     least = np.concatenate([np.zeros(2 * n), np.full(shape[1], -np.inf)])
     first = np.concatenate([start.slopes.clip(min=0).ravel(), (-start.slopes).clip(min=0).ravel(), start.intercepts])
+
+    def callback(_: Array) -> None:
+        if on_iteration is not None:
+            on_iteration()
+
     options = {"maxiter": max_iter, "maxfun": 10 * max_iter, "ftol": 0, "gtol": tolerance}
-    found = minimize(objective, first, jac=True, method="L-BFGS-B", bounds=Bounds(least), options=options)
+    found = minimize(
+        objective, first, jac=True, method="L-BFGS-B", bounds=Bounds(least), options=options, callback=callback
+    )
     # SciPy also calls it a success where rounding allows no further step.
     violation = np.abs(found.x - np.maximum(found.x - found.jac, least)).max()
     return Coefficients(slopes_of(found.x), found.x[2 * n :], bool(violation <= tolerance))

@@ -74,13 +74,19 @@ def _choose_strength(data: LabelledLatents, max_iter: int, seed: int) -> Coeffic
         for fold, (learned, left_out) in enumerate(folds):
             fit = data.start()
             for number, strength in enumerate(STRENGTHS):
-                fit = fit_l1(data.at(learned), strength, fit, max_iter)
+                fit = _fit(data.at(learned), strength, fit, max_iter)
                 accuracy[fold, number] = data.at(left_out).accuracy(fit)
                 progress.update()
         best = STRENGTHS[int(accuracy.mean(axis=0).argmax())]
-        fit = fit_l1(data, best, data.start(), max_iter)
+        fit = _fit(data, best, data.start(), max_iter)
         progress.update()
     return fit
+
+
+def _fit(data: LabelledLatents, strength: float, start: Coefficients, max_iter: int) -> Coefficients:
+    """One solution; the bar below that of all says how many iterations it took so far, and how many it may."""
+    with tqdm(total=max_iter, desc=f"Probe, C = {strength:g}", unit=" iterations", delay=1, leave=False) as progress:
+        return fit_l1(data, strength, start, max_iter, on_iteration=progress.update)
 
 
 def _notes(converged: bool, n_used: int, n_concepts: int, cfg: ProbeSettings) -> tuple[str, ...]:

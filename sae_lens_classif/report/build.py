@@ -2,14 +2,12 @@
 
 import math
 import platform
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from sae_lens_classif.audit.stable_concepts import read_stability
 from sae_lens_classif.data.texts import TextData, load_column
@@ -21,6 +19,7 @@ from sae_lens_classif.evals.direct_effects import direct_effects
 from sae_lens_classif.evals.evaluate import check_belong_together
 from sae_lens_classif.evals.overlap import cosines
 from sae_lens_classif.evals.slices import Slice, WordCounts, by_length, by_value, differences, slices, words_of_texts
+from sae_lens_classif.evals.worth import Worth
 from sae_lens_classif.explaining.explain import explain
 from sae_lens_classif.figures.style import svg_of
 from sae_lens_classif.methods.base import ConceptMethod
@@ -91,6 +90,7 @@ def gather_report(run: RunFolder, choices: Choices, method: str = METHOD) -> Rep
         entry=entry,
         class_names=split.store.class_names,
         scores=_scores(split.store),
+        worth=_worth(split.store, entry),
         seed=of.seed,
         is_measured=is_measured,
         n_concepts=of.n_concepts(split.store),
@@ -105,7 +105,6 @@ def gather_report(run: RunFolder, choices: Choices, method: str = METHOD) -> Rep
         fingerprints=_fingerprints(split, of, settings),
         stability=read_stability(run, of.name, settings),
         multi_label=split.store.multi_label,
-        commonest=_commonest(split.store) if split.store.multi_label else None,
         slices=_slices(split.store, split.data, columns),
         words=_words(split.store, shown),
         note=choices.note,
@@ -171,9 +170,9 @@ def _effects(run: RunFolder, of: RunMethod, split: TestSplit, settings: str) -> 
     return effects_of(texts)
 
 
-def _commonest(store: ActivationStore) -> tuple[str, float]:
-    ((decision, count),) = Counter(store.read("label").tolist()).most_common(1)
-    return store.rule.in_words(decision, store.class_names), count / len(store)
+def _worth(store: ActivationStore, entry: Mapping[str, Any]) -> Worth:
+    low, _ = entry.get("original_accuracy_ci95") or (None, None)
+    return Worth.of(store.read("predicted"), store.read("label"), store.class_names, store.rule, low)
 
 
 def _concepts(
@@ -293,8 +292,8 @@ def _texts(
     shown = {row: ShownText(texts[row], int(predicted[row]), int(labels[row])) for row in [*rows, *others]}
     # A text of white space alone has no word that could be left out.
     worth = [row for row in rows if texts[row].split()][: choices.explained]
-    for row in tqdm(worth, desc="Explaining texts", unit=" texts", delay=1):
-        explanation = explain(method, split.classifier, texts[row], entry["concepts"], cfg.context)
+    explained_ones = explain(method, split.classifier, map(texts.__getitem__, worth), entry["concepts"], cfg.context)
+    for row, explanation in zip(worth, explained_ones, strict=True):
         shown[row] = replace(shown[row], explanation=explanation)
     return {row: _masked_text(text) for row, text in shown.items()} if choices.mask else shown
 

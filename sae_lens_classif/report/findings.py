@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
-from sae_lens_classif.audit.stable_concepts import when_it_comes_back
+import torch
+
+from sae_lens_classif.audit.stable_concepts import does_it_come_back, what_matters, when_it_comes_back
 from sae_lens_classif.evals.comparison import ComparedMethod
-from sae_lens_classif.evals.concept_effects import MisledText
-from sae_lens_classif.evals.measures import OTHER_CONTEXT, RANDOM, find_measure
+from sae_lens_classif.evals.concept_effects import CLEAR_DEFAULT, MisledText, raised_most
+from sae_lens_classif.evals.measures import CANNOT_BE_SCALED, OTHER_CONTEXT, RANDOM, find_measure, is_above_floor
 from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.report.view import DefaultClass, Report, ShownConcept
 from sae_lens_classif.runs.folder import METHOD
-from sae_lens_classif.runs.tables import CONTROLS
+from sae_lens_classif.runs.tables import CONTROLS, is_beaten
 from sae_lens_classif.wording import number
 
 Verdict = Literal["yes", "partly", "no", "unknown"]
@@ -29,13 +31,9 @@ _QUESTIONS: Mapping[About, str] = {
 }
 # Where one of these fails, the concepts explain nothing, whatever else holds.
 ESSENTIAL: tuple[About, ...] = ("classifier", "sufficiency", "cause", "chance")
-_LEAST = 0.02  # of a class's share of the texts, were all classes alike
 _CLEAR_PUSH = 0.1
-_CLEAR_DEFAULT = 0.9  # of the texts
 _NEARLY_ALL = 0.95  # of the decisions
-_MOST = 0.6  # of the influence
 _LONG_TEXT = 300  # characters; shorter ones are better examples
-_HARDLY_KNOWN = 0.5  # recall of a class
 
 
 @dataclass(frozen=True)
@@ -90,17 +88,14 @@ def reliances(report: Report) -> tuple[Reliance, ...]:
         In the order of the classes.
     """
     n_texts: int = report.summary["n_test_texts"]
-
-    def adds(concept: ShownConcept, class_number: int) -> float:
-        return concept.effects[class_number] * concept.n_texts / n_texts
-
-    found, least = [], _LEAST / len(report.class_names)
-    for class_number in range(len(report.class_names)):
-        best = max(report.concepts, key=lambda concept: adds(concept, class_number), default=None)
-        is_said = report.class_scores[class_number].precision is not None
-        if is_said and best is not None and adds(best, class_number) >= least:
-            found.append(Reliance(class_number, best, adds(best, class_number)))
-    return tuple(found)
+    adds = torch.zeros(len(report.concepts), len(report.class_names), dtype=torch.float64)
+    for row, concept in enumerate(report.concepts):
+        adds[row] = torch.tensor(concept.effects, dtype=torch.float64) * concept.n_texts / n_texts
+    return tuple(
+        Reliance(class_number, report.concepts[most], float(adds[most, class_number]))
+        for class_number, most in enumerate(raised_most(adds))
+        if most is not None and report.class_scores[class_number].precision is not None
+    )
 
 
 def unraised_classes(report: Report) -> list[int]:
@@ -116,7 +111,7 @@ def unraised_classes(report: Report) -> list[int]:
 def clear_default(report: Report) -> DefaultClass | None:
     """The class that the model says with no concept at all; None where that is not nearly always the same."""
     default = report.default_class
-    return default if default is not None and default.share >= _CLEAR_DEFAULT else None
+    return default if default is not None and default.share >= CLEAR_DEFAULT else None
 
 
 def telling_mistake(report: Report) -> MisledText | None:
@@ -165,51 +160,20 @@ def _otherwise(report: Report, name: str, sentence: str) -> str:
 
 
 def _knows_the_classes(report: Report) -> Finding:
-    counts = [scores.n_texts for scores in report.class_scores]
-    largest = max(range(len(counts)), key=counts.__getitem__)
-    right = sum(scores.recall * scores.n_texts for scores in report.class_scores if scores.recall is not None)
-    accuracy, majority = right / max(sum(counts), 1), counts[largest] / max(sum(counts), 1)
-    commonest = report.class_names[largest]
-    if report.commonest is not None:
-        accuracy = 1 - report.mistakes.n_wrong / report.summary["n_test_texts"]
-        commonest, majority = report.commonest
-    evidence = (
-        f"It decides {number(accuracy, True)} of the test texts rightly; always saying {commonest!r} "
-        f"would be right on {number(majority, True)}."
-    )
-    never = [
-        name for name, scores in zip(report.class_names, report.class_scores, strict=True) if scores.precision is None
-    ]
-    if never:
-        evidence += f" It never says {', '.join(map(repr, never[:5]))}{' and others' if len(never) > 5 else ''}."
-    low, _ = report.entry.get("original_accuracy_ci95") or (accuracy, None)
-    if low <= majority:
-        return Finding("classifier", "no", "No: it is hardly better than always saying the same", evidence)
-    hardly = _hardly_known(report)
-    if hardly is not None:
-        name, share = report.class_names[hardly], report.class_scores[hardly].recall
-        evidence += f" Of the texts of {name!r} it finds {number(share, True)}."
-        return Finding("classifier", "partly", f"In part: it misses most texts of {name!r}", evidence)
-    if never:
-        return Finding("classifier", "partly", "In part: some classes it never says", evidence)
-    return Finding("classifier", "yes", "Yes: it does better than always saying the same", evidence)
-
-
-def _hardly_known(report: Report) -> int | None:
-    """The class with texts of which clearly fewer than half are found, and fewer than of any other; else None."""
-    shares = {
-        place: scores.recall
-        for place, scores in enumerate(report.class_scores)
-        if scores.recall is not None and scores.recall_ci95 is not None and scores.recall_ci95[1] < _HARDLY_KNOWN
-    }
-    return min(shares, key=shares.__getitem__, default=None)
+    worth = report.worth
+    if not worth.is_better:
+        return Finding("classifier", "no", "No: it is hardly better than always saying the same", worth.evidence)
+    if worth.missed is not None:
+        return Finding("classifier", "partly", f"In part: it misses most texts of {worth.missed[0]!r}", worth.evidence)
+    if worth.never:
+        return Finding("classifier", "partly", "In part: some classes it never says", worth.evidence)
+    return Finding("classifier", "yes", "Yes: it does better than always saying the same", worth.evidence)
 
 
 def _suffice(report: Report) -> Finding:
     entry, share = report.entry, report.entry["scaled_recovery"]
     if share is None:
-        nothing = "The model decides as before on no more texts with the hidden state untouched than with no concept."
-        return Finding("sufficiency", "unknown", "Cannot be said", nothing)
+        return Finding("sufficiency", "unknown", "Cannot be said", CANNOT_BE_SCALED)
     verdict: Verdict = "yes" if share >= _NEARLY_ALL else "no" if _is_poor("scaled_recovery", share) else "partly"
     answer = {
         "yes": "Yes: they carry nearly everything the model uses",
@@ -273,13 +237,12 @@ def _specific(report: Report) -> Finding:
 
 def _belong_together(report: Report) -> Finding:
     likeness, floor = report.entry["concept_sim"], report.summary["dataset_mean_cosine"]
-    low, _ = report.entry.get("concept_sim_ci95") or (None, None)
     evidence = (
         "Likeness of two texts of the same concept (cosine of sentence embeddings), mean over all such pairs: "
         f"{likeness:.3f}"
         f"{_interval(report, 'concept_sim', False)}; of any two texts: {floor:.3f}."
     )
-    if low is not None and low > floor:
+    if is_above_floor(report.entry.get("concept_sim_ci95"), floor):
         return Finding("likeness", "yes", "Yes: more than any two texts have", evidence)
     return Finding("likeness", "no", "Not clearly more than any two texts have", evidence)
 
@@ -301,7 +264,7 @@ def _better_than_chance(report: Report) -> Finding:
     if None in recovered.values():
         return Finding("chance", "unknown", "Not fully checked: a control could not be measured", evidence)
     shown = _of_this(report)
-    alike = [control.title for control in controls if not _is_beaten(control, shown)]
+    alike = [control.title for control in controls if not is_beaten(control, shown)]
     if alike:
         return Finding("chance", "no", f"Not clearly: see {' and '.join(alike)}", evidence)
     evidence += (
@@ -322,17 +285,6 @@ def _in_a_command(method: str) -> str:
 
 def _compare(options: str) -> str:
     return f"sae-lens-classif compare --run RUN {options}"
-
-
-def _is_beaten(control: ComparedMethod, shown: ComparedMethod | None) -> bool:
-    """Whether a control recovers clearly fewer decisions: by the paired difference that is known from ClassifSAE alone,
-    by intervals that do not overlap from another method.
-    """
-    difference = control.differences.get("recovery_accuracy")
-    if shown is None or shown.name == METHOD:
-        return difference is not None and difference.is_real and difference.mean < 0
-    ours, theirs = (row.estimates["recovery_accuracy"].ci95 for row in (shown, control))
-    return ours is not None and theirs is not None and theirs[1] < ours[0]
 
 
 def _found_again(report: Report) -> Finding:
@@ -369,25 +321,14 @@ def _comes_back(report: Report) -> Finding:
             "No other training's concepts were held against these.",
             command,
         )
-    measured, floor = stability.main.measured, stability.main.floor
-    weighted, chance, every = measured.mean_by_influence, floor.mean_by_influence, measured.every_by_influence
-    if weighted is None or chance is None or every is None:
-        weighted, chance, every = measured.mean, floor.mean, measured.every
-    on_texts = stability.shares["texts"].measured
-    by_texts = on_texts.mean if on_texts.mean_by_influence is None else on_texts.mean_by_influence
+    weighted, chance, every, by_texts = what_matters(stability)
     seeds = ", ".join(map(str, stability.other_seeds))
     evidence = (
         f"Trained with other seeds ({seeds}), {number(weighted, True)} of what the concepts do comes back in a "
         f"training on average, by chance {number(chance, True)}; concepts that come back in every training do "
         f"{number(every, True)}. By texts alone {number(by_texts, True)} come back. {when_it_comes_back(stability)}"
     )
-    if every >= _MOST:
-        return Finding("same concepts", "yes", "Yes: most of what matters comes back each time", evidence)
-    if weighted >= _MOST:
-        return Finding("same concepts", "partly", "In part: most of what matters comes back, not each time", evidence)
-    if by_texts >= _MOST:
-        return Finding("same concepts", "partly", "In part: on the same texts, but in other directions", evidence)
-    return Finding("same concepts", "no", "No: much of what matters comes out otherwise", evidence)
+    return Finding("same concepts", *does_it_come_back(stability), evidence)
 
 
 _OVER_SEEDS: Mapping[str, str] = {

@@ -10,6 +10,7 @@ from sae_lens_classif.evals.classifier_scores import ClassifierScores, ClassScor
 from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.concept_effects import MisledText
 from sae_lens_classif.evals.slices import Slice, WordCounts
+from sae_lens_classif.evals.worth import Worth
 from sae_lens_classif.explaining.explanation import Explanation
 
 
@@ -171,10 +172,10 @@ class Report:
         fingerprints: What identifies the model, the texts, the SAE, and the versions that wrote the report.
         stability: The concepts in other trainings; None where that was not looked at.
         multi_label: Whether a text may have several of the classes, or none.
-        commonest: The most frequent set of labels in words, and its share of the texts; None for one class a text.
         slices: Parts of the texts by their length and by columns of the data, each kind under its name.
         words: The most frequent words, with how the texts that hold them are decided.
         note: What whoever opens the page should know of the texts first; may be empty.
+        worth: How well the classifier does beside the simplest one.
     """
 
     run: str
@@ -186,6 +187,7 @@ class Report:
     entry: Mapping[str, Any]
     class_names: Sequence[str]
     scores: ClassifierScores
+    worth: Worth
     seed: int
     is_measured: bool
     n_concepts: int
@@ -200,7 +202,6 @@ class Report:
     fingerprints: Mapping[str, str]
     stability: Stability | None = None
     multi_label: bool = False
-    commonest: tuple[str, float] | None = None
     slices: Mapping[str, Sequence[Slice]] = field(default_factory=dict)
     words: Mapping[str, WordCounts] = field(default_factory=dict)
     note: str = ""

@@ -7,6 +7,7 @@ from typing import Any
 
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.comparison import ComparedMethod, SeedResult, compare_results
+from sae_lens_classif.evals.evaluate import silent_concepts
 from sae_lens_classif.evals.measures import short_warnings
 from sae_lens_classif.evals.results import Measures, merged_metrics
 from sae_lens_classif.hooks.classifier import TextClassifier
@@ -18,10 +19,12 @@ from sae_lens_classif.runs.fitted_methods import (
     MethodError,
     as_method_error,
     fit_or_load,
+    is_done,
     is_fitted,
     is_trained_by_run,
 )
 from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.pace import Pace
 from sae_lens_classif.runs.run_classifier import open_run_classifier
 from sae_lens_classif.runs.run_method import evaluation_settings
 from sae_lens_classif.runs.steps import TestSplit, cache_step, check_sizes, evaluate_method, finetune_step
@@ -60,19 +63,21 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     cache_step(run, classifier)
     store = ActivationStore(run.activations("train"))
     _warn_of_classes(store)
-    _announce_trials(
-        run, [(spec, fit_task(run, spec, store, classifier, seed)) for spec in specs for seed in cfg.compare.seeds]
-    )
+    fits = [(spec, fit_task(run, spec, store, classifier, seed)) for spec in specs for seed in cfg.compare.seeds]
+    missing = {(spec.name, task.seed) for spec, task in fits if not is_done(run, spec, task)}
+    _announce_trials(run, fits)
     run.note()  # should this be killed, what is made already is known to be of these settings
     split = TestSplit(run, classifier)
     results: dict[str, list[SeedResult]] = {}
     drawn: dict[str, dict[str, Measures]] = {}
-    for spec in specs:
-        for seed in cfg.compare.seeds:
-            logger.info("%s, seed %d", spec.title, seed)
-            result, measures = _fit_and_measure(run, spec, fit_task(run, spec, store, classifier, seed), split)
-            results.setdefault(spec.name, []).append(result)
-            drawn.setdefault(spec.title, measures)  # of the first seed
+    pace = Pace(len(missing), "fits", len(fits) - len(missing))
+    for spec, seed in ((spec, task.seed) for spec, task in fits):
+        logger.info("%s, seed %d", spec.title, seed)
+        task = fit_task(run, spec, store, classifier, seed)  # anew: one that was used holds all hidden states
+        with pace.piece((spec.name, seed) in missing):
+            result, measures = _fit_and_measure(run, spec, task, split)
+        results.setdefault(spec.name, []).append(result)
+        drawn.setdefault(spec.title, measures)  # of the first seed
     compared = compare_results(results, {spec.name: spec.title for spec in specs})
     write_comparison(run.folder, compared, len(split.store))
     if cfg.evaluate.figures:
@@ -194,8 +199,6 @@ def _fit_and_measure_whole(
 def _notes(method: ConceptMethod, measures: dict[str, Measures]) -> tuple[str, ...]:
     if not measures:
         return (*method.notes, _NAN)
-    dead = 0
-    if "completeness" in measures:
-        dead = sum(rate == 0 for rate in measures["completeness"].details["activation_rate"])
+    dead = silent_concepts(measures)
     silent = (f"{dead} concept{'s' if dead > 1 else ''} never active on a test text",) if dead else ()
     return (*method.notes, *silent, *short_warnings(merged_metrics(measures)))

@@ -1,11 +1,12 @@
 """The figures of a run, from what was measured."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.evals.comparison import ComparedMethod
@@ -66,15 +67,29 @@ def draw_method(
     if Artifact(folder, folder / _MADE_FROM, made_from).status().state == "current":
         return
     shutil.rmtree(folder, ignore_errors=True)  # it may hold a figure of what is not measured any more
-    save_figure(map_of_concepts(method, store), folder / "concept_map")
-    if "interpretability" in measures:
-        words = measures["interpretability"].details["key_words"]
-        class_of = {concept["index"]: concept["class_name"] for concept in entry["concepts"]}
-        cells = [ConceptWords(index, class_of.get(index), weights) for index, weights in enumerate(words)]
-        save_figure(word_clouds(cells, store.class_names), folder / "word_clouds")
-    about = "95 % intervals over texts"
-    draw_curves_of_methods(folder, {title: measures}, store.class_names, run.cfg.sae.gamma, about)
+    about, gamma = "95 % intervals over texts", run.cfg.sae.gamma
+    figures: list[Callable[[], object]] = [
+        lambda: save_figure(map_of_concepts(method, store), folder / "concept_map"),
+        lambda: _draw_words(measures, entry["concepts"], store.class_names, folder),
+        lambda: draw_curves_of_methods(folder, {title: measures}, store.class_names, gamma, about),
+    ]
+    for draw in tqdm(figures, desc="Drawing", unit=" figures", delay=1):
+        draw()
     write_json(folder / _MADE_FROM, {**made_from, "files": sorted(path.name for path in folder.iterdir())})
+
+
+def _draw_words(
+    measures: Mapping[str, Measures],
+    concepts: Sequence[Mapping[str, Any]],
+    class_names: Sequence[str],
+    folder: Path,
+) -> None:
+    if "interpretability" not in measures:
+        return
+    words = measures["interpretability"].details["key_words"]
+    class_of = {concept["index"]: concept["class_name"] for concept in concepts}
+    cells = [ConceptWords(index, class_of.get(index), weights) for index, weights in enumerate(words)]
+    save_figure(word_clouds(cells, class_names), folder / "word_clouds")
 
 
 def map_of_concepts(method: ConceptMethod, store: ActivationStore, **choices: Any) -> "Figure":

@@ -77,6 +77,15 @@ def fit_or_load(run: RunFolder, spec: MethodSpec, task: FitTask) -> Fitted:
     return Fitted(load_method(folder), sha256_of_file(folder / METHOD_FILE), seconds)
 
 
+def is_done(run: RunFolder, spec: MethodSpec, task: FitTask) -> bool:
+    """Whether a method is there, fitted for a comparison or trained by the run itself.
+
+    Raises:
+        UserError: If it was fitted to something else, and ``overwrite`` was not asked for.
+    """
+    return run.sae.exists() if is_trained_by_run(run, spec, task.seed) else is_fitted(run, spec, task)
+
+
 def is_fitted(run: RunFolder, spec: MethodSpec, task: FitTask) -> bool:
     """Whether a method was fitted before.
 

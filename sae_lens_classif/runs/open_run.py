@@ -5,7 +5,7 @@ from dataclasses import fields
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from typing_extensions import override
@@ -180,8 +180,14 @@ class Run:
         frame = pd.DataFrame(found.numpy()).rename_axis(index="text", columns="concept")
         return frame if found.numel() <= _DENSE_CELLS else frame.astype(pd.SparseDtype("float32", 0.0))
 
-    def explain(self, text: str) -> Explanation:
-        """Why a text gets its class; see ``sae_lens_classif.explain``."""
+    @overload
+    def explain(self, text: str) -> Explanation: ...  # type: ignore[overload-overlap]  # a string is iterable, too
+
+    @overload
+    def explain(self, text: "Iterable[str]") -> list[Explanation]: ...
+
+    def explain(self, text: "str | Iterable[str]") -> Explanation | list[Explanation]:
+        """Why a text gets its class, or each of several; see ``sae_lens_classif.explain``."""
         # They are called as the evaluation calls them, if there is one.
         described = self.summary["methods"].get(self._fitted.name, {}).get("concepts", ())
         return explain(self.method, self.classifier, text, described, self.cfg.evaluate.context)

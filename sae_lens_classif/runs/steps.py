@@ -175,6 +175,7 @@ def embed_and_keep(run: RunFolder, data: TextData) -> torch.Tensor:
     key = sha256_of_json([data.fingerprint(), cfg.sentence_encoder])
     file = run.embeddings / f"{key[:16]}.safetensors"
     if not file.is_file():
+        logger.info("sentence embeddings: %d texts by %s", len(data), cfg.sentence_encoder)
         embeddings = embed_texts(data.texts, cfg.sentence_encoder, cfg.device)
         write_tensors(file, {"embeddings": embeddings})
     return load_file(file)["embeddings"]
@@ -212,6 +213,7 @@ def evaluate_method(
     if set(cfg.evals) <= known.keys() and is_noted:
         logger.info("evaluations: reusing %s", folder)
         return known
+    logger.info("evaluations: %s of %s on %d test texts", ", ".join(cfg.evals), name, len(split.store))
     embeddings = split.embeddings if "embeddings" in needs_of(cfg.evals) else None
     evaluation = evaluate(method, split.classifier, split.store, split.data, cfg, embeddings, known)
     sae = method.autoencoder()

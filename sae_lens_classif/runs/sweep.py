@@ -21,6 +21,7 @@ from sae_lens_classif.figures.style import save_figure
 from sae_lens_classif.figures.sweep import sweep_figure
 from sae_lens_classif.files import sha256_of_json, write_json, write_text
 from sae_lens_classif.runs.folder import METHOD, RunFolder, to_plain
+from sae_lens_classif.runs.pace import Pace
 from sae_lens_classif.runs.results import influence_of, read_measures, read_summary
 from sae_lens_classif.runs.run_method import load_trained
 from sae_lens_classif.runs.steps import cache_step, evaluate_step, finetune_step, train_step
@@ -60,11 +61,14 @@ def sweep_step(run: RunFolder) -> list[Row]:
         cell_run.claim()
     _prepare(runs)
     run.note()
+    missing = [not cell_run.summary.is_file() for cell_run in runs]
+    pace = Pace(sum(missing), "cells", missing.count(False))
     for number, (cell, cell_run) in enumerate(zip(cells, runs, strict=True), start=1):
         logger.info("cell %d of %d: %s", number, len(cells), _words(cell))
-        for step in (train_step, evaluate_step):
-            step(cell_run)
-            cell_run.note()
+        with pace.piece(missing[number - 1]):
+            for step in (train_step, evaluate_step):
+                step(cell_run)
+                cell_run.note()
     rows = _rows(cells, runs)
     write_json(run.folder / "sweep" / "sweep.json", {"grid": grid, "rows": rows})
     write_text(run.folder / "sweep" / "sweep.md", to_markdown(rows))

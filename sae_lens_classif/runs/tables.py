@@ -106,6 +106,42 @@ def context_notes(methods: Sequence[ComparedMethod]) -> list[str]:
     return notes
 
 
+def is_beaten(control: ComparedMethod, shown: ComparedMethod | None) -> bool:
+    """Whether a control recovers clearly fewer decisions: by the paired difference that is known from ClassifSAE alone,
+    by intervals that do not overlap from another method.
+
+    Args:
+        control: Its row.
+        shown: The row of the method that is held against it; None where it has none.
+    """
+    difference = control.differences.get("recovery_accuracy")
+    if shown is None or shown.name == REFERENCE:
+        return difference is not None and difference.is_real and difference.mean < 0
+    ours, theirs = (row.estimates["recovery_accuracy"].ci95 for row in (shown, control))
+    return ours is not None and theirs is not None and theirs[1] < ours[0]
+
+
+def control_notes(methods: Sequence[ComparedMethod]) -> list[str]:
+    """Say which controls the reference does not clearly beat.
+
+    Args:
+        methods: The rows.
+    """
+    reference = next((method for method in methods if method.name == REFERENCE), None)
+    measured = [method for method in methods if method.name in CONTROLS and _recovers(method)]
+    alike = [control.title for control in measured if not is_beaten(control, reference)]
+    if reference is None or not _recovers(reference) or not alike:
+        return []
+    return [
+        f"{reference.title} recovers not clearly more decisions than {' and '.join(alike)}, whose concepts can mean "
+        "nothing: what it finds may be chance."
+    ]
+
+
+def _recovers(method: ComparedMethod) -> bool:
+    return method.estimates.get("recovery_accuracy", _UNKNOWN).mean is not None
+
+
 def fit_time(method: ComparedMethod) -> str:
     """Seconds of a fit."""
     return "–" if method.fit_seconds is None else f"{method.fit_seconds:.0f}"
@@ -151,7 +187,7 @@ def latex_table(rows: Sequence[Sequence[str]]) -> list[str]:
 def _notes(methods: Sequence[ComparedMethod]) -> list[str]:
     """Each note in one line, whatever an error's message holds."""
     of_methods = [f"{method.title}: {note}" for method in methods for note in method.notes]
-    return [" ".join(note.split()) for note in (*context_notes(methods), *of_methods)]
+    return [" ".join(note.split()) for note in (*control_notes(methods), *context_notes(methods), *of_methods)]
 
 
 def latex(text: str) -> str:

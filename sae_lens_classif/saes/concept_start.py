@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from sklearn.cluster import KMeans
+from tqdm.auto import tqdm
 
 _POWER_STEPS = 30
 _LLOYD_STEPS = 20
@@ -46,7 +47,8 @@ def cluster_start(states: torch.Tensor, groups: torch.Tensor, n_concepts: int) -
     apart = away.norm(dim=1) > _SAME * centre.norm()  # where all texts are the same there is no direction
     away, group, groups = F.normalize(away[apart], dim=1), group[apart], groups[apart]
     directions, of_clusters = [states.new_zeros(0, states.shape[1])], [groups.new_zeros(0)]
-    for number, share in enumerate(shares(group.bincount(minlength=1), n_concepts)):
+    given = enumerate(shares(group.bincount(minlength=1), n_concepts))
+    for number, share in tqdm(list(given), desc="Clustering texts", unit=" classes", delay=1):
         own = (group == number).nonzero()[:, 0]
         labels = _split(away[own], share)
         for label in labels.unique():

@@ -12,7 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from sae_lens_classif import ActivationStore, ClassifSAE, explain, load_classifier, load_method
+from sae_lens_classif import ActivationStore, ClassifSAE, explain, load_classifier, load_method, open_run
 from sae_lens_classif.cli.display import show_explanation
 from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
@@ -156,6 +156,54 @@ def test_what_cannot_be_explained_is_refused(
         explain(sae, classifier, text, context=context)
 
 
+def test_several_texts_are_explained_as_each_by_itself_and_run_together(
+    sae: ClassifSAE, classifier: TextClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [TEXT, "dog", "dog " * 100 + TEXT, "🎉 كلب dog", *(f"{word} rain" for word in TEXT.split() * 2)]
+    for context in ("alone", "in_context"):
+        alone = [explain(sae, classifier, text, context=context) for text in texts]
+        together = explain(sae, classifier, iter(texts), context=context)
+        assert [found.text for found in together] == texts
+        for one, other in zip(alone, together, strict=True):
+            assert one.words == other.words and one.class_names == other.class_names
+            for name in ("probabilities", "through_concepts", "with_none"):
+                assert getattr(one, name) == pytest.approx(getattr(other, name), abs=1e-5)
+            assert_alike(one.concepts, other.concepts)
+    passes: list[int] = []
+    run = type(classifier).states_and_logits
+
+    def counting(self: TextClassifier, inputs: list[list[int]]) -> object:
+        passes.append(len(inputs))
+        return run(self, inputs)
+
+    monkeypatch.setattr(type(classifier), "states_and_logits", counting)
+    explain(sae, classifier, ["the old dog", "some rain", "the bank"])
+    assert passes == [3 + 3 + 2 + 2], "the three, and those without a word, in one pass"
+
+
+def assert_alike(ours: Sequence[ActiveConcept], theirs: Sequence[ActiveConcept]) -> None:
+    some, others = ({concept.index: concept for concept in concepts} for concepts in (ours, theirs))
+    assert some.keys() == others.keys()
+    for index, concept in some.items():
+        for name in ("activation", "effect", "probabilities_without", "words"):
+            assert getattr(concept, name) == pytest.approx(getattr(others[index], name), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [(["dog", " "], "text 1 .*no word"), (["dog", "cat", 5], "text 2 is of type int; texts must be strings")],
+)
+def test_of_several_texts_the_one_that_cannot_be_explained_is_named(
+    sae: ClassifSAE, classifier: TextClassifier, texts: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        explain(sae, classifier, texts)
+
+
+def test_of_no_texts_there_are_no_explanations(sae: ClassifSAE, classifier: TextClassifier) -> None:
+    assert explain(sae, classifier, []) == []
+
+
 def test_the_words_that_drive_a_concept_are_the_strongest_for_it() -> None:
     concept = ActiveConcept(0, None, (), 1.0, 0, 0.1, (0.5, 0.5), (0.05, 1.2, -0.9, 0.3, 1.2))
     shown = made_up("some dog of cat dog", concepts=(concept,))
@@ -175,6 +223,26 @@ def test_the_command_explains_a_text_by_the_run_s_own_concepts(demo_folder: Path
     assert shown and all(concept["key_words"][0] in ended.stdout for concept in shown)
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert "Ablating" not in ended.stderr, "no bar for one text"
+
+
+def test_the_command_explains_several_texts_on_one_page(demo_folder: Path, tmp_path: Path) -> None:
+    run, page = demo_folder / "runs" / "demo", tmp_path / "page.html"
+    texts = ["the minister said his party would win", "the match <ended> in a draw", "film"]
+    ended = cli("explain", run, *texts, "--html", page)
+    assert ended.code == 0, ended.stderr
+    found = open_run(run).explain(texts)
+    assert ended.stdout.startswith(f"{found[0].headline}\n{texts[0]}\n")
+    places = [ended.stdout.index(f"{one.headline}\n{one.text}\n") for one in found]
+    assert places == sorted(places)
+    parsed = ParsedPage(page.read_text(encoding="utf-8"))
+    words = " ".join(parsed.words.split())
+    assert all(f"{one.headline} {one.text}" in words for one in found)
+    assert page.read_text(encoding="utf-8").count("<style>") == 2 and "3 texts explained" in words
+
+
+def test_a_text_without_quotes_is_not_taken_for_many(demo_folder: Path) -> None:
+    ended = cli("explain", demo_folder / "runs" / "demo", "the", "match", "ended")
+    assert_refused_at_once(ended, "3 texts", "quotes")
 
 
 def test_the_concepts_may_be_those_of_any_method_that_was_compared(demo_folder: Path) -> None:
@@ -222,6 +290,16 @@ def test_the_page_says_in_words_what_the_numbers_are() -> None:
     ):  # fmt: skip
         assert said in words, said
     assert "they do not tell all" not in words
+
+
+def test_what_is_predicted_and_how_probable_it_is_come_before_anything_else() -> None:
+    assert " ".join(ParsedPage(to_html(made_up())).words.split()).startswith("animals, 70.0 % one two")
+    file = io.StringIO()
+    show_explanation(Console(width=120, file=file), made_up())
+    assert file.getvalue().startswith("animals, 70.0 %\n")
+    labels = made_up(probabilities=(0.7, 0.6), multi_label=True)
+    assert labels.headline == "animals, money, 60.0 %", "the least sure of the decisions"
+    assert made_up(probabilities=(0.1, 0.2), multi_label=True).headline == "no label, 80.0 %"
 
 
 def test_where_the_concepts_say_another_class_than_the_model_the_page_says_so() -> None:

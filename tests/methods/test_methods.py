@@ -34,12 +34,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
+from tqdm.auto import tqdm
 
 from sae_lens_classif.config.methods import BaselineConfig
 from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.methods import base, classif_sae, sae_probe
+from sae_lens_classif.methods import base, classif_sae, ica, sae_probe
 from sae_lens_classif.methods.base import ConceptMethod, FitTask, built_in_methods, load_method
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts, fit_permuted_labels
 from sae_lens_classif.methods.find import find_method
@@ -557,15 +558,15 @@ def test_random_directions_have_unit_norm_and_fire_where_a_centred_state_points_
 @pytest.mark.parametrize("seed", [0, 3])
 def test_ica_is_scikit_learn_s(seed: int, task: FitTask) -> None:
     x = task.hidden.double().numpy()
-    ica = FastICA(N, whiten="unit-variance", max_iter=1000, random_state=42 + seed)
-    components = ica.fit_transform(x)
+    reference = FastICA(N, whiten="unit-variance", max_iter=1000, random_state=42 + seed)
+    components = reference.fit_transform(x)
     method = ICAConcepts.fit(replace(task, seed=seed))
     assert method.notes == ()
     encoded = method.encode(task.hidden)
     np.testing.assert_allclose(encoded, components, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(encoded.double().std(dim=0, correction=0), 1, rtol=1e-4)
-    np.testing.assert_allclose(method.decode(encoded), ica.inverse_transform(components), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(method.directions(), ica.mixing_.T, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(method.decode(encoded), reference.inverse_transform(components), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(method.directions(), reference.mixing_.T, rtol=1e-5, atol=1e-7)
 
 
 def test_ica_that_does_not_converge_says_so_and_says_it_again_when_it_is_read(task: FitTask, tmp_path: Path) -> None:
@@ -677,7 +678,7 @@ def test_a_probe_shows_its_progress_and_takes_the_least_of_equally_accurate_stre
     latents, predicted = _planted(0)
     strengths: list[float] = []
 
-    def watch(data: LabelledLatents, strength: float, start: Coefficients, max_iter: int) -> Coefficients:
+    def watch(data: LabelledLatents, strength: float, start: Coefficients, max_iter: int, **_: Any) -> Coefficients:
         strengths.append(strength)
         return start  # zeros, so that all are equally accurate
 
@@ -685,6 +686,27 @@ def test_a_probe_shows_its_progress_and_takes_the_least_of_equally_accurate_stre
     probe_latents(latents, predicted, 3, BaselineConfig(), 0)
     assert strengths == [*(0.01, 0.1, 1.0) * 3, 0.01]
     assert "Choosing latents: 100%" in capsys.readouterr().err
+
+
+class _AtOnce(tqdm):  # type: ignore[type-arg]
+    """A bar that is shown however quick it is."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **{**settings, "delay": 0, "mininterval": 0, "miniters": 1})
+
+
+def test_the_probe_and_ica_show_their_iterations_and_how_many_they_may_take(
+    task: FitTask, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    latents, predicted = _planted(0)
+    monkeypatch.setattr(sae_probe, "tqdm", _AtOnce)
+    probe_latents(latents, predicted, 3, BaselineConfig(probe_max_iter=321), 0)
+    said = capsys.readouterr().err
+    assert all(f"Probe, C = {strength}" in said for strength in ("0.01", "0.1", "1")) and "7/321" in said
+    monkeypatch.setattr(ica, "tqdm", _AtOnce)
+    ICAConcepts.fit(replace(task, baselines=BaselineConfig(ica_max_iter=123)))
+    said = capsys.readouterr().err
+    assert "Fitting ica" in said and "2/123" in said
 
 
 def test_the_probe_sees_so_many_texts_at_most_each_with_its_own_class(

@@ -30,6 +30,7 @@ from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.evals.classifier_scores import ClassifierScores, ClassScores
 from sae_lens_classif.evals.comparison import ComparedMethod, Difference, Estimate
 from sae_lens_classif.evals.concept_effects import MisledText
+from sae_lens_classif.evals.worth import Worth
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.report.build import Choices, gather_report
 from sae_lens_classif.report.findings import Finding, findings, reliances, telling_mistake
@@ -244,22 +245,18 @@ def test_what_was_not_measured_is_not_answered(report: Report) -> None:
 
 
 def test_a_classifier_that_knows_no_more_than_the_largest_class_is_called_so(report: Report) -> None:
-    def found(*scores: ClassScores) -> Finding:
-        names = [f"class {number}" for number in range(len(scores))]
-        entry = {**report.entry, "original_accuracy_ci95": [0.6, 0.7]}
-        return next(findings(dataclasses.replace(report, class_names=names, scores=_scores(*scores), entry=entry)))
+    def found(*worth: Any) -> Finding:
+        return next(findings(dataclasses.replace(report, worth=Worth(*worth))))
 
-    lazy = found(_of_class(60, 0.9, 0.6), _of_class(40, 0.1, 0.5))
+    lazy = found(0.58, 0.5, "class 0", 0.6, ())
     assert lazy.verdict == "no"
     _assert_in_order(lazy.evidence, "58.0 %", "class 0", "60.0 %")
-    silent = found(*(_of_class(20, 0.6, 0.6),) * 4, _of_class(20, 0.45, None))
+    silent = found(0.48, 0.4, "class 0", 0.2, ("class 4",))
     assert silent.verdict == "partly" and "class 4" in silent.evidence
-    assert found(*(_of_class(20, 0.6, 0.6),) * 5).verdict == "yes"
-    # Hardly any hateful text is found, whatever the accuracy says.
-    missed = found(_of_class(100, 0.98, 0.9), _of_class(90, 0.2, 0.6, (0.1, 0.35)))
-    assert missed.verdict == "partly"
-    _assert_in_order(missed.evidence, "class 1", "20.0 %")
-    assert found(_of_class(50, 0.98, 0.9), _of_class(49, 0.4, 0.6, (0.3, 0.51))).verdict == "yes", "perhaps half"
+    assert found(0.6, 0.5, "class 0", 0.2, ()).verdict == "yes"
+    missed = found(0.87, 0.85, "class 0", 0.7, (), ("hate", 0.208))
+    assert missed.verdict == "partly" and "'hate'" in missed.answer
+    _assert_in_order(missed.evidence, "87.0 %", "hate", "20.8 %")
 
 
 def _of_class(
