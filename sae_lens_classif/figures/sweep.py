@@ -16,7 +16,12 @@ _MOST_TICKS = 12
 
 
 @style.figure_style()
-def sweep_figure(parameter: str, values: Sequence[str], metrics: Mapping[Measure, Mapping[str, Curve]]) -> Figure:
+def sweep_figure(
+    parameter: str,
+    values: Sequence[str],
+    metrics: Mapping[Measure, Mapping[str, Curve]],
+    new: style.NewFigure = Figure,
+) -> Figure:
     """Draw how measures change with a setting, one panel a measure.
 
     Numbers stand in their order, on a logarithmic axis where the largest is more than 30 times the smallest; where
@@ -26,9 +31,10 @@ def sweep_figure(parameter: str, values: Sequence[str], metrics: Mapping[Measure
         parameter: Name of the setting.
         values: Its m values.
         metrics: For each measure, for each combination of the other settings, m points in the order of the values.
+        new: Makes the figure.
     """
     title = f"What changes with {style.printable(parameter, 60)}"
-    figure, panels = style.panel_grid(title, len(metrics), (3.7, 3), share_y=False)
+    figure, panels = style.panel_grid(title, len(metrics), (3.7, 3), share_y=False, new=new)
     names = list(dict.fromkeys(name for series in metrics.values() for name in series))
     if not names or not values:
         for axes in panels:
