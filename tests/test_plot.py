@@ -84,7 +84,7 @@ def test_the_plots_are_these_and_completion_shows_no_more() -> None:
 @pytest.mark.parametrize("name", [*ONE, *SEVERAL])
 def test_a_plot_shows_what_the_file_of_its_name_shows(name: str, run: slc.Run, folder: Path, tmp_path: Path) -> None:
     axes = draw(name, run)
-    assert plt.get_fignums() == [figure_of(axes).number], "a notebook shows it"  # type: ignore[attr-defined]  # pyplot's
+    assert plt.get_fignums() == [figure_of(axes).number], "a notebook shows it"
     if name in ONE:
         assert isinstance(axes, Axes)
     else:
@@ -186,7 +186,7 @@ def test_on_the_user_s_axes_nothing_else_is_touched(name: str, run: slc.Run) -> 
         before = dict(plt.rcParams)
         assert draw(name, run, ax=right) is right
         assert dict(plt.rcParams) == before and plt.gca() is right
-        assert plt.get_fignums() == [figure.number]  # type: ignore[attr-defined]  # pyplot's
+        assert plt.get_fignums() == [figure.number]
         assert figure.get_layout_engine() is engine and tuple(figure.get_size_inches()) == size
         assert not figure.legends and not figure.get_suptitle() and not figure.get_supxlabel()
         assert figure.axes == [left, right] and not left.has_data() and not left.get_title()
@@ -212,9 +212,9 @@ def test_pies_stay_at_their_places_when_the_figure_is_resized(run: slc.Run) -> N
 
 def test_axes_in_a_subfigure_will_do(run: slc.Run) -> None:
     figure = plt.figure(layout="constrained")
-    left, _ = figure.subfigures(1, 2)
+    part = figure.add_subfigure(figure.add_gridspec()[0])
     for name in ONE:
-        assert draw(name, run, ax=left.subplots()).figure is left
+        assert draw(name, run, ax=part.subplots()).figure is part
 
 
 # --- what is refused
@@ -260,8 +260,8 @@ def test_a_run_that_is_not_evaluated_names_the_step(demo_run: Path) -> None:
 @pytest.mark.parametrize(
     ("plot", "message"),
     [
-        (lambda run: slc.plot.sentence_sim(run, ax=plt), "ax is module; give one matplotlib Axes"),
-        (lambda run: slc.plot.sentence_sim(run, ax=np.array([1])), "ax is ndarray"),
+        (lambda run: slc.plot.sentence_sim(run, ax=plt), "ax is module; give one matplotlib Axes"),  # type: ignore[arg-type]
+        (lambda run: slc.plot.sentence_sim(run, ax=np.array([1])), "ax is ndarray"),  # type: ignore[arg-type]
         (lambda run: slc.plot.sentence_sim(None), "run is NoneType; give slc.open_run"),  # type: ignore[arg-type]
         (lambda run: slc.plot.sentence_sim({}), "no run is given"),
         (lambda run: slc.plot.ablation({}), "no run is given"),
