@@ -16,7 +16,7 @@ import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Figure  # other rooms take it from here: asked first, this room names the extra
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.style import context as style_context
 from matplotlib.ticker import FuncFormatter

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.evals.comparison import ComparedMethod
@@ -23,7 +22,7 @@ from sae_lens_classif.figures.curves import (
     sentence_sim_curves,
     sufficiency_curves,
 )
-from sae_lens_classif.figures.style import NewFigure, On, save_figure
+from sae_lens_classif.figures.style import Figure, NewFigure, On, save_figure
 from sae_lens_classif.figures.tradeoffs import Marks, tradeoffs
 from sae_lens_classif.figures.word_clouds import ConceptWords, word_clouds
 from sae_lens_classif.files import write_json

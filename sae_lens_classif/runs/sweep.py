@@ -8,8 +8,6 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.config.yaml import check_settings, config_of
 from sae_lens_classif.errors import UserError
@@ -19,7 +17,7 @@ from sae_lens_classif.evals.comparison import Estimate, SeedResult, estimate
 from sae_lens_classif.evals.matching import ConceptSet
 from sae_lens_classif.evals.measures import Measure, compared_measures, label_free_columns
 from sae_lens_classif.figures.curves import Curve
-from sae_lens_classif.figures.style import NewFigure, save_figure
+from sae_lens_classif.figures.style import Figure, NewFigure, save_figure
 from sae_lens_classif.figures.sweep import sweep_figure
 from sae_lens_classif.files import sha256_of_json, write_json, write_text
 from sae_lens_classif.runs.folder import METHOD, RunFolder, to_plain
