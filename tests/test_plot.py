@@ -171,6 +171,10 @@ def test_a_sweep_is_a_panel_a_measure(swept: Path, tmp_path: Path) -> None:
         panel for panel in axes if "recovered" in panel.get_title() and "scaled" not in panel.get_title().lower()
     ]
     assert lines(panel)[0] == pytest.approx([row["recovery_accuracy"]["mean"] for row in rows])
+    titles = [panel.get_title().replace("\n", " ") for panel in axes]
+    assert "floor (its floor: with no concept at all)" in titles, "understood without its neighbours"
+    assert not [title for title in titles if "ConceptSim" in title], "what was not measured has no panel"
+    assert all(lines(panel) and None not in lines(panel)[0] for panel in axes)
     png, _ = save_figure(figure_of(axes), tmp_path / "sweep")
     assert png.read_bytes() == (swept / "sweep" / "sweep.png").read_bytes()
 

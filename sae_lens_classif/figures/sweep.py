@@ -1,6 +1,7 @@
 """Measures over the values of a setting."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -77,8 +78,16 @@ def _reorder(curve: Curve, order: Sequence[int]) -> Curve:
     return Curve(pick(curve.values), pick(curve.low), pick(curve.high))
 
 
+def _title(measure: Measure) -> str:
+    """What the panel shows, understood without the panels beside it, in at most two lines."""
+    title = style.printable(measure.title or measure.name, 84)
+    if measure.title.startswith(" ") and measure.column:  # a list has the measure that it belongs to above it
+        title = f"{measure.column} ({title})"
+    return textwrap.fill(title, 44, max_lines=2, placeholder="…")
+
+
 def _label(axes: Axes, measure: Measure, x: Sequence[float], values: Sequence[str], log: bool) -> None:
-    axes.set_title(style.printable(measure.title or measure.name, 52), fontsize=9)
+    axes.set_title(_title(measure), fontsize=9)
     if log:
         axes.set_xscale("log")
     every = math.ceil(len(values) / _MOST_TICKS)

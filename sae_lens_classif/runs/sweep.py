@@ -208,8 +208,8 @@ def figure_of(rows: Sequence[Row], new: NewFigure = Figure) -> Figure:
     values = list(dict.fromkeys(str(row["cell"].get(parameter, "all")) for row in rows))
     metrics: dict[Measure, dict[str, Curve]] = {}
     for measure in shown_measures():
-        if measure is COMES_BACK and all(row[measure.name]["mean"] is None for row in rows):
-            continue  # of one seed there is nothing to say
+        if all(row[measure.name]["mean"] is None for row in rows):
+            continue  # not measured, or of one seed there is nothing to say
         lines: dict[str, dict[str, Any]] = {}
         for row in rows:
             others = _words({name: row["cell"][name] for name in names if name != parameter})
