@@ -79,11 +79,11 @@ def _reorder(curve: Curve, order: Sequence[int]) -> Curve:
 
 
 def _title(measure: Measure) -> str:
-    """What the panel shows, understood without the panels beside it, in at most two lines."""
+    """What the panel shows, understood without the panels beside it, in at most three lines."""
     title = style.printable(measure.title or measure.name, 84)
     if measure.title.startswith(" ") and measure.column:  # a list has the measure that it belongs to above it
         title = f"{measure.column} ({title})"
-    return textwrap.fill(title, 44, max_lines=2, placeholder="…")
+    return textwrap.fill(title, 38, max_lines=3, placeholder="…")
 
 
 def _label(axes: Axes, measure: Measure, x: Sequence[float], values: Sequence[str], log: bool) -> None:
