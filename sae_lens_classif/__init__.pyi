@@ -1,5 +1,6 @@
 """The public names and where each lives: the one list, which ``__init__.py`` and type checkers read."""
 
+from . import plot as plot
 from .audit.diff import Diff as Diff
 from .audit.diff import diff as diff
 from .audit.stability import stability as stability

@@ -72,6 +72,7 @@ _PUBLIC = [
     "open_run",
     "paper_disk_loader",
     "paper_huggingface_loader",
+    "plot",
     "publish",
     "score",
     "stability",
@@ -204,6 +205,10 @@ assert slc.explain(sae, classifier, "the old dog").concepts is not None
 data = slc.load_text_data(slc.DataConfig(texts, class_names=classifier.class_names), "train")
 cfg = slc.EvaluateConfig(evals=("completeness", "causality"), n_bootstrap=10)
 assert set(slc.evaluate(sae, classifier, states, data, cfg).measures) == {"completeness", "causality"}
+try:
+    slc.plot.tradeoffs(folder)
+except slc.UserError as error:
+    print("plot", error, sep=": ")
 for name in slc.__all__:
     try:
         getattr(slc, name)
@@ -224,7 +229,7 @@ def test_the_core_works_without_the_extras_and_the_rest_names_the_one_that_is_mi
     assert done.returncode == 0, done.stderr
     refused = done.stdout.splitlines()
     assert [line.partition(": ")[0] for line in refused] == [
-        "Diff", "across", "diff", "make_run", "stability", "write_report",
+        "plot", "Diff", "across", "diff", "make_run", "stability", "write_report",
     ]  # fmt: skip
     assert all(re.search(r": .*matplotlib.*wordcloud.*'sae-lens-classif\[report\]'", line) for line in refused)
 

@@ -29,6 +29,7 @@ _ROOMS = (
     "explaining",
     "figures",
     "runs",
+    "plot",
     "audit",
     "report",
     "publishing",

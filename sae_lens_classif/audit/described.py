@@ -6,6 +6,8 @@ from typing import Any, Self
 from sae_lens_classif.evals.base import Exact
 from sae_lens_classif.evals.measures import Count, Share
 
+_N_WORDS = 6
+
 
 class DescribedConcept(Exact):
     """A concept in its own run.
@@ -17,6 +19,7 @@ class DescribedConcept(Exact):
         key_words: Words that set its texts apart.
         activation_rate: Share of its run's test texts on which it fires.
         influence: Mean shift of the class probabilities over its run's test texts when it is removed.
+        name: One that a user gave, else phrases of its texts; may be empty.
     """
 
     index: Count
@@ -25,6 +28,12 @@ class DescribedConcept(Exact):
     key_words: list[str]
     activation_rate: Share
     influence: Share | None
+    name: str = ""
+
+    @property
+    def called(self) -> str:
+        """How tables call it: its name, or where it has none the first of its key words."""
+        return self.name or ", ".join(self.key_words[:_N_WORDS])
 
     @classmethod
     def of(cls, concept: Mapping[str, Any], **more: Any) -> Self:
@@ -34,4 +43,4 @@ class DescribedConcept(Exact):
             concept: Its entry.
             **more: What a subclass adds.
         """
-        return cls(**{name: concept[name] for name in DescribedConcept.model_fields}, **more)
+        return cls(**{name: concept[name] for name in DescribedConcept.model_fields if name in concept}, **more)

@@ -27,7 +27,6 @@ from sae_lens_classif.wording import bare_number, class_of_concept, markdown_row
 Change = Literal["class", "influence"]
 _SAME_SPACE = 0.5  # mean cosine of two models' states of the same texts, at least
 _FACTOR = 2.0  # by which an influence has changed
-_N_WORDS = 6
 
 
 class Kept(Exact):
@@ -285,12 +284,12 @@ def about(result: Diff) -> str:
 
 
 def kept_rows(result: Diff) -> list[tuple[str, ...]]:
-    """A row a kept concept: its numbers in both runs, class, words, influences in percent, likeness, what changed."""
+    """A row a kept concept: its numbers in both runs, class, name, influences in percent, likeness, what changed."""
     return [
         (
             f"{pair.a.index} → {pair.b.index}",
             _arrow(*(class_of_concept(side.model_dump()) for side in (pair.a, pair.b))),
-            _words(pair.a),
+            _arrow(pair.a.called, pair.b.called),
             bare_number(pair.a.influence, True),
             bare_number(pair.b.influence, True),
             bare_number(pair.cosine, False),
@@ -302,12 +301,12 @@ def kept_rows(result: Diff) -> list[tuple[str, ...]]:
 
 
 def alone_rows(alone: Sequence[Alone]) -> list[tuple[str, ...]]:
-    """A row a concept that one run alone has: number, class, words, influence in percent, what it is nearest to."""
+    """A row a concept that one run alone has: number, class, name, influence in percent, what it is nearest to."""
     return [
         (
             str(entry.concept.index),
             class_of_concept(entry.concept.model_dump()),
-            _words(entry.concept),
+            entry.concept.called,
             bare_number(entry.concept.influence, True),
             str(entry.nearest),
             bare_number(entry.cosine, False),
@@ -321,17 +320,13 @@ def _arrow(before: str, after: str) -> str:
     return before if before == after else f"{before} → {after}"
 
 
-def _words(side: DescribedConcept) -> str:
-    return ", ".join(side.key_words[:_N_WORDS])
-
-
 def headings(result: Diff) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Those of ``kept_rows`` and of ``alone_rows``."""
     of_a, of_b = (f"influence in {run}, %" for run in (result.run_a, result.run_b))
     likeness = ("cosine", "Jaccard")
     return (
-        ("Concept", "Class", "Words", of_a, of_b, *likeness, "changed"),
-        ("Concept", "Class", "Words", "influence, %", "nearest", *likeness),
+        ("Concept", "Class", "Name", of_a, of_b, *likeness, "changed"),
+        ("Concept", "Class", "Name", "influence, %", "nearest", *likeness),
     )
 
 

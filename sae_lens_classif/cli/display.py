@@ -158,11 +158,10 @@ def show_stability(console: Console, stability: Stability) -> None:
     """
     n_others = len(stability.other_seeds)
     title = f"The concepts of {stability.method} in {n_others} other training{'s' if n_others > 1 else ''}"
-    heads = ("Concept", "Class", "Words", "influence, %", "comes back in", "same texts in")
+    heads = ("Concept", "Class", "Name", "influence, %", "comes back in", "same texts in")
     table = _table(title, heads, n_left=3)
     for concept in stability.concepts:
-        words = ", ".join(concept.key_words[:_N_WORDS])
-        cells = (str(concept.index), class_of_concept(concept.model_dump()), words)
+        cells = (str(concept.index), class_of_concept(concept.model_dump()), concept.called)
         numbers = (bare_number(concept.influence, True), concept.times, concept.times_on_texts)
         table.add_row(*map(escape, cells), *numbers)
     console.print(table)

@@ -48,7 +48,7 @@ class Plane:
         return places
 
 
-@style.figure_style()
+@style.styled
 def concept_map(
     hidden: Floats,
     labels: NDArray[np.int64],
@@ -59,6 +59,8 @@ def concept_map(
     alive: NDArray[np.bool_],
     max_texts: int = 5000,
     link: str | None = None,
+    *,
+    on: style.On = Figure,
 ) -> Figure:
     """Draw texts, concepts and classes in the plane in which the texts' hidden states differ most.
 
@@ -77,10 +79,10 @@ def concept_map(
         alive: bool (n,), whether a concept is ever active; the others are not drawn.
         max_texts: So many texts are drawn at most.
         link: Where a pie leads in an SVG, with ``{}`` for the concept's number; None for nowhere.
+        on: Makes the figure; or axes of the user's, on which the classes' names stand in for the legend.
     """
-    figure = Figure(figsize=(10, 7), layout="constrained")
-    axes = figure.subplots()
-    figure.suptitle("Where the concepts lie among the texts")
+    axes = style.one_panel("Where the concepts lie among the texts", (10, 7), on)
+    figure = style.figure_of(axes)
     plane = fit_plane(hidden)
     if plane is None:
         style.say_nothing_to_show(axes, "no two hidden states differ")
@@ -89,12 +91,16 @@ def concept_map(
     drawn, places = _drawn(plane, directions, alive)
     places, beyond = _frame(axes, texts, places)
     _draw_texts(axes, texts, labels, len(class_names), max_texts)
-    note = _note(len(texts), max_texts, len(drawn), len(alive), directions is not None, bool(beyond.any()))
-    _explain(figure, axes, plane, note)
+    _name_axes(axes, plane)
     named = _most_frequent(labels, len(class_names))
-    _draw_legend(figure, class_names, named)
-    # What follows is placed in points: from here on the panel must keep its size.
-    style.fix_layout(figure)
+    if isinstance(on, Axes):
+        figure.draw_without_rendering()
+    else:
+        note = _note(len(texts), max_texts, len(drawn), len(alive), directions is not None, bool(beyond.any()))
+        figure.supxlabel(note, fontsize=8, color=style.GREY)
+        _draw_legend(figure, class_names, named)
+        style.fix_layout(figure)
+    # What follows is placed in points: how far things are apart holds for the size that the panel has now.
     classes = _class_means(texts, labels, len(class_names))
     obstacles = classes[np.isfinite(classes).all(axis=1)]
     shares, sizes = _not_negative(class_shares[drawn]), _not_negative(mean_activation[drawn])
@@ -164,11 +170,10 @@ def _draw_texts(axes: Axes, texts: Places, labels: NDArray[np.int64], n_classes:
         )  # fmt: skip
 
 
-def _explain(figure: Figure, axes: Axes, plane: Plane, note: str) -> None:
+def _name_axes(axes: Axes, plane: Plane) -> None:
     first, second = (f"principal component ({100 * share:.0f} % of the variance)" for share in plane.explained)
     axes.set(xlabel=f"First {first}", ylabel=f"Second {second}")
     axes.grid(True)
-    figure.supxlabel(note, fontsize=8, color=style.GREY)
 
 
 def _note(n_texts: int, max_texts: int, n_drawn: int, n_concepts: int, has_directions: bool, some_beyond: bool) -> str:

@@ -18,6 +18,7 @@ from sae_lens_classif.figures import style
 Numbers = Sequence[float | None]
 _MOST_HATCHED_BARS = 40
 _MOST_BANDS = 4
+_MOST_MARKERS = 24
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,13 @@ class Curve:
             raise ValueError(f"{len(self.values)} values, {len(self.low)} lower and {len(self.high)} upper ends")
 
 
-@style.figure_style()
+@style.styled
 def sentence_sim_curves(
-    series: Mapping[str, Curve], floor: float | None = None, bands: str = "95 % intervals"
+    series: Mapping[str, Curve],
+    floor: float | None = None,
+    bands: str = "95 % intervals",
+    *,
+    on: style.On = Figure,
 ) -> Figure:
     """Draw how alike texts are that share concepts, one line a method.
 
@@ -49,41 +54,45 @@ def sentence_sim_curves(
         series: For each method its SentenceSim at 1, 2, … shared concepts.
         floor: Mean cosine of all pairs of texts of the data set.
         bands: What the curves' intervals are, in words.
+        on: Makes the figure; or the user's axes.
     """
-    figure = Figure(figsize=(6.8, 4.5), layout="constrained")
-    figure.suptitle("Are texts that share more concepts more alike?")
-    axes = figure.subplots()
+    axes = style.one_panel("Are texts that share more concepts more alike?", (6.8, 4.5), on)
     if not series:
         style.say_nothing_to_show(axes, "no methods")
-        return figure
+        return style.figure_of(axes)
     length = max(len(curve.values) for curve in series.values())
     handles = draw_curves(axes, range(1, length + 1), series)
     names = list(series)
     if floor is not None and math.isfinite(floor):
-        handles.append(axes.axhline(floor, color="black", linewidth=1, linestyle=(0, (1, 2))))
+        handles.append(axes.axhline(floor, color=style.ink(), linewidth=1, linestyle=(0, (1, 2))))
         names.append("any two texts (mean)")
     axes.set(
-        xlabel="Number of concepts that two texts share (of the five strongest of each)",
-        ylabel="Mean cosine of the texts' embeddings (SentenceSim)",
+        xlabel="Number of concepts that two texts share\n(of the five strongest of each)",
+        ylabel="Mean cosine of the texts' embeddings\n(SentenceSim)",
         xticks=range(1, length + 1),
         xlim=(0.8, length + 0.2),
     )
-    style.legend_below(figure, handles, names, about_bands([series], bands))
-    return figure
+    style.legend(axes, on, handles, names, about_bands([series], bands))
+    return style.figure_of(axes)
 
 
-@style.figure_style()
-def activation_rates(series: Mapping[str, Numbers], gamma: float = 0.1) -> Figure:
+@style.styled
+def activation_rates(series: Mapping[str, Numbers], gamma: float = 0.1, *, on: style.On = Figure) -> Figure:
     """Draw on how many texts each concept is active, one panel a method.
 
     Args:
         series: For each method the activation rates of its concepts, 0 to 1.
         gamma: The share of texts on which the loss lets a concept be active at no cost, 0 to 1.
+        on: Makes the figure; or the user's axes, for one method.
     """
-    figure, panels = style.panel_grid("How often is each concept active?", len(series), (3.6, 2.7), share_y=True)
+    if isinstance(on, Axes):
+        panels = [on]
+    else:
+        title = "How often is each concept active?"
+        _, panels = style.panel_grid(title, len(series), (3.6, 2.7), share_y=True, new=on)
     if not series:
         style.say_nothing_to_show(panels[0], "no methods")
-        return figure
+        return style.figure_of(panels[0])
     handles: list[Artist] = []
     for number, (axes, (name, rates)) in enumerate(zip(panels, series.items(), strict=True)):
         handles = _draw_rates(axes, name, _array(rates), gamma, style.series_style(number))
@@ -92,8 +101,8 @@ def activation_rates(series: Mapping[str, Numbers], gamma: float = 0.1) -> Figur
     panels[0].yaxis.set_major_formatter(style.in_percent())
     panels[0].set_ylim(bottom=0)
     about_gamma = f"γ = {100 * gamma:g} %: what ClassifSAE's loss aims at"
-    style.legend_below(figure, handles, ["mean of the method's concepts", about_gamma])
-    return figure
+    style.legend(panels[0], on, handles, ["mean of the method's concepts", about_gamma])
+    return style.figure_of(panels[0])
 
 
 @style.figure_style()
@@ -102,6 +111,7 @@ def ablation_curves(
     label_flip_rate: Mapping[str, Curve],
     percents: Sequence[int] = (25, 50, 75, 100),
     bands: str = "95 % intervals",
+    new: style.NewFigure = Figure,
 ) -> Figure:
     """Draw what zeroing more and more of a class's concepts does, one line a method (or a class of one method).
 
@@ -110,23 +120,78 @@ def ablation_curves(
         label_flip_rate: For each line its shares of texts with another predicted class, 0 to 1.
         percents: Shares of a class's concepts that are zeroed.
         bands: What the curves' intervals are, in words.
+        new: Makes the figure.
     """
-    figure = Figure(figsize=(9, 4.3), layout="constrained")
-    figure.suptitle("What changes when a class's concepts are zeroed?")
+    titled = {
+        "Mean shift of the class probabilities (TVD)": tvd,
+        "Texts whose predicted class changes": label_flip_rate,
+    }
+    figure = _two_panels(
+        "What changes when a class's concepts are zeroed?",
+        titled,
+        percents,
+        about_bands([tvd, label_flip_rate], bands),
+        new,
+    )
+    for axes in figure.axes:
+        axes.set(xticks=percents, xlabel="Concepts of a class that are zeroed, the strongest first")
+        axes.xaxis.set_major_formatter(PercentFormatter(100, symbol=" %"))
+    return figure
+
+
+@style.figure_style()
+def sufficiency_curves(
+    kept: Mapping[str, Curve], changed: Mapping[str, Curve], order: str = "", new: style.NewFigure = Figure
+) -> Figure:
+    """Draw how many decisions stay with a few concepts of a text alone, and how many change without them.
+
+    Args:
+        kept: For each line the shares of decisions that stay with the first 0, 1, 2, … concepts alone.
+        changed: For each line the shares that change without them.
+        order: In which order concepts are taken, in words, where the lines' names do not say it.
+        new: Makes the figure.
+    """
+    both = (kept, changed)
+    length = max((_still_from(curve.values) for series in both for curve in series.values()), default=0)
+    kept, changed = ({name: Curve(curve.values[:length]) for name, curve in series.items()} for series in both)
+    titled = {"Decisions that stay with these concepts alone": kept, "Decisions that change without them": changed}
+    at_0 = "At 0, left: with no concept at all; right: with all of them and nothing else of the hidden state."
+    note = f"{order} {at_0}".strip()
+    figure = _two_panels("How many concepts of a text carry its decision?", titled, range(length), note, new)
+    for axes, done in zip(figure.axes, ("kept", "removed"), strict=True):
+        axes.set(xlabel=f"Number of the text's concepts that are {done}", ylim=(0, 1.03))
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    return figure
+
+
+def _still_from(values: Numbers) -> int:
+    """How many points a curve has until it no longer changes, and one more."""
+    last = values[-1] if values else None
+    return min(len(values), 2 + max((place for place, value in enumerate(values) if value != last), default=0))
+
+
+def _two_panels(
+    title: str,
+    titled: Mapping[str, Mapping[str, Curve]],
+    x: Sequence[float],
+    note: str,
+    new: style.NewFigure,
+) -> Figure:
+    """Curves of shares in two panels, by the panels' titles, with one legend."""
+    figure = new(figsize=(9, 4.3), layout="constrained")
+    figure.suptitle(title)
     panels = figure.subplots(1, 2)
-    names = list(dict.fromkeys([*tvd, *label_flip_rate]))
+    names = list(dict.fromkeys(name for series in titled.values() for name in series))
     if not names:
         style.say_nothing_to_show(panels[0], "no methods")
         panels[1].set_axis_off()
         return figure
-    titles = ("Mean shift of the class probabilities (TVD)", "Texts whose predicted class changes")
-    for axes, title, series in zip(panels, titles, (tvd, label_flip_rate), strict=True):
-        handles = draw_curves(axes, percents, {name: series.get(name, Curve(())) for name in names})
-        axes.set(title=title, xticks=percents, xlabel="Concepts of a class that are zeroed, the strongest first")
+    for axes, (panel_title, series) in zip(panels, titled.items(), strict=True):
+        handles = draw_curves(axes, x, {name: series.get(name, Curve(())) for name in names})
+        axes.set_title(panel_title)
         axes.set_ylim(bottom=0)
-        axes.xaxis.set_major_formatter(PercentFormatter(100, symbol=" %"))
         axes.yaxis.set_major_formatter(style.in_percent())
-    style.legend_below(figure, handles, names, about_bands([tvd, label_flip_rate], bands))
+    style.legend_below(figure, handles, names, note)
     return figure
 
 
@@ -198,7 +263,7 @@ def _draw_curve(axes: Axes, x: NDArray[np.float64], curve: Curve, look: style.Se
         axes.vlines(x[known], low[known], high[known], color=look.colour, linewidth=0.9)
     return axes.plot(
         x, values, color=look.colour, marker=look.marker, linestyle=look.line,
-        markeredgecolor="white", markeredgewidth=0.6,
+        markeredgecolor="white", markeredgewidth=0.6, markevery=max(1, len(x) // _MOST_MARKERS),
     )[0]  # fmt: skip
 
 
@@ -213,10 +278,11 @@ def _draw_rates(
     axes.tick_params(labelleft=True)
     about = f"mean {100 * rates.mean():.1f} %, largest {100 * rates.max():.1f} %" if len(rates) else "no concepts"
     axes.set_title(f"{style.printable(name, 34)}\n{about}", fontsize=9)
-    halo = [withStroke(linewidth=3, foreground="white")]
+    halo = [withStroke(linewidth=3, foreground=axes.get_facecolor())]
     mean = float(rates.mean()) if len(rates) else math.nan
     return [
-        axes.axhline(at, color="black", linestyle=line, path_effects=halo) for at, line in ((mean, "-"), (gamma, "--"))
+        axes.axhline(at, color=style.ink(), linestyle=line, path_effects=halo)
+        for at, line in ((mean, "-"), (gamma, "--"))
     ]
 
 

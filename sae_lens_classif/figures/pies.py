@@ -1,4 +1,4 @@
-"""Concepts as pies and classes as named marks on a map whose panel no longer changes its size."""
+"""Concepts as pies and classes as named marks on a map, each drawn in points around its place among the data."""
 
 import math
 from collections.abc import Sequence
@@ -26,23 +26,21 @@ _CLASS_RADIUS = 7.0
 _UNNAMED_RADIUS = 4.0
 _MANY_CLASSES = 8
 _STEPS = 400
+_HERE: Places = np.zeros(2)
 
 
 class _Panel:
-    """A panel on which is drawn in points from its lower left corner.
+    """A panel as it is now, measured in points from its lower left corner.
 
     Attributes:
         axes: The panel itself.
-        points: From points to the figure's own units.
         low: float64 (2,), lower left corner.
         high: float64 (2,), upper right corner.
     """
 
     def __init__(self, axes: Axes) -> None:
         self.axes = axes
-        corner = ScaledTranslation(0, 0, cast(Affine2DBase, axes.transAxes))  # its type is only said to be wider
-        self.points: Transform = Affine2D().scale(1 / 72) + cast(Figure, axes.figure).dpi_scale_trans + corner
-        self._back = self.points.inverted()
+        self._back = _points_from(axes, (0, 0), axes.transAxes).inverted()
         self.low, self.high = self._back.transform(axes.transAxes.transform([(0, 0), (1, 1)]))
 
     def in_points(self, places: Places) -> Places:
@@ -54,6 +52,19 @@ class _Panel:
         box = label.get_window_extent().transformed(self._back)
         return np.array([box.width + 4, box.height + 4])
 
+
+class _Spot:
+    """A place among the data, around which is drawn in points; what is drawn stays there when the panel is resized.
+
+    Attributes:
+        axes: The panel.
+        points: From points to the figure's own units.
+    """
+
+    def __init__(self, axes: Axes, place: Places) -> None:
+        self.axes = axes
+        self.points = _points_from(axes, (float(place[0]), float(place[1])), axes.transData)
+
     def wedge(self, centre: Places, radius: float, start: float = 0, end: float = 360, **look: Any) -> Wedge:
         """Draw a piece of a disc, or all of it."""
         wedge = Wedge(tuple(centre), radius, start, end, transform=self.points, **look)
@@ -63,6 +74,12 @@ class _Panel:
     def line(self, *places: Places, **look: Any) -> None:
         """Draw a line through places, or a mark on a single one."""
         self.axes.add_line(Line2D(*zip(*places, strict=True), transform=self.points, **look))
+
+
+def _points_from(axes: Axes, place: tuple[float, float], coordinates: Transform) -> Transform:
+    """From points, counted from a place, to the figure's own units."""
+    start = ScaledTranslation(*place, cast(Affine2DBase, coordinates))  # its type is only said to be wider
+    return Affine2D().scale(1 / 72) + cast(Figure, axes.figure).dpi_scale_trans + start
 
 
 def draw_pies(
@@ -97,11 +114,12 @@ def draw_pies(
     centres = spread(home, room, fixed, np.full(len(fixed), _CLASS_RADIUS), panel.low, panel.high)
     # The largest first, so that no pie hides a smaller one.
     for pie in np.argsort(-radii, kind="stable"):
-        _draw_tie(panel, home[pie], centres[pie], radii[pie], beyond[pie])
-        _draw_slices(panel, centres[pie], radii[pie], shares[pie])
-        _draw_number(panel, numbers[pie], centres[pie], radii[pie])
+        spot, centre = _Spot(axes, places[pie]), centres[pie] - home[pie]
+        _draw_tie(spot, centre, radii[pie], beyond[pie])
+        _draw_slices(spot, centre, radii[pie], shares[pie])
+        _draw_number(spot, numbers[pie], centre, radii[pie])
         if link is not None:  # an unseen disc on top, which an SVG makes a link
-            disc = panel.wedge(centres[pie], radii[pie], zorder=8, fill=False, edgecolor="none")
+            disc = spot.wedge(centre, radii[pie], zorder=8, fill=False, edgecolor="none")
             disc.set_url(link.format(numbers[pie]))
     return np.concatenate([centres - room[:, None], centres + room[:, None]], axis=1)
 
@@ -120,60 +138,60 @@ def draw_classes(axes: Axes, places: Places, names: Sequence[str | None], taken:
     there = np.flatnonzero(np.isfinite(places).all(axis=1)).tolist()
     boxes = [*taken, *(np.concatenate([spots[one] - _CLASS_RADIUS, spots[one] + _CLASS_RADIUS]) for one in there)]
     for number in sorted(there, key=lambda one: names[one] is not None):  # those with a name on top
-        colour, name, spot = class_colour(number, len(names)), names[number], spots[number]
+        colour, name, spot = class_colour(number, len(names)), names[number], _Spot(axes, places[number])
         radius = _UNNAMED_RADIUS if name is None else _CLASS_RADIUS
-        panel.line(
-            spot, zorder=6, linestyle="", marker=class_marker(number), markersize=2 * radius - 1,
+        spot.line(
+            _HERE, zorder=6, linestyle="", marker=class_marker(number), markersize=2 * radius - 1,
             markerfacecolor=colour, markeredgecolor="black", markeredgewidth=radius / 5,
         )  # fmt: skip
         if name is not None:
-            label = _name(panel, name, darken(colour), 10 if len(names) <= _MANY_CLASSES else 8)
-            box = free_box(spot, panel.size_of(label), _CLASS_RADIUS + 1, np.array(boxes), panel.low, panel.high)
-            label.set_position(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
-            nearest = np.clip(spot, box[:2], box[2:])
-            if np.linalg.norm(nearest - spot) > 2 * _CLASS_RADIUS:
-                panel.line(spot, nearest, zorder=5, color=darken(colour), linewidth=1)
+            label, here = _name(spot, name, darken(colour), 10 if len(names) <= _MANY_CLASSES else 8), spots[number]
+            box = free_box(here, panel.size_of(label), _CLASS_RADIUS + 1, np.array(boxes), panel.low, panel.high)
+            label.set_position(tuple((box[:2] + box[2:]) / 2 - here))
+            nearest = np.clip(here, box[:2], box[2:]) - here
+            if np.linalg.norm(nearest) > 2 * _CLASS_RADIUS:
+                spot.line(_HERE, nearest, zorder=5, color=darken(colour), linewidth=1)
             boxes.append(box)
 
 
-def _name(panel: _Panel, name: str, colour: str, font_size: float) -> Text:
+def _name(spot: _Spot, name: str, colour: str, font_size: float) -> Text:
     background = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.85, "edgecolor": colour}
-    return panel.axes.text(
-        0, 0, printable(name, 24), transform=panel.points, zorder=7, ha="center", va="center", fontsize=font_size,
+    return spot.axes.text(
+        0, 0, printable(name, 24), transform=spot.points, zorder=7, ha="center", va="center", fontsize=font_size,
         color=colour, bbox=background,
     )  # fmt: skip
 
 
-def _draw_tie(panel: _Panel, home: Places, centre: Places, radius: float, way: Places) -> None:
+def _draw_tie(spot: _Spot, centre: Places, radius: float, way: Places) -> None:
     if way.any():
         out = way / np.linalg.norm(way)
         start, end = tuple(centre + out * radius), tuple(centre + out * (radius + 9))
-        panel.axes.annotate(
-            "", end, start, xycoords=panel.points, textcoords=panel.points, zorder=5, annotation_clip=False,
+        spot.axes.annotate(
+            "", end, start, xycoords=spot.points, textcoords=spot.points, zorder=5, annotation_clip=False,
             arrowprops={"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "color": "black", "linewidth": 1},
         )  # fmt: skip
-    elif np.linalg.norm(home - centre) > max(radius, 3):
-        panel.line(home, centre, zorder=3, color="black", linewidth=0.7)
-        panel.line(home, zorder=3, color="black", marker="o", markersize=2.5)
+    elif np.linalg.norm(centre) > max(radius, 3):
+        spot.line(_HERE, centre, zorder=3, color="black", linewidth=0.7)
+        spot.line(_HERE, zorder=3, color="black", marker="o", markersize=2.5)
 
 
-def _draw_slices(panel: _Panel, centre: Places, radius: float, shares: Places) -> None:
+def _draw_slices(spot: _Spot, centre: Places, radius: float, shares: Places) -> None:
     total = shares.sum()
     ends = np.concatenate([[0.0], np.cumsum(shares) / total * 360]) if total > 0 else np.zeros(len(shares) + 1)
-    panel.wedge(centre, radius, zorder=4, facecolor="#BBBBBB", edgecolor="none")
+    spot.wedge(centre, radius, zorder=4, facecolor="#BBBBBB", edgecolor="none")
     for number in np.flatnonzero(np.diff(ends) > 0).tolist():
         # From twelve o'clock, clockwise.
         start, end = 90 - ends[number + 1], 90 - ends[number]
         colour, width = class_colour(number, len(shares)), 0.4 if end - start < 359 else 0
-        panel.wedge(centre, radius, start, end, zorder=4, facecolor=colour, edgecolor="white", linewidth=width)
-    panel.wedge(centre, radius, zorder=4, fill=False, edgecolor="black", linewidth=0.8)
+        spot.wedge(centre, radius, start, end, zorder=4, facecolor=colour, edgecolor="white", linewidth=width)
+    spot.wedge(centre, radius, zorder=4, fill=False, edgecolor="black", linewidth=0.8)
 
 
-def _draw_number(panel: _Panel, number: int, centre: Places, radius: float) -> None:
+def _draw_number(spot: _Spot, number: int, centre: Places, radius: float) -> None:
     inside = radius >= _ROOM_FOR_NUMBER
-    panel.axes.text(
-        centre[0], centre[1] + (0 if inside else radius + 4), str(number), transform=panel.points, zorder=5,
-        ha="center", va="center", fontsize=8 if inside else 7,
+    spot.axes.text(
+        centre[0], centre[1] + (0 if inside else radius + 4), str(number), transform=spot.points, zorder=5,
+        ha="center", va="center", fontsize=8 if inside else 7, color="black",
         path_effects=[withStroke(linewidth=2.2, foreground="white")],
     )  # fmt: skip
 

@@ -7,15 +7,16 @@ import logging
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Figure  # other rooms take it from here: asked first, this room names the extra
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.style import context as style_context
 from matplotlib.ticker import FuncFormatter
@@ -23,6 +24,10 @@ from matplotlib.ticker import FuncFormatter
 from sae_lens_classif.files import new_file
 
 logger = logging.getLogger(__name__)
+NewFigure = Callable[..., Figure]  # makes a figure of ``figsize`` and ``layout``: ``Figure`` itself, or ``plt.figure``
+On = NewFigure | Axes  # a figure of its own, or the user's axes
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 # Okabe and Ito's eight colours (https://jfly.uni-koeln.de/color/), those that stand out on white first.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 GREY = "#6B6B6B"
@@ -140,6 +145,29 @@ def figure_style() -> Iterator[None]:
         yield
 
 
+def styled(draw: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Draw in our style; on the user's own axes (the keyword ``on``) in theirs, with our fonts behind their own."""
+
+    @functools.wraps(draw)
+    def in_style(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with _user_style() if isinstance(kwargs.get("on"), Axes) else figure_style():
+            return draw(*args, **kwargs)
+
+    return in_style
+
+
+@contextlib.contextmanager
+def _user_style() -> Iterator[None]:
+    families = [*matplotlib.rcParams["font.family"], *font_families()]
+    with matplotlib.rc_context({"text.parse_math": False, "font.family": families}):
+        yield
+
+
+def ink() -> str:
+    """Colour of lines that must stand out: black, or what the user's style writes in."""
+    return str(matplotlib.rcParams["text.color"])
+
+
 @figure_style()
 def save_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
     """Write a figure as PNG (200 dots an inch) and SVG: the same bytes for the same figure.
@@ -192,7 +220,25 @@ def _save(figure: Figure, path: Path, suffix: str, metadata: dict[str, None]) ->
     return target
 
 
-def panel_grid(title: str, n_panels: int, size: tuple[float, float], *, share_y: bool) -> tuple[Figure, list[Axes]]:
+def one_panel(title: str, size: tuple[float, float], on: On) -> Axes:
+    """A figure of one panel, or the user's axes.
+
+    Args:
+        title: Title of the figure.
+        size: Its width and height, in inches.
+        on: Makes the figure; or the axes.
+    """
+    if isinstance(on, Axes):
+        on.set_title(title)
+        return on
+    figure = on(figsize=size, layout="constrained")
+    figure.suptitle(title)
+    return figure.subplots()
+
+
+def panel_grid(
+    title: str, n_panels: int, size: tuple[float, float], *, share_y: bool, new: NewFigure = Figure
+) -> tuple[Figure, list[Axes]]:
     """A figure of panels, three in a row.
 
     Args:
@@ -200,16 +246,44 @@ def panel_grid(title: str, n_panels: int, size: tuple[float, float], *, share_y:
         n_panels: Number of panels; one that stays empty where it is 0.
         size: Width and height of a panel, in inches.
         share_y: Whether all panels have the same vertical axis.
+        new: Makes the figure.
     """
     n_panels = max(1, n_panels)
     columns = min(PANELS_IN_ROW, n_panels)
     rows = math.ceil(n_panels / columns)
-    figure = Figure(figsize=(max(size[0] * columns, 5.6), size[1] * rows + 1), layout="constrained")
+    figure = new(figsize=(max(size[0] * columns, 5.6), size[1] * rows + 1), layout="constrained")
     figure.suptitle(title)
     panels = figure.subplots(rows, columns, sharey=share_y, squeeze=False).ravel().tolist()
     for axes in panels[n_panels:]:
         axes.remove()
     return figure, panels[:n_panels]
+
+
+def legend(axes: Axes, on: On, handles: Sequence[Artist], names: Sequence[str], note: str = "") -> None:
+    """The legend of one panel: below it, or inside where the axes are the user's.
+
+    Args:
+        axes: The panel.
+        on: What it was drawn on.
+        handles: One a name.
+        names: As of ``legend_below``.
+        note: A line above the names.
+    """
+    if not isinstance(on, Axes):
+        legend_below(figure_of(axes), handles, names, note)
+        return
+    labels = [printable(name, 48) for name in names[:NAMES_IN_LEGEND]]
+    axes.legend(
+        list(handles[:NAMES_IN_LEGEND]), labels, fontsize="small",
+        title=note or None, title_fontproperties={"size": "x-small"},
+    )  # fmt: skip
+
+
+def figure_of(axes: Axes) -> Figure:
+    """The whole figure that a panel is in."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], names: Sequence[str], note: str = "") -> None:

@@ -1,6 +1,7 @@
 """Measures over the values of a setting."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -16,7 +17,12 @@ _MOST_TICKS = 12
 
 
 @style.figure_style()
-def sweep_figure(parameter: str, values: Sequence[str], metrics: Mapping[Measure, Mapping[str, Curve]]) -> Figure:
+def sweep_figure(
+    parameter: str,
+    values: Sequence[str],
+    metrics: Mapping[Measure, Mapping[str, Curve]],
+    new: style.NewFigure = Figure,
+) -> Figure:
     """Draw how measures change with a setting, one panel a measure.
 
     Numbers stand in their order, on a logarithmic axis where the largest is more than 30 times the smallest; where
@@ -26,9 +32,10 @@ def sweep_figure(parameter: str, values: Sequence[str], metrics: Mapping[Measure
         parameter: Name of the setting.
         values: Its m values.
         metrics: For each measure, for each combination of the other settings, m points in the order of the values.
+        new: Makes the figure.
     """
     title = f"What changes with {style.printable(parameter, 60)}"
-    figure, panels = style.panel_grid(title, len(metrics), (3.7, 3), share_y=False)
+    figure, panels = style.panel_grid(title, len(metrics), (3.7, 3), share_y=False, new=new)
     names = list(dict.fromkeys(name for series in metrics.values() for name in series))
     if not names or not values:
         for axes in panels:
@@ -71,8 +78,16 @@ def _reorder(curve: Curve, order: Sequence[int]) -> Curve:
     return Curve(pick(curve.values), pick(curve.low), pick(curve.high))
 
 
+def _title(measure: Measure) -> str:
+    """What the panel shows, understood without the panels beside it, in at most three lines."""
+    title = style.printable(measure.title or measure.name, 84)
+    if measure.title.startswith(" ") and measure.column:  # a list has the measure that it belongs to above it
+        title = f"{measure.column} ({title})"
+    return textwrap.fill(title, 38, max_lines=3, placeholder="…")
+
+
 def _label(axes: Axes, measure: Measure, x: Sequence[float], values: Sequence[str], log: bool) -> None:
-    axes.set_title(style.printable(measure.title or measure.name, 52), fontsize=9)
+    axes.set_title(_title(measure), fontsize=9)
     if log:
         axes.set_xscale("log")
     every = math.ceil(len(values) / _MOST_TICKS)

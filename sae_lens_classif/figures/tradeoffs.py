@@ -52,7 +52,13 @@ def front(points: Points, better: Sequence[int]) -> list[int]:
 
 
 @style.figure_style()
-def tradeoffs(y: Measure, against: Sequence[Measure], methods: Mapping[str, Marks], about: str) -> Figure:
+def tradeoffs(
+    y: Measure,
+    against: Sequence[Measure],
+    methods: Mapping[str, Marks],
+    about: str,
+    new: style.NewFigure = Figure,
+) -> Figure:
     """Draw a measure against others, one panel each, and the front of the methods that no other beats in both.
 
     Args:
@@ -60,8 +66,9 @@ def tradeoffs(y: Measure, against: Sequence[Measure], methods: Mapping[str, Mark
         against: Those on the horizontal axes.
         methods: For each method, by its title, its values.
         about: What the small marks are.
+        new: Makes the figure.
     """
-    figure = Figure(figsize=(4.9 * max(1, len(against)), 4.8), layout="constrained")
+    figure = new(figsize=(4.9 * max(1, len(against)), 4.8), layout="constrained")
     figure.suptitle("What does each method give up?")
     legend = "Filled marks compete, hollow ones do not. Dashed: the front that no competing method beats in both."
     figure.supxlabel(f"{legend} {about}".strip(), fontsize=8, color=style.GREY)

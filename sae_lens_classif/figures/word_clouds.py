@@ -38,13 +38,16 @@ class ConceptWords:
 
 
 @style.figure_style()
-def word_clouds(concepts: Sequence[ConceptWords], class_names: Sequence[str] = ()) -> Figure:
+def word_clouds(
+    concepts: Sequence[ConceptWords], class_names: Sequence[str] = (), new: style.NewFigure = Figure
+) -> Figure:
     """Draw one cell a concept: its words, the heavier the larger, in the colour of its class.
 
     Args:
         concepts: The concepts, in the order of the cells.
         class_names: The classes in their order, so that they have the colours of the other figures; without it
             colours are given in the order in which the concepts name their classes.
+        new: Makes the figure.
     """
     of_concepts = (concept.class_name for concept in concepts if concept.class_name is not None)
     names = list(dict.fromkeys([*class_names, *of_concepts]))
@@ -52,7 +55,7 @@ def word_clouds(concepts: Sequence[ConceptWords], class_names: Sequence[str] = (
     columns = max(1, min(_MAX_COLUMNS, math.ceil(math.sqrt(len(concepts)))))
     rows = max(1, math.ceil(len(concepts) / columns))
     width, height = max(columns * _CELL[0], 5.2), rows * _CELL[1] + _HEAD
-    figure = Figure(figsize=(width, height))
+    figure = new(figsize=(width, height))
     figure.text(0.5, 1 - 0.1 / height, "Key words of each concept", ha="center", va="top", fontsize=12)
     note = "The larger a word, the more it sets the concept's texts apart. Colour: the concept's class."
     figure.text(0.5, 1 - 0.36 / height, note, ha="center", va="top", color=style.GREY, fontsize=8)

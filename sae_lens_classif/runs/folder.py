@@ -164,6 +164,11 @@ class RunFolder:
         return self.folder / "figures"
 
     @property
+    def sweep(self) -> Path:
+        """What a sweep found in its cells, JSON."""
+        return self.folder / "sweep" / "sweep.json"
+
+    @property
     def hub(self) -> Path:
         """What is put on the Hugging Face Hub."""
         return self.folder / "hub"

@@ -5,6 +5,7 @@ from dataclasses import fields
 from functools import cached_property
 from html import escape
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
@@ -24,7 +25,15 @@ from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.names import name_concept
-from sae_lens_classif.runs.results import read_effects, read_measures, read_methods, read_summary
+from sae_lens_classif.runs.results import (
+    Sweep,
+    SweepRow,
+    read_effects,
+    read_measures,
+    read_methods,
+    read_summary,
+    read_sweep,
+)
 from sae_lens_classif.runs.run_classifier import open_run_classifier
 from sae_lens_classif.runs.run_method import RunMethod, current_entry, load_fitted
 from sae_lens_classif.saes.classif_sae import ClassifSAE
@@ -79,6 +88,16 @@ class Run:
     @cached_property
     def _fitted(self) -> RunMethod:
         return load_fitted(self._run, self._method_name)
+
+    @property
+    def method_name(self) -> str:
+        """Name of the method whose concepts these are, as ``compare`` has it."""
+        return self._fitted.name
+
+    @property
+    def title(self) -> str:
+        """How tables and figures call the method."""
+        return self._fitted.title
 
     @property
     def method(self) -> ConceptMethod:
@@ -165,6 +184,11 @@ class Run:
         return MethodsTable(tuple(read_methods(self._run).methods.values()))
 
     @cached_property
+    def sweep(self) -> "SweepTable":
+        """What ``sweep`` found, cell by cell."""
+        return SweepTable(read_sweep(self._run))
+
+    @cached_property
     def mistakes(self) -> "MistakesTable":
         """The wrongly decided test texts, with the concept that misled the model, where there is one."""
         return MistakesTable(self.states(), self.texts(), self._effects)
@@ -235,6 +259,7 @@ class Run:
             "sae": self._run.sae,
             "evaluation": self._run.summary,
             "comparison": self.folder / "comparison.json",
+            "sweep": self._run.sweep,
             "report": self._run.report(),
         }
 
@@ -395,6 +420,62 @@ class MethodsTable(Table):
 
     def __repr__(self) -> str:
         return f"MethodsTable({', '.join(method.title for method in self.methods)})"
+
+
+class SweepTable(Table):
+    """The cells of a sweep.
+
+    Attributes:
+        grid: The settings that were swept, by their full names, with their values.
+        rows: The cells with the same settings but for the seed together, as ``sweep.json`` has them.
+    """
+
+    def __init__(self, found: Sweep) -> None:
+        """
+        Args:
+            found: Content of ``sweep.json``.
+        """
+        self.grid, self.rows = found.grid, tuple(found.rows)
+
+    def to_pandas(self, seeds_together: bool = False) -> "pd.DataFrame":
+        """A row a cell, indexed by its folder in ``sweep/``: each swept setting, ``seed``, and the measures.
+
+        Args:
+            seeds_together: Whether cells that differ in the seed alone are one row, numbered: each swept setting but
+                the seed, ``seeds`` (how many), and of each measure the mean, ``_low`` and ``_high`` (its 95 %
+                interval).
+        """
+        import pandas as pd
+
+        if seeds_together:
+            return pd.DataFrame([_all_seeds(row) for row in self.rows])
+        cells = [_one_seed(row, place) for row in self.rows for place in range(len(row.seeds))]
+        return pd.DataFrame(cells).set_index("folder")
+
+    def __len__(self) -> int:
+        return sum(len(row.seeds) for row in self.rows)
+
+    def __repr__(self) -> str:
+        settings = "; ".join(f"{name} {_few(values)}" for name, values in self.grid.items())
+        return f"SweepTable({len(self)} cells: {shorten(settings, 200, placeholder=' …')})"
+
+
+def _one_seed(row: SweepRow, place: int) -> dict[str, Any]:
+    measures = {name: found.by_seed[place] for name, found in row.measures.items()}
+    return {"folder": row.folders[place], **row.cell, "seed": row.seeds[place], **measures}
+
+
+def _all_seeds(row: SweepRow) -> dict[str, Any]:
+    cells: dict[str, Any] = {**row.cell, "seeds": len(row.seeds)}
+    for name, found in row.measures.items():
+        low, high = found.ci95 or (None, None)
+        cells |= {name: found.mean, f"{name}_low": low, f"{name}_high": high}
+    return cells
+
+
+def _few(values: Sequence[Any]) -> str:
+    shown = ", ".join(map(str, values[:_N_SHOWN]))
+    return f"{shown}, …" if len(values) > _N_SHOWN else shown
 
 
 class MistakesTable(Table):

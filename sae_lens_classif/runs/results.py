@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import torch
-from pydantic import BaseModel, Field, SkipValidation, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, Field, SkipValidation, TypeAdapter, ValidationError, create_model, model_validator
 from sae_lens import __version__ as sae_lens_version
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -23,7 +23,7 @@ from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.config.run import EvaluateConfig
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import Exact, evaluations
-from sae_lens_classif.evals.comparison import ComparedMethod
+from sae_lens_classif.evals.comparison import ComparedMethod, Estimate
 from sae_lens_classif.evals.concept_effects import ConceptEffects
 from sae_lens_classif.evals.evaluate import Concept, Evaluation
 from sae_lens_classif.evals.measures import FLOOR, Count, Measure, all_measures, find_measure, headlines
@@ -100,6 +100,35 @@ class Across(Exact):
     scores: dict[str, dict[str, Score]] = Field(description="Of each method, by measure.")
 
 
+class SweepRow(BaseModel, extra="allow"):
+    """The cells of a sweep that differ in the seed alone; what else it holds is a measure each."""
+
+    __pydantic_extra__: dict[str, Estimate] = Field(init=False)
+    cell: dict[str, Any] = Field(description="Values of the settings that were swept, by their full names; no seed.")
+    seeds: list[Count]
+    folders: list[str] = Field(description="Of each seed's cell, in ``sweep/``.")
+    settings_sha256: list[str] = Field(description="Of everything that each seed's numbers depend on.")
+
+    @model_validator(mode="after")
+    def _as_many_as_seeds(self) -> Self:
+        parts = (self.folders, self.settings_sha256, *(found.by_seed for found in self.measures.values()))
+        if not self.seeds or any(len(part) != len(self.seeds) for part in parts):
+            raise ValueError("as many values as seeds are expected")
+        return self
+
+    @property
+    def measures(self) -> Mapping[str, Estimate]:
+        """The measures by their names."""
+        return self.__pydantic_extra__
+
+
+class Sweep(Exact):
+    """``sweep/sweep.json``: the cells of a grid of settings."""
+
+    grid: dict[str, list[Any]] = Field(description="The swept settings by their full names, with their values.")
+    rows: list[SweepRow] = Field(min_length=1)
+
+
 # These two may hold more: measures of evaluations that are not installed here.
 class MethodSummary(BaseModel, extra="allow"):
     """A method's headline numbers."""
@@ -163,6 +192,7 @@ def json_schemas() -> dict[str, dict[str, Any]]:
     """The JSON Schema of every kind of file, those of evaluations of other packages included."""
     kinds: dict[str, Any] = {name: evaluation_model(name) for name in evaluations()}
     kinds |= {"across": Across, "comparison": Comparison, "concepts": list[Concept], "summary": summary_model()}
+    kinds["sweep"] = Sweep
     return {name: json_schema(kind) for name, kind in kinds.items()}
 
 
@@ -405,6 +435,20 @@ def read_methods(run: RunFolder) -> Comparison:
     if not file.is_file():
         raise UserError(f"{run.folder} has no comparison.json; run `sae-lens-classif compare --run {run.folder}` first")
     return _check(Comparison, read_json(file), file, "compare")
+
+
+def read_sweep(run: RunFolder) -> Sweep:
+    """Read ``sweep/sweep.json``.
+
+    Raises:
+        UserError: If there is none, or it is damaged or of another version.
+    """
+    if not run.sweep.is_file():
+        raise UserError(
+            f"{run.folder} has no sweep/sweep.json; run `sae-lens-classif sweep --run {run.folder} --grid "
+            "sae.gamma=0.05,0.1`, or with other settings, first"
+        )
+    return _check(Sweep, read_json(run.sweep), run.sweep, "sweep")
 
 
 def read_comparison(run: RunFolder, method: str, seed: int, settings: str) -> tuple[ComparedMethod, ...]:

@@ -17,12 +17,12 @@ from sae_lens_classif.evals.comparison import Estimate, SeedResult, estimate
 from sae_lens_classif.evals.matching import ConceptSet
 from sae_lens_classif.evals.measures import Measure, compared_measures, label_free_columns
 from sae_lens_classif.figures.curves import Curve
-from sae_lens_classif.figures.style import save_figure
+from sae_lens_classif.figures.style import Figure, NewFigure, save_figure
 from sae_lens_classif.figures.sweep import sweep_figure
 from sae_lens_classif.files import sha256_of_json, write_json, write_text
 from sae_lens_classif.runs.folder import METHOD, RunFolder, to_plain
 from sae_lens_classif.runs.pace import Pace
-from sae_lens_classif.runs.results import influence_of, read_measures, read_summary
+from sae_lens_classif.runs.results import Sweep, influence_of, read_measures, read_summary
 from sae_lens_classif.runs.run_method import load_trained
 from sae_lens_classif.runs.steps import cache_step, evaluate_step, finetune_step, train_step
 from sae_lens_classif.store.store import ActivationStore
@@ -70,9 +70,11 @@ def sweep_step(run: RunFolder) -> list[Row]:
                 step(cell_run)
                 cell_run.note()
     rows = _rows(cells, runs)
-    write_json(run.folder / "sweep" / "sweep.json", {"grid": grid, "rows": rows})
-    write_text(run.folder / "sweep" / "sweep.md", to_markdown(rows))
-    _draw(run, rows)
+    content = {"grid": grid, "rows": rows}
+    Sweep.model_validate(content)
+    write_json(run.sweep, content)
+    write_text(run.sweep.with_suffix(".md"), to_markdown(rows))
+    save_figure(figure_of(rows), run.sweep.with_suffix(""))
     return rows
 
 
@@ -198,21 +200,26 @@ def varied(rows: Sequence[Row]) -> list[str]:
     return [name for name in rows[0]["cell"] if len({str(row["cell"][name]) for row in rows}) > 1]
 
 
-def _draw(run: RunFolder, rows: Sequence[Row]) -> None:
-    """The first setting with several values on the axis, a line for each combination of the others."""
+def figure_of(rows: Sequence[Row], new: NewFigure = Figure) -> Figure:
+    """The measures over the first setting with several values, a line for each combination of the others.
+
+    Args:
+        rows: What ``sweep_step`` gives.
+        new: Makes the figure.
+    """
     names = varied(rows) or list(rows[0]["cell"])
     parameter = names[0] if names else SEED
     values = list(dict.fromkeys(str(row["cell"].get(parameter, "all")) for row in rows))
     metrics: dict[Measure, dict[str, Curve]] = {}
     for measure in shown_measures():
-        if measure is COMES_BACK and all(row[measure.name]["mean"] is None for row in rows):
-            continue  # of one seed there is nothing to say
+        if all(row[measure.name]["mean"] is None for row in rows):
+            continue  # not measured, or of one seed there is nothing to say
         lines: dict[str, dict[str, Any]] = {}
         for row in rows:
             others = _words({name: row["cell"][name] for name in names if name != parameter})
             lines.setdefault(others, {})[str(row["cell"].get(parameter, "all"))] = row[measure.name]
         metrics[measure] = {name: _curve([points.get(value) for value in values]) for name, points in lines.items()}
-    save_figure(sweep_figure(parameter, values, metrics), run.folder / "sweep" / "sweep")
+    return sweep_figure(parameter, values, metrics, new)
 
 
 def _curve(points: Sequence[Mapping[str, Any] | None]) -> Curve:

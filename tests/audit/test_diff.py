@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 
-from sae_lens_classif import ActivationStore, Diff, TextData, UserError, diff
-from sae_lens_classif.audit.diff import _states_cosine, to_markdown
+from sae_lens_classif import ActivationStore, Diff, TextData, UserError, diff, open_run
+from sae_lens_classif.audit.diff import _states_cosine, alone_rows, kept_rows, to_markdown
 from sae_lens_classif.evals.interpretability import activating_sets
 from tests.audit.test_stability import concepts_of, matched, sae_of
 from tests.conftest import MakeOnce, make_data
@@ -201,6 +201,28 @@ def test_files_and_terminal_hold_all_concepts(tiny: Tiny) -> None:
     for entry in (*result.gone, *result.new):
         assert f"| {entry.concept.index} | {entry.concept.class_name}" in text
     assert f"{len(result.kept)} concepts are kept" in " ".join(ended.stdout.split())
+
+
+def test_concepts_have_their_names_in_both_runs(tiny: Tiny) -> None:
+    before = diff(tiny.run("a"), tiny.run("b"))
+    pair, alone = before.kept[0], before.new[0].concept
+    assert pair.a.name == entries(tiny.run("a"))[pair.a.index]["name"]
+    open_run(tiny.run("a")).name(pair.a.index, "farm <b>")
+    open_run(tiny.run("b")).name(pair.b.index, "stable")
+    open_run(tiny.run("b")).name(alone.index, "fog | hail")
+    ended = command(tiny, "a", "b")
+    result = Diff.model_validate(result_of(tiny.run("b")))
+    assert (result.kept[0].a.name, result.kept[0].b.name, result.new[0].concept.name) == (
+        "farm <b>",
+        "stable",
+        "fog | hail",
+    )
+    assert kept_rows(result)[0][2] == "farm <b> → stable" and alone_rows(result.new)[0][2] == "fog | hail"
+    open_run(tiny.run("b")).name(pair.b.index, "farm <b>")
+    assert kept_rows(diff(tiny.run("a"), tiny.run("b")))[0][2] == "farm <b>", "one name is said once"
+    assert "fog | hail" in ended.stdout
+    text = to_markdown(result)
+    assert "<b>" not in text and "stable" in text
 
 
 def test_run_again_it_gives_the_same_and_reads_no_text_anew(tiny: Tiny) -> None:

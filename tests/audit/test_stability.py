@@ -14,6 +14,7 @@ import torch
 import yaml
 from scipy.optimize import linear_sum_assignment
 
+import sae_lens_classif as slc
 from sae_lens_classif import ActivationStore, ClassifSAE, TextData, UserError, load_method, stability, write_report
 from sae_lens_classif.audit.stable_concepts import Stability, read_stability
 from sae_lens_classif.evals.coming_back import ComesBack, Shares
@@ -175,9 +176,29 @@ def test_the_terminal_names_every_concept_with_how_often_it_comes_back(made: Pat
     result = Stability.model_validate(result_of(made))
     assert printed.count(" of 2 ") >= 2 * len(result.concepts)
     best = result.concepts[0]
-    assert best.class_name in printed and best.key_words[0] in printed
+    assert best.class_name in printed and best.called.split()[0] in printed
     for words in ("measured", "floor", "ceiling", "in every other training", "by texts alone"):
         assert words in printed
+
+
+def test_concepts_have_the_names_that_were_given_else_phrases(run: Path) -> None:
+    first, second, *_ = result_of(run)["concepts"]
+    assert [concept["name"] for concept in (first, second)] == [
+        slc.open_run(run).concepts[concept["index"]].name for concept in (first, second)
+    ]
+    slc.open_run(run).name(first["index"], "farm [b]yard")
+    ended = command(run, "--seeds", 3)
+    named = {concept["index"]: concept["name"] for concept in result_of(run)["concepts"]}
+    assert named[first["index"]] == "farm [b]yard" and named[second["index"]] == second["name"]
+    assert "farm [b]yard" in ended.stdout and "Name" in ended.stdout
+
+
+def test_a_concept_without_a_name_is_called_by_its_words_as_in_files_of_before(made: Path) -> None:
+    content = result_of(made)
+    for concept in content["concepts"]:
+        del concept["name"]
+        concept["key_words"] = list("abcdefgh")
+    assert {concept.called for concept in Stability.model_validate(content).concepts} == {"a, b, c, d, e, f"}
 
 
 # --- what it keeps, and when that is used ---

@@ -24,6 +24,7 @@ import yaml
 from matplotlib.figure import Figure
 from safetensors.torch import load_file
 
+import sae_lens_classif as slc
 from sae_lens_classif.cli.parser import parse
 from sae_lens_classif.config.methods import SweepConfig
 from sae_lens_classif.config.run import RunConfig, SAESettings, TrainConfig
@@ -521,6 +522,63 @@ def test_paths_are_relative_to_where_the_command_is_given(
     assert ended.code == 0, ended.stderr
     after = snapshot(tmp_path / "runs" / "near", "sweep/*/saes/**/*", "activations/**/*")
     assert contents(after).items() <= contents(before).items()
+
+
+# --- As a data frame
+
+
+def test_a_sweep_is_a_data_frame_with_a_row_a_cell(swept: Swept) -> None:
+    sweep = slc.open_run(swept.run).sweep
+    frame = sweep.to_pandas()
+    assert frame.index.tolist() == [folder.name for folder in _cells(swept.run)] and len(sweep) == len(frame) == 4
+    found = [
+        {"sae.gamma": gamma, "train.seed": seed} for gamma, seed in zip(frame["sae.gamma"], frame["seed"], strict=True)
+    ]
+    assert found == _CELLS and "train.seed" not in frame, "the seed once"
+    for name in ("recovery_accuracy", "mean_activation_rate", "conditional_tvd"):
+        assert frame[name].tolist() == [_entry(folder)[name] for folder in _cells(swept.run)]
+    assert "sweep" in repr(slc.open_run(swept.run))
+    cell = slc.open_run(swept.run / "sweep" / frame.index[0])
+    assert cell.cfg.sae.gamma == 0.05 and cell.cfg.train.seed == 0 and cell.sae.cfg.n_concepts == 6
+    together = sweep.to_pandas(seeds_together=True)
+    rows = _rows(swept.run)
+    assert together["sae.gamma"].tolist() == [0.05, 0.2] and together["seeds"].tolist() == [2, 2]
+    for number, row in enumerate(rows):
+        assert together["recovery_accuracy"][number] == row["recovery_accuracy"]["mean"]
+        low_high = together.loc[number, ["recovery_accuracy_low", "recovery_accuracy_high"]].tolist()
+        assert low_high == row["recovery_accuracy"]["ci95"]
+
+
+def test_a_sweep_is_shown_short_and_escaped(tiny: Tiny, swept: Swept, tmp_path: Path) -> None:
+    sweep = slc.open_run(swept.run).sweep
+    assert repr(sweep) == "SweepTable(4 cells: sae.gamma 0.05, 0.2; train.seed 0, 1)"
+    assert sweep._repr_html_().startswith("<p>SweepTable(4 cells") and "0.050" in sweep._repr_html_()
+    run = tmp_path / "run"
+    shutil.copytree(swept.run, run, ignore=shutil.ignore_patterns("sae.gamma*"))
+    content = _result(run)
+    content["grid"] = {"data.source": ["<script>x</script>" * 100] * 20}
+    content["rows"][0]["cell"] = {"data.source": "<script>x</script>"}
+    (run / "sweep" / "sweep.json").write_text(json.dumps(content), encoding="utf-8")
+    evil = slc.open_run(run).sweep
+    assert len(repr(evil)) < 400 and "<script>" not in evil._repr_html_() and "&lt;script&gt;" in evil._repr_html_()
+
+
+def test_a_sweep_that_is_not_there_or_of_another_version_is_refused(swept: Swept, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(swept.run, run, ignore=shutil.ignore_patterns("sae.gamma*"))
+    whole = _result(run)
+    first = whole["rows"][0]
+    wrong: list[list[Any]] = [[], [{**first, "seeds": [0]}], [{**first, "recovery_accuracy": 0.5}], [{"cell": {}}]]
+    for rows in wrong:
+        (run / "sweep" / "sweep.json").write_text(json.dumps({**whole, "rows": rows}), encoding="utf-8")
+        with pytest.raises(UserError, match=r"not what this version writes.*step `sweep` again"):
+            slc.open_run(run).sweep  # noqa: B018
+    (run / "sweep" / "sweep.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match=r"sweep\.json"):
+        slc.open_run(run).sweep  # noqa: B018
+    (run / "sweep" / "sweep.json").unlink()
+    with pytest.raises(UserError, match=r"has no sweep/sweep\.json; run `sae-lens-classif sweep --run .* --grid"):
+        slc.open_run(run).sweep  # noqa: B018
 
 
 # --- Numbers that are not there
