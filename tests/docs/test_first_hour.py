@@ -34,7 +34,7 @@ def test_every_line_of_page_and_notebook_runs(tmp_path: Path) -> None:
     shares = {"negative": 200, "neutral": 1200, "positive": 1600}
     parts = [frame[frame["mood"] == name].head(number) for name, number in shares.items()]
     pd.concat(parts).to_csv(tmp_path / "tweets.csv", index=False)
-    notebook = nbformat.read(_NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]  # it has no annotations
+    notebook = nbformat.read(_NOTEBOOK, as_version=4)
     with mock.patch.dict(os.environ):
         os.environ.pop("PYTHONWARNINGS", None)
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

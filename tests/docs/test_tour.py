@@ -14,7 +14,7 @@ _FILE = Path(__file__).parents[2] / "examples" / "tour.ipynb"
 
 
 def _read() -> NotebookNode:
-    notebook: NotebookNode = nbformat.read(_FILE, as_version=4)  # type: ignore[no-untyped-call]  # it has no annotations
+    notebook: NotebookNode = nbformat.read(_FILE, as_version=4)
     return notebook
 
 
