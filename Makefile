@@ -1,8 +1,8 @@
-# Everything a newcomer or CI needs, from a bare checkout: Python 3.11 or newer and a package index.
-PYTHON ?= python3
+# Everything a newcomer or CI needs, from a bare checkout: uv or Python 3.11, and a package index.
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Which torch uv takes: auto (the build for this machine's GPU, or else for the CPU alone), cpu, cu130 ...
+TORCH_BACKEND ?= auto
 # Two workers of one thread each share two cores best.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 OTHERWISE := tests/evals tests/hooks tests/methods tests/reference tests/saes tests/store tests/training
@@ -47,20 +47,30 @@ docs: $(VENV)/.dev  ## The documentation with its reference, in build/docs/html.
 clean:  ## Remove what these commands made, but for runs/.
 	rm -rf $(VENV) build dist *.egg-info
 
-# Without the constraints, pip takes a torch with gigabytes of CUDA packages.
 $(VENV)/.demo: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV): a minute or two"
-	$(PIP) --editable '.[demo]'
-	touch $@
+	$(call install,$(VENV),constraints.txt,demo)
 
 $(VENV)/.dev: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV): a minute or two"
-	$(PIP) --editable '.[dev]'
-	touch $@
+	$(call install,$(VENV),constraints.txt,dev)
 
 build/lowest/.dev: pyproject.toml constraints-lowest.txt
-	test -x build/lowest/bin/python || $(PYTHON) -m venv build/lowest
-	build/lowest/bin/pip install --quiet --disable-pip-version-check --constraint constraints-lowest.txt --editable '.[dev]'
+	$(call install,build/lowest,constraints-lowest.txt,dev)
+
+# SAELens cannot be imported on Python 3.15. Where uv is not installed, pip brings it into the environment.
+ifneq ($(shell command -v uv),)
+PYTHON ?= >=3.11,<3.15
+NEW_VENV = uv venv --quiet --seed --python '$(PYTHON)' $(1) || python3 -m venv $(1)
+else
+PYTHON ?= python3
+NEW_VENV = '$(PYTHON)' -m venv $(1) && { $(1)/bin/pip install --quiet --disable-pip-version-check uv || true; }
+endif
+
+# Environment, constraints, extra. What uv cannot have, as where a mirror is known to pip alone, pip may; which torch that is, its index decides.
+define install
+	@echo "Installing into $(1): a minute or two"
+	test -x $(1)/bin/python || { $(call NEW_VENV,$(1)); }
+	PATH="$$PATH:$(CURDIR)/$(1)/bin" uv pip install --quiet --python $(1)/bin/python --torch-backend $(TORCH_BACKEND) \
+		--constraint $(2) --editable '.[$(3)]' || { echo "uv could not install all of it: now with pip" && \
+		$(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(2) --editable '.[$(3)]'; }
 	touch $@
+endef
