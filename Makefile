@@ -56,9 +56,9 @@ $(VENV)/.dev: pyproject.toml constraints.txt
 build/lowest/.dev: pyproject.toml constraints-lowest.txt
 	$(call install,build/lowest,constraints-lowest.txt,dev)
 
-# SAELens cannot be imported on Python 3.15. Where uv is not installed, pip brings it into the environment.
+# uv takes the Python that the constraints were made with, from the machine or its own. Without uv, pip brings it into the environment.
 ifneq ($(shell command -v uv),)
-PYTHON ?= >=3.11,<3.15
+PYTHON ?= 3.11
 NEW_VENV = uv venv --quiet --seed --python '$(PYTHON)' $(1) || python3 -m venv $(1)
 else
 PYTHON ?= python3
