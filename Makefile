@@ -1,8 +1,6 @@
 # Everything a newcomer or CI needs, from a bare checkout: uv or Python 3.11, and a package index.
 VENV := .venv
 BIN := $(VENV)/bin
-# Which torch uv takes: auto (the build for this machine's GPU, or else for the CPU alone), cpu, cu130 ...
-TORCH_BACKEND ?= auto
 # Two workers of one thread each share two cores best.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 OTHERWISE := tests/evals tests/hooks tests/methods tests/reference tests/saes tests/store tests/training
@@ -48,29 +46,13 @@ clean:  ## Remove what these commands made, but for runs/.
 	rm -rf $(VENV) build dist *.egg-info
 
 $(VENV)/.demo: pyproject.toml constraints.txt
-	$(call install,$(VENV),constraints.txt,demo)
+	tools/install.sh $(VENV) constraints.txt demo
+	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt
-	$(call install,$(VENV),constraints.txt,dev)
+	tools/install.sh $(VENV) constraints.txt dev
+	touch $@
 
 build/lowest/.dev: pyproject.toml constraints-lowest.txt
-	$(call install,build/lowest,constraints-lowest.txt,dev)
-
-# uv takes the Python that the constraints were made with, from the machine or its own. Without uv, pip brings it into the environment.
-ifneq ($(shell command -v uv),)
-PYTHON ?= 3.11
-NEW_VENV = uv venv --quiet --seed --python '$(PYTHON)' $(1) || python3 -m venv $(1)
-else
-PYTHON ?= python3
-NEW_VENV = '$(PYTHON)' -m venv $(1) && { $(1)/bin/pip install --quiet --disable-pip-version-check uv || true; }
-endif
-
-# Environment, constraints, extra. What uv cannot have, as where a mirror is known to pip alone, pip may; which torch that is, its index decides.
-define install
-	@echo "Installing into $(1): a minute or two"
-	test -x $(1)/bin/python || { $(call NEW_VENV,$(1)); }
-	PATH="$$PATH:$(CURDIR)/$(1)/bin" uv pip install --quiet --python $(1)/bin/python --torch-backend $(TORCH_BACKEND) \
-		--constraint $(2) --editable '.[$(3)]' || { echo "uv could not install all of it: now with pip" && \
-		$(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(2) --editable '.[$(3)]'; }
+	tools/install.sh build/lowest constraints-lowest.txt dev
 	touch $@
-endef
