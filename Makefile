@@ -1,8 +1,6 @@
-# Everything a newcomer or CI needs, from a bare checkout: Python 3.11 or newer and a package index.
-PYTHON ?= python3
+# Everything a newcomer or CI needs, from a bare checkout: uv or Python 3.11, and a package index.
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # Two workers of one thread each share two cores best.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 OTHERWISE := tests/evals tests/hooks tests/methods tests/reference tests/saes tests/store tests/training
@@ -47,20 +45,14 @@ docs: $(VENV)/.dev  ## The documentation with its reference, in build/docs/html.
 clean:  ## Remove what these commands made, but for runs/.
 	rm -rf $(VENV) build dist *.egg-info
 
-# Without the constraints, pip takes a torch with gigabytes of CUDA packages.
 $(VENV)/.demo: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV): a minute or two"
-	$(PIP) --editable '.[demo]'
+	tools/install.sh $(VENV) constraints.txt demo
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV): a minute or two"
-	$(PIP) --editable '.[dev]'
+	tools/install.sh $(VENV) constraints.txt dev
 	touch $@
 
 build/lowest/.dev: pyproject.toml constraints-lowest.txt
-	test -x build/lowest/bin/python || $(PYTHON) -m venv build/lowest
-	build/lowest/bin/pip install --quiet --disable-pip-version-check --constraint constraints-lowest.txt --editable '.[dev]'
+	tools/install.sh build/lowest constraints-lowest.txt dev
 	touch $@
