@@ -18,6 +18,7 @@ from tests.fakes.browser import PICTURES
 
 _NAMES = ("firefox-esr", "firefox")
 _PATIENCE = 90  # seconds
+_NARROWEST = 600  # pixels of a window
 _DARK, _LIGHT = 0, 1  # as the preference has it
 _SCHEME = "layout.css.prefers-color-scheme.content-override"
 
@@ -25,23 +26,26 @@ _SCHEME = "layout.css.prefers-color-scheme.content-override"
 class Firefox:
     """One window of a running Firefox."""
 
-    def __init__(self, port: int) -> None:
-        self._socket = _connect(port)
+    def __init__(self, port: int, folder: Path) -> None:
+        self._socket, self._folder = _connect(port), folder
         self._number = 0
         self._receive()  # a greeting
         self._ask("WebDriver:NewSession")
 
     def open(self, address: str, width: int, dark: bool = False) -> None:
-        """Open a page in a frame of some width, as a telephone's, which no window can be made."""
+        """Open a page at some width; where no window can be that narrow, as a telephone's, in a frame of it."""
         self._ask("Marionette:SetContext", value="chrome")
         self.run("Services.prefs.setIntPref(arguments[0], arguments[1])", _SCHEME, _DARK if dark else _LIGHT)
         self._ask("Marionette:SetContext", value="content")
-        self._ask("WebDriver:SetWindowRect", width=max(width + 40, 500), height=1000)
-        self._ask("WebDriver:Navigate", url=address)
-        inner = int(self.run("return innerWidth"))
-        if inner != width:
-            chrome = int(self.run("return outerWidth - innerWidth"))
-            self._ask("WebDriver:SetWindowRect", width=width + chrome, height=1000)
+        self._ask("WebDriver:SetWindowRect", width=max(width, _NARROWEST), height=1000)
+        if width >= _NARROWEST:
+            self._ask("WebDriver:Navigate", url=address)
+            return
+        frame = self._folder / "frame.html"
+        shown = f"<!DOCTYPE html><iframe src={json.dumps(address)} style='width: {width}px; height: 900px; border: 0'>"
+        frame.write_text(shown, encoding="utf-8")
+        self._ask("WebDriver:Navigate", url=frame.as_uri())
+        self._ask("WebDriver:SwitchToFrame", id=0)
 
     def run(self, script: str, *arguments: object) -> Any:
         """What a script in the page returns."""
@@ -132,7 +136,7 @@ def firefox(profile: Path) -> Iterator[Firefox]:
     ]
     with subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            window = Firefox(port)
+            window = Firefox(port, profile)
             yield window
             window.close()
             process.wait(timeout=_PATIENCE)
