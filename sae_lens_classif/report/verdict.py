@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sae_lens_classif.evals.classifier_scores import ClassScores
 from sae_lens_classif.report.findings import ESSENTIAL, Finding, Verdict, unraised_classes
 from sae_lens_classif.report.view import Report
+from sae_lens_classif.runs.tables import CONTROLS
 from sae_lens_classif.wording import number
 
 _ANSWERS: dict[Verdict, str] = {"yes": "Yes", "partly": "In part", "no": "No", "unknown": "Not known yet"}
@@ -52,12 +53,23 @@ def _in_short(report: Report) -> str:
             f"{number(entry['recovery_accuracy'], True)} of the texts as before; with no concept at all it would be "
             f"{number(entry['recovery_floor'], True)}."
         )
+        said += [f"Concepts that can mean nothing come to {shares}." for shares in [_of_controls(report)] if shares]
     if entry.get("conditional_tvd") is not None:
         said.append(
             f"Where a concept is active, taking it away moves {number(entry['conditional_tvd'], True)} of the "
             "probability to other classes on average."
         )
     return " ".join(said)
+
+
+def _of_controls(report: Report) -> str:
+    """What the controls recover; nothing where none was measured."""
+    recovered = {
+        row.title: row.estimates["recovery_accuracy"].mean
+        for row in report.comparison
+        if row.name in CONTROLS and row.name != report.method
+    }
+    return ", ".join(f"{number(share, True)} ({title})" for title, share in recovered.items() if share is not None)
 
 
 @dataclass(frozen=True)
@@ -102,11 +114,10 @@ def _weaknesses(report: Report, found: Sequence[Finding]) -> Iterator[Weakness]:
             )
     if unraised := unraised_classes(report):
         yield Weakness("No concept clearly speaks for this class.", unraised[0])
-    for finding in found:
-        if finding.verdict in ("partly", "unknown"):
-            yield Weakness(f"{finding.question} {finding.answer}.")
-    if least is not None:
+    yield from (Weakness(f"{finding.question} {finding.answer}.") for finding in found if finding.verdict == "partly")
+    if least is not None and known[least] < 1:
         yield Weakness(_hardly_found(report.class_names[least], report.class_scores[least]), least)
+    yield from (Weakness(f"{finding.question} {finding.answer}.") for finding in found if finding.verdict == "unknown")
     yield Weakness("Nothing was measured.")
 
 

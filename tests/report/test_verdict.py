@@ -22,6 +22,8 @@ def report(**changes: Any) -> Report:
         "entry": {"recovery_accuracy": 0.98, "recovery_floor": 0.51, "conditional_tvd": 0.4},
         "summary": {"n_test_texts": 200},
         "n_concepts": 20,
+        "comparison": (),
+        "method": "classifsae",
         "concepts": (),
         "mistakes": Mistakes(20, 0, 0, ()),
         "slices": {},
@@ -81,6 +83,8 @@ def test_then_what_fails_then_where_it_errs_more_then_the_class_that_is_found_le
     chance = {"lang": (dataclasses.replace(parts["lang"][0], differs=False),)}
     last = weakness(report(slices=chance, scores=dataclasses.replace(report().scores, by_class=(GOOD, GOOD))), found())
     assert last.class_number is not None, "no class is raised by a concept here"
+    raised = report(class_names=("calm",), scores=dataclasses.replace(report().scores, by_class=(GOOD,)))
+    assert weakness(raised, found(classifier="partly")).said.startswith("No concept clearly speaks")
     nothing = ClassScores(0, None, None, None, None)
     empty = dataclasses.replace(report().scores, by_class=(nothing, nothing))
     assert weakness(report(scores=empty), found()).said == "Nothing was measured."

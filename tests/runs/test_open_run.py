@@ -5,7 +5,7 @@ import io
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -55,7 +55,7 @@ def test_a_concept_has_its_texts_and_effects(run: Run, folder: Path) -> None:
         run.concepts[99]
     assert entry["index"] in run.concepts and 99 not in run.concepts and run.concepts.get(99) is None
     with pytest.raises(AttributeError):
-        concept.nothing_of_the_kind  # noqa: B018
+        concept.nothing_of_the_kind  # noqa: B018  (asking is the test)
 
 
 def test_tables_are_data_frames(run: Run, folder: Path) -> None:
@@ -70,6 +70,20 @@ def test_tables_are_data_frames(run: Run, folder: Path) -> None:
     measures = run.evaluation.to_pandas()
     assert measures.loc["recovery_accuracy", "value"] == run.evaluation.metrics["recovery_accuracy"]
     assert measures.loc["recovery_accuracy", "low"] <= measures.loc["recovery_accuracy", "high"]
+
+
+def test_nothing_is_computed_again_that_the_folder_holds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("this is known")
+
+    for name in ("evals.embeddings.embed_texts", "runs.steps.embed_texts", "hooks.batching.states_of_inputs",
+                 "evals.base.run_interventions", "evals.base.embed_texts", "runs.open_run.open_run_classifier",
+                 "store.caching.states_of_inputs"):  # fmt: skip
+        monkeypatch.setattr(f"sae_lens_classif.{name}", refuse)
+    opened = slc.open_run(folder)
+    assert opened.evaluation.metrics["concept_sim"] is not None
+    assert opened.concepts.to_pandas().shape[0] and opened.mistakes.to_pandas().shape[1]
+    assert opened.comparison.to_pandas().shape[0] and len(opened.activations())
 
 
 def test_activations_are_what_the_sae_gives(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,9 +129,9 @@ def test_a_run_that_is_not_finished_says_what_is_missing(tmp_path: Path, demo_ru
     run = slc.open_run(demo_run)
     assert "comparison" not in repr(run) and "sae" in repr(run) and run._repr_html_()
     with pytest.raises(slc.UserError, match="run the step `evaluate` first"):
-        run.evaluation  # noqa: B018
+        run.evaluation  # noqa: B018  (asking is the test)
     with pytest.raises(slc.UserError, match=r"no comparison\.json"):
-        run.comparison  # noqa: B018
+        run.comparison  # noqa: B018  (asking is the test)
     with pytest.raises(slc.UserError, match="valid: train, test"):
         run.states("dev")  # type: ignore[arg-type]
 
