@@ -16,5 +16,5 @@ with chromium() as browser:
     page.goto(report.resolve().as_uri())
     end = page.locator(".firstPage").bounding_box()
     assert end is not None
-    clip = FloatRect(x=0, y=0, width=1000, height=end["y"] + end["height"] + 16)
+    clip = FloatRect(x=0, y=0, width=1000, height=end["y"] + end["height"])
     page.screenshot(path=picture, clip=clip, full_page=True)
