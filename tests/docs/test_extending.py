@@ -77,7 +77,7 @@ def test_the_evaluation_of_one_s_own_runs(copy: Path, capsys: pytest.CaptureFixt
     assert (copy / "methods" / "ica").is_dir()
     exec(_EVALUATION, {})
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["ica", "random_directions", "topk_sae"]
+    assert [line.split(":")[0] for line in lines] == ["ica", "topk_sae"]
     for line in lines:
         share, low, high = map(float, re.findall(r"([\d.]+)%", line))
         assert 0 <= low <= share <= high <= 100

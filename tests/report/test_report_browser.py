@@ -232,7 +232,9 @@ def test_a_text_that_stands_in_the_table_alone_is_found_unfolded_and_counted(
     text = page.locator("[data-row='999999']")
     assert not text.is_visible()
     page.fill("#search", "kolibri")
-    assert text.is_visible() and page.locator("details:has([data-row='999999']) [data-count]").text_content() == "1"
+    assert (
+        text.is_visible() and page.locator("details.more:has([data-row='999999']) [data-count]").text_content() == "1"
+    )
     expect(page.locator("#found")).to_have_text(re.compile(r"^0\D+\d+\D+1\D*$"))
     page.close()
 

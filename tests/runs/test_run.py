@@ -47,7 +47,7 @@ def test_the_run_folder_holds_what_each_step_made(run: Path) -> None:
     names = ("causality", "completeness", "interpretability", "sufficiency")
     evaluated = {f"{name}.{suffix}" for name in names for suffix in ("json", "safetensors")}
     assert {path.name for path in (run / "evals" / "classifsae").iterdir()} == {*evaluated, "effects.safetensors"}
-    methods = ["classifsae", "ica", "topk_sae"]
+    methods = ["classifsae", "ica", "random_directions", "topk_sae"]
     assert sorted(path.name for path in (run / "figures").iterdir() if path.is_dir()) == methods
     assert sorted(json.loads((run / "comparison.json").read_text())["methods"]) == methods
     assert sorted(_summary(run)["methods"]) == methods
@@ -155,7 +155,8 @@ def test_what_another_version_left_in_the_summary_is_dropped_and_the_rest_kept(
         main(["report", str(run)])
     assert refused.value.code == 2
     main(["evaluate", "--run", str(run)])
-    left = {"own": ["ica", "topk_sae"], "other": ["topk_sae"], "both": ["topk_sae"]}.get(which, [])
+    others = ["random_directions", "topk_sae"]
+    left = {"own": ["ica", *others], "other": others, "both": others}.get(which, [])
     assert _summary(run)["methods"] == {name: before["methods"][name] for name in ["classifsae", *left]}
     assert "another version" in caplog.text and str(run / "summary.json") in caplog.text
     assert {**_summary(run), "methods": {}} == {**before, "methods": {}}
