@@ -109,6 +109,10 @@ class ComparedMethod:
     fit_seconds: float | None
     settings_sha256: tuple[str, ...] = ()
 
+    def estimate(self, measure: str) -> "Estimate":
+        """What is known of a measure; one that came later, or of an evaluation that is not installed, has none."""
+        return self.estimates.get(measure, Estimate(None, None, ()))
+
 
 def compare_results(
     results: Mapping[str, Sequence[SeedResult]], titles: Mapping[str, str], against: str = REFERENCE

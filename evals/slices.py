@@ -1,6 +1,7 @@
 """Where a model errs more often: parts of the texts by their length, by a column of the data, by a word in them."""
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from scipy.stats import fisher_exact
 from sae_lens_classif.evals.classifier_scores import share_ci95
 from sae_lens_classif.evals.significance import ALPHA, holm
 
-_WORD = re.compile(r"\w[\w'’-]*")
+_WORD = re.compile(r"\w+(?:['’-]\w+)*")
 _N_LENGTHS = 4
 
 
@@ -93,7 +94,7 @@ def by_value(values: Sequence[object], most: int = 20) -> dict[str, torch.Tensor
         values: Of each of the N texts.
         most: How many parts at most.
     """
-    named = [str(value) for value in values]
+    named = ["(none)" if value is None else str(value) for value in values]
     frequent = [name for name, _ in Counter(named).most_common()]
     kept = frequent if len(frequent) <= most else frequent[: most - 1]
     found = {name: torch.tensor([own == name for own in named]) for name in kept}
@@ -116,10 +117,21 @@ class WordCounts:
     n_decided: Mapping[int, int]
 
 
+def fold(text: str) -> str:
+    """A text without case and accents, as the search of a report compares it."""
+    letters = unicodedata.normalize("NFKD", text)
+    return "".join(letter for letter in letters if not unicodedata.category(letter).startswith("M")).lower()
+
+
+def words_in(text: str) -> set[str]:
+    """The different words of a text, folded."""
+    return set(_WORD.findall(fold(text)))
+
+
 def words_of_texts(
     texts: Sequence[str], decided: Sequence[Sequence[int]], is_right: torch.Tensor, most: int = 2000, least: int = 10
 ) -> dict[str, WordCounts]:
-    """Of the most frequent words, how the texts that hold them are decided; case does not count.
+    """Of the most frequent words, how the texts that hold them are decided; neither case nor accents count.
 
     Args:
         texts: The N texts.
@@ -130,7 +142,7 @@ def words_of_texts(
     """
     rows: dict[str, list[int]] = defaultdict(list)
     for row, text in enumerate(texts):
-        for word in set(_WORD.findall(text.casefold())):
+        for word in words_in(text):
             rows[word].append(row)
     right = is_right.tolist()
     ordered = sorted(rows, key=lambda word: (-len(rows[word]), word))

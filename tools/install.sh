@@ -13,7 +13,7 @@ if [ ! -x "$venv/bin/python" ]; then
 		"${PYTHON:-python3}" -m venv "$venv"
 	fi
 fi
-PATH=$PATH:$PWD/$venv/bin
+PATH=$PATH:$(cd "$venv/bin" && pwd)
 command -v uv > /dev/null || pip install uv || true
 if uv pip install --quiet --python "$venv/bin/python" --torch-backend "${TORCH_BACKEND:-auto}" \
 	--constraint "$constraints" --editable ".[$extra]"; then

@@ -99,13 +99,14 @@ def load_text_data(cfg: DataConfig, split: Split, model_names: tuple[str, ...] |
     return TextData(tuple(texts[row] for row in kept), labels[kept], class_names, multi_label)
 
 
-def load_column(cfg: DataConfig, split: Split, column: str) -> list[Any]:
+def load_column(cfg: DataConfig, split: Split, column: str, model_names: tuple[str, ...] | None = None) -> list[Any]:
     """Load another column of the data, for the texts that ``load_text_data`` gives.
 
     Args:
         cfg: Where the texts are.
         split: ``train`` or ``test``.
         column: Its name.
+        model_names: See ``load_text_data``.
 
     Returns:
         Its values, one a text, in their order.
@@ -119,7 +120,7 @@ def load_column(cfg: DataConfig, split: Split, column: str) -> list[Any]:
     _check_columns(table, (column,), cfg)
     _, found_labels, names = _read(cfg, split)
     number = number_label_sets if any(isinstance(label, list) for label in found_labels) else number_labels
-    labels, _ = number(found_labels, cfg.class_names or names, None, cfg.source)
+    labels, _ = number(found_labels, cfg.class_names or names, model_names, cfg.source)
     values = list(table[column])
     return [values[row] for row in _kept_rows(cfg, split, labels)]
 

@@ -2,7 +2,7 @@
 
 import math
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
@@ -18,13 +18,22 @@ from sae_lens_classif.evals.concept_effects import ConceptEffects, MisledText, e
 from sae_lens_classif.evals.direct_effects import direct_effects
 from sae_lens_classif.evals.evaluate import check_belong_together
 from sae_lens_classif.evals.overlap import cosines
-from sae_lens_classif.evals.slices import Slice, WordCounts, by_length, by_value, differences, slices, words_of_texts
+from sae_lens_classif.evals.slices import (
+    Slice,
+    WordCounts,
+    by_length,
+    by_value,
+    differences,
+    slices,
+    words_in,
+    words_of_texts,
+)
 from sae_lens_classif.evals.worth import Worth
 from sae_lens_classif.explaining.explain import explain
 from sae_lens_classif.figures.style import svg_of
 from sae_lens_classif.methods.base import ConceptMethod
-from sae_lens_classif.report.masking import masked, masked_explanation
-from sae_lens_classif.report.view import DefaultClass, Mistakes, Report, ShownConcept, ShownText
+from sae_lens_classif.report.masking import masked, masked_concept, masked_explanation
+from sae_lens_classif.report.view import LENGTH, DefaultClass, Mistakes, Report, ShownConcept, ShownText
 from sae_lens_classif.runs.about import last_part, model_in_words, shown_settings
 from sae_lens_classif.runs.figures import map_of_concepts, tradeoffs_of_seeds
 from sae_lens_classif.runs.folder import METHOD, RunFolder
@@ -68,16 +77,21 @@ def gather_report(run: RunFolder, choices: Choices, method: str = METHOD) -> Rep
     Raises:
         UserError: If the run is not evaluated as it stands now, or its texts have no such column.
     """
-    columns = {name: load_column(run.cfg.data, "test", name) for name in choices.columns}
+    columns = {name: load_column(run.cfg.data, "test", name, run.names_of_model) for name in choices.columns}
     of, split, summary = load_fitted(run, method), TestSplit(run), read_summary(run)
     entry = current_entry(run, of, split.store, summary)
     settings = entry["settings_sha256"]
+    shown = _masked(split.data) if choices.mask else split.data
+    if choices.mask:
+        visible = set().union(*map(words_in, shown.texts))
+        entry = {**entry, "concepts": [masked_concept(concept, visible) for concept in entry["concepts"]]}
     check_belong_together(of.method.autoencoder(), split.classifier, split.store, split.data)
     # Where everything is NaN nothing was measured, and there is nothing to show of the concepts.
     is_measured = "original_accuracy" in entry or bool(entry["concepts"])
     effects = _effects(run, of, split, settings) if is_measured else None
     concepts = _concepts(of, split, entry, effects) if effects else ()
-    shown = _masked(split.data) if choices.mask else split.data
+    if choices.mask:
+        concepts = tuple(replace(concept, weights=_visible(concept.weights, visible)) for concept in concepts)
     mistakes = _mistakes(split.store, effects.misled if effects else ())
     comparison = read_comparison(run, of.name, of.seed, settings)
     return Report(
@@ -112,12 +126,17 @@ def gather_report(run: RunFolder, choices: Choices, method: str = METHOD) -> Rep
 
 
 def _scores(store: ActivationStore) -> ClassifierScores:
-    sureness = store.read("sureness") if store.has("sureness") else None
+    # Of several labels it is that of the least sure one, which says nothing of the whole set.
+    sureness = store.read("sureness") if store.has("sureness") and not store.multi_label else None
     return classifier_scores(store.read("predicted"), store.read("label"), store.n_classes, store.rule, sureness)
 
 
 def _is_right(store: ActivationStore) -> torch.Tensor:
     return store.read("predicted") == store.read("label")
+
+
+def _visible(weights: Mapping[str, float], visible: Set[str]) -> dict[str, float]:
+    return {word: weight for word, weight in weights.items() if words_in(word) <= visible}
 
 
 def _masked(data: TextData) -> TextData:
@@ -127,7 +146,7 @@ def _masked(data: TextData) -> TextData:
 def _slices(
     store: ActivationStore, data: TextData, columns: Mapping[str, Sequence[Any]]
 ) -> dict[str, tuple[Slice, ...]]:
-    parts = {"Length": by_length(data.texts), **{name: by_value(values) for name, values in columns.items()}}
+    parts = {LENGTH: by_length(data.texts), **{name: by_value(values) for name, values in columns.items()}}
     return {name: slices(members, _is_right(store)) for name, members in parts.items()}
 
 

@@ -54,21 +54,32 @@ def tables(report: Report) -> dict[str, list[Row]]:
             for mistake in report.mistakes.shown
         ],
         "slices": [
-            {"by": kind, "part": part.name, "texts": part.n_texts, "wrong": part.n_wrong, "differs": part.differs}
+            {
+                "by": kind or "words",
+                "part": part.name,
+                "texts": part.n_texts,
+                "wrong": part.n_wrong,
+                "differs": part.differs,
+            }
             for kind, parts in report.slices.items()
             for part in parts
         ],
         "methods": [
-            {"method": row.title, **{measure.name: row.estimates[measure.name].mean for measure in columns()}}
+            {"method": row.title, **{measure.name: row.estimate(measure.name).mean for measure in columns()}}
             for row in report.comparison
         ],
     }
     if report.scores.confusion is not None:
         counts = report.scores.confusion.tolist()
         found["confusion"] = [
-            {"class": name, **dict(zip(report.class_names, row, strict=True))}
+            {"class": name, **{f"decided {said}": n for said, n in zip(report.class_names, row, strict=True)}}
             for name, row in zip(report.class_names, counts, strict=True)
         ]
+    found["activations"] = [
+        {"concept": concept.index, "up_to": concept.largest * (step + 1) / len(concept.histogram), "texts": n_texts}
+        for concept in report.concepts
+        for step, n_texts in enumerate(concept.histogram)
+    ]
     return {name: rows for name, rows in found.items() if rows}
 
 
@@ -110,10 +121,9 @@ def downloads(report: Report) -> list[Download]:
 
 def _csv(rows: Sequence[Row]) -> str:
     written = io.StringIO()
-    writer = csv.DictWriter(written, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: _as_text(value) for key, value in row.items()})
+    writer = csv.writer(written, lineterminator="\n")
+    writer.writerow(map(_as_text, rows[0]))
+    writer.writerows([_as_text(value) for value in row.values()] for row in rows)
     return written.getvalue()
 
 

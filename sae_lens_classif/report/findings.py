@@ -14,7 +14,7 @@ from sae_lens_classif.evals.measures import CANNOT_BE_SCALED, OTHER_CONTEXT, RAN
 from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.report.view import DefaultClass, Report, ShownConcept
 from sae_lens_classif.runs.folder import METHOD
-from sae_lens_classif.runs.tables import CONTROLS, is_beaten
+from sae_lens_classif.runs.tables import CONTROLS, is_beaten, too_few_resamples
 from sae_lens_classif.wording import number
 
 Verdict = Literal["yes", "partly", "no", "unknown"]
@@ -100,7 +100,9 @@ def reliances(report: Report) -> tuple[Reliance, ...]:
 
 def unraised_classes(report: Report) -> list[int]:
     """Classes that are decided, but that no concept clearly raises."""
+    default = clear_default(report)
     raised = {reliance.class_number for reliance in reliances(report)}
+    raised |= set() if default is None else {default.class_number}  # which is said with no concept, and needs none
     return [
         number
         for number, scores in enumerate(report.class_scores)
@@ -129,10 +131,8 @@ def findings(report: Report) -> Iterator[Finding]:
     """Answer the questions that decide whether the concepts can be trusted."""
     entry = report.entry
     yield _knows_the_classes(report)
-    if entry.get("recovery_accuracy") is not None:
-        yield _suffice(report)
-    if entry.get("conditional_tvd") is not None:
-        yield _cause(report)
+    yield _suffice(report) if entry.get("recovery_accuracy") is not None else _not_measured("sufficiency")
+    yield _cause(report) if entry.get("conditional_tvd") is not None else _not_measured("cause")
     if entry.get("max_activation_rate") is not None:
         yield _specific(report)
     if entry.get("concept_sim") is not None:
@@ -140,6 +140,11 @@ def findings(report: Report) -> Iterator[Finding]:
     yield _better_than_chance(report)
     yield _found_again(report)
     yield _comes_back(report)
+
+
+def _not_measured(about: About) -> Finding:
+    command = "sae-lens-classif evaluate --run RUN --evaluate.evals [completeness,causality]"
+    return Finding(about, "unknown", "Not measured", "No number says so.", command)
 
 
 def _is_poor(measure: str, value: float) -> bool:
@@ -255,7 +260,7 @@ def _better_than_chance(report: Report) -> Finding:
         command = _compare(f"--compare.methods {','.join(methods)} --compare.seeds {report.seed}")
         missing = f"No control was measured beside {'this SAE' if report.method == METHOD else report.title}."
         return Finding("chance", "unknown", "Not checked", missing, command)
-    recovered = {control.title: control.estimates["recovery_accuracy"].mean for control in controls}
+    recovered = {control.title: control.estimate("recovery_accuracy").mean for control in controls}
     shares = ", ".join(f"{number(share, True)} ({title})" for title, share in recovered.items())
     evidence = (
         f"{report.title} recovers {number(report.entry.get('recovery_accuracy'), True)} of the decisions. Controls, "
@@ -265,6 +270,10 @@ def _better_than_chance(report: Report) -> Finding:
         return Finding("chance", "unknown", "Not fully checked: a control could not be measured", evidence)
     shown = _of_this(report)
     alike = [control.title for control in controls if not is_beaten(control, shown)]
+    needed = too_few_resamples(report.comparison)
+    if alike and needed is not None and report.method == METHOD:
+        evidence += f" Too few resamplings for any difference: set evaluate.n_bootstrap to {needed} or more."
+        return Finding("chance", "unknown", "Cannot be said", evidence)
     if alike:
         return Finding("chance", "no", f"Not clearly: see {' and '.join(alike)}", evidence)
     evidence += (
@@ -295,16 +304,19 @@ def _found_again(report: Report) -> Finding:
         command = _compare(f"{methods}--compare.seeds {seeds}")
         return Finding("numbers", "unknown", "Not checked", "No other training was measured beside this one.", command)
     spread = [
-        f"{heading} {number(min(known), True)} to {number(max(known), True)}"
+        f"{heading} {number(min(known_values), True)} to {number(max(known_values), True)}"
         for measure, heading in _OVER_SEEDS.items()
-        if (known := [value for value in trained.estimates[measure].by_seed if value is not None])
+        if (known_values := [value for value in trained.estimate(measure).by_seed if value is not None])
     ]
-    recovered = trained.estimates["scaled_recovery"].by_seed
-    failed = recovered.count(None)
+    recovered = trained.estimate("scaled_recovery").by_seed
+    known = [share for share in recovered if share is not None]
+    failed = len(recovered) - len(known)
     evidence = f"Over {len(trained.seeds)} trainings: {'; '.join(spread) or 'no numbers'}."
+    if not known:
+        return Finding("numbers", "unknown", "Cannot be said", evidence)
     if failed:
         evidence += f" {failed} of them gave none."
-    if failed or _is_poor("scaled_recovery", min(share for share in recovered if share is not None)):
+    if failed or _is_poor("scaled_recovery", min(known)):
         return Finding("numbers", "no", "No: not every training recovers nearly all of the decisions", evidence)
     return Finding("numbers", "partly", "Within this spread", evidence)
 

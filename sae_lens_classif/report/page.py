@@ -38,7 +38,7 @@ def write_report(
     explained: int = 100,
     method: str = METHOD,
     *,
-    by: Sequence[str] = (),
+    by: str | Sequence[str] = (),
     mask: bool = False,
     note: str = "",
 ) -> Path:
@@ -53,7 +53,7 @@ def write_report(
         explained: For so many texts the page says which concepts and words their class is due to; each takes a pass of
             the model over the text without each of its words.
         method: Whose concepts: the run's ClassifSAE, or a method that ``compare`` fitted, with the first of its seeds.
-        by: Columns of the data, such as a language, by which the page tells where the classifier errs more often.
+        by: A column of the data, such as a language, or several: the page tells by it where the classifier errs more often.
         mask: Whether handles (``@name``) and addresses on the web are masked in the texts.
         note: What whoever opens the page should know first, such as that its texts are offensive.
 
@@ -70,7 +70,7 @@ def write_report(
     folder_is_writable(files.folder if path is None else Path(path).parent)
     if explained < 0:
         raise UserError(f"explained is {explained}; it must be at least 0")
-    report = gather_report(files, Choices(explained, by, mask, note), method)
+    report = gather_report(files, Choices(explained, [by] if isinstance(by, str) else by, mask, note), method)
     target = files.report(report.method) if path is None else Path(path)
     write_text(target, report_page(report))
     return target

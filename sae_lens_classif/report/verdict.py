@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sae_lens_classif.evals.classifier_scores import ClassScores
 from sae_lens_classif.report.findings import ESSENTIAL, Finding, Verdict, unraised_classes
-from sae_lens_classif.report.view import Report
+from sae_lens_classif.report.view import LENGTH, Report
 from sae_lens_classif.runs.tables import CONTROLS
 from sae_lens_classif.wording import number
 
@@ -65,7 +65,7 @@ def _in_short(report: Report) -> str:
 def _of_controls(report: Report) -> str:
     """What the controls recover; nothing where none was measured."""
     recovered = {
-        row.title: row.estimates["recovery_accuracy"].mean
+        row.title: row.estimate("recovery_accuracy").mean
         for row in report.comparison
         if row.name in CONTROLS and row.name != report.method
     }
@@ -107,7 +107,7 @@ def _weaknesses(report: Report, found: Sequence[Finding]) -> Iterator[Weakness]:
     for name, parts in report.slices.items():
         worse = [part for part in parts if part.differs and part.accuracy < report.scores.accuracy]
         for part in sorted(worse, key=lambda part: part.accuracy)[:1]:
-            where = f"texts of {part.name}" if name == "Length" else f"texts whose {name} is {part.name}"
+            where = f"texts of {part.name}" if name == LENGTH else f"texts whose {name} is {part.name}"
             yield Weakness(
                 f"It errs more often on {where}: {number(part.accuracy, True)} of {part.n_texts:,} are decided "
                 f"rightly, of all {number(report.scores.accuracy, True)}."
@@ -125,5 +125,5 @@ def _hardly_found(name: str, scores: ClassScores) -> str:
     low, high = scores.recall_ci95 or (None, None)
     return (
         f"Of the {scores.n_texts:,} texts of {name} it finds {number(scores.recall, True)} (95 % interval "
-        f"{number(low, True)} to {number(high, True)}), fewer than of any other class."
+        f"{number(low, True)} to {number(high, True)}); no class is found less often."
     )

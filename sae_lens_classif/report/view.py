@@ -13,6 +13,8 @@ from sae_lens_classif.evals.slices import Slice, WordCounts
 from sae_lens_classif.evals.worth import Worth
 from sae_lens_classif.explaining.explanation import Explanation
 
+LENGTH = ""  # the kind of slices that no column makes
+
 
 @dataclass(frozen=True)
 class ShownText:
@@ -94,6 +96,11 @@ class ShownConcept:
     same_words: tuple[int, ...] = ()
 
     @property
+    def raised(self) -> int:
+        """Number of the class whose probability it raises most where it is active."""
+        return max(range(len(self.effects)), key=self.effects.__getitem__)
+
+    @property
     def influence(self) -> float | None:
         """Mean shift of the class probabilities without it, over all texts; None where that was not measured."""
         return None if self.tvd is None else self.activation_rate * self.tvd
@@ -172,7 +179,7 @@ class Report:
         fingerprints: What identifies the model, the texts, the SAE, and the versions that wrote the report.
         stability: The concepts in other trainings; None where that was not looked at.
         multi_label: Whether a text may have several of the classes, or none.
-        slices: Parts of the texts by their length and by columns of the data, each kind under its name.
+        slices: Parts of the texts by their length (``LENGTH``) and by columns of the data, each under its name.
         words: The most frequent words, with how the texts that hold them are decided.
         note: What whoever opens the page should know of the texts first; may be empty.
         worth: How well the classifier does beside the simplest one.

@@ -237,10 +237,10 @@ def tradeoffs_of_seeds(methods: Sequence[ComparedMethod], new: NewFigure = Figur
     rivals = competing(methods)
     marks = {
         row.title: Marks(
-            {name: [one for one in row.estimates[name].by_seed if one is not None] for name in TRADEOFFS}, row in rivals
+            {name: [one for one in row.estimate(name).by_seed if one is not None] for name in TRADEOFFS}, row in rivals
         )
         for row in methods
-        if all(row.estimates[name].mean is not None for name in TRADEOFFS)
+        if all(row.estimate(name).mean is not None for name in TRADEOFFS)
     }
     return tradeoffs_of(marks, "Small marks: seeds." if any(len(row.seeds) > 1 for row in methods) else "", new)
 

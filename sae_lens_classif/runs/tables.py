@@ -139,7 +139,7 @@ def control_notes(methods: Sequence[ComparedMethod]) -> list[str]:
 
 
 def _recovers(method: ComparedMethod) -> bool:
-    return method.estimates.get("recovery_accuracy", _UNKNOWN).mean is not None
+    return method.estimate("recovery_accuracy").mean is not None
 
 
 def fit_time(method: ComparedMethod) -> str:
@@ -245,8 +245,20 @@ def _about_differences(methods: Sequence[ComparedMethod], against: str) -> str:
         f"* differs from {reference}: paired bootstrap, p ≤ {ALPHA:g} after Holm's correction over {most} "
         f"method{'s' if most > 1 else ''}, each measure by itself."
     )
-    drawn = min(one.n_resamples for method in methods for one in method.differences.values())
-    needed = resamplings_needed(most)
-    if drawn >= needed:
+    needed = too_few_resamples(methods)
+    if needed is None:
         return star
+    drawn = min(one.n_resamples for method in methods for one in method.differences.values())
     return f"{star} {drawn} resamplings are too few for any difference: set evaluate.n_bootstrap to {needed} or more."
+
+
+def too_few_resamples(methods: Sequence[ComparedMethod]) -> int | None:
+    """How many resamplings it takes for a method to differ from the reference, where there were fewer; else None.
+
+    Args:
+        methods: The rows.
+    """
+    asked = Counter(name for method in methods for name in method.differences)
+    drawn = [one.n_resamples for method in methods for one in method.differences.values()]
+    needed = resamplings_needed(max(asked.values(), default=0))
+    return needed if drawn and min(drawn) < needed else None

@@ -25,7 +25,7 @@ def test_few_or_equal_lengths_make_fewer_parts(texts: list[str]) -> None:
 def test_values_of_a_column_are_parts_the_rare_ones_together() -> None:
     values = ["en"] * 5 + ["de"] * 3 + [None] * 2 + ["fr", "es"]
     assert {name: int(own.sum()) for name, own in by_value(values).items()} == {
-        "en": 5, "de": 3, "None": 2, "fr": 1, "es": 1
+        "en": 5, "de": 3, "(none)": 2, "fr": 1, "es": 1
     }  # fmt: skip
     few = {name: int(own.sum()) for name, own in by_value(values, most=3).items()}
     assert few == {"en": 5, "de": 3, "3 others": 4}
@@ -47,6 +47,8 @@ def test_words_are_counted_once_a_text_whatever_their_case() -> None:
     texts = ["Goal! goal goal", "a GOAL", "no such word", "Straße"]
     found = words_of_texts(texts, [(0,), (0, 1), (1,), ()], torch.tensor([True, False, True, True]), least=1)
     assert (found["goal"].n_texts, found["goal"].n_wrong, found["goal"].n_decided) == (2, 1, {0: 2, 1: 1})
-    assert found["strasse"].n_decided == {}
+    assert found["straße"].n_decided == {}
+    accents = words_of_texts(["résumé", "Resume", "the dogs' dog's"], [(0,)] * 3, torch.ones(3).bool(), least=1)
+    assert accents["resume"].n_texts == 2 and accents["dogs"].n_texts == accents["dog's"].n_texts == 1
     assert list(words_of_texts(texts, [(0,)] * 4, torch.ones(4).bool(), most=1, least=1)) == ["goal"]
     assert list(words_of_texts(texts, [(0,)] * 4, torch.ones(4).bool(), least=2)) == ["goal"]

@@ -33,7 +33,7 @@ from sae_lens_classif.evals.concept_effects import MisledText
 from sae_lens_classif.evals.worth import Worth
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.report.build import Choices, gather_report
-from sae_lens_classif.report.findings import Finding, findings, reliances, telling_mistake
+from sae_lens_classif.report.findings import Finding, findings, reliances, telling_mistake, unraised_classes
 from sae_lens_classif.report.page import report_page
 from sae_lens_classif.report.view import DefaultClass, Mistakes, Report, ShownConcept, ShownText
 from sae_lens_classif.runs.about import shown_settings
@@ -238,6 +238,8 @@ def test_what_was_not_measured_is_not_answered(report: Report) -> None:
     nothing = {name: None for name in report.entry if name not in ("warnings", "concepts")}
     found = _found(dataclasses.replace(report, comparison=()), **nothing)
     assert {question: finding.verdict for question, finding in found.items() if question != "Is the"} == {
+        "Do the": "unknown",
+        "Do they": "unknown",
         "Is it": "unknown",
         "Do other": "unknown",
         "Does another": "unknown",
@@ -291,6 +293,7 @@ def _method(name: str, share: float, *, difference: Difference | None = None, n_
     [
         (Difference(-0.2, (-0.3, -0.1), 0.002, 0.004, 1000, True), "yes"),
         (Difference(-0.2, (-0.5, 0.1), 0.3, 0.6, 1000, False), "no"),
+        (Difference(-0.3, (-0.4, -0.2), 0.1, 0.1, 19, False), "unknown"),  # so few resamplings allow no difference
         (Difference(0.1, (0.05, 0.2), 0.002, 0.004, 1000, True), "no"),
         (None, "no"),  # no interval: nothing is clear
     ],
@@ -353,6 +356,23 @@ def test_several_trainings_are_told_by_their_range(report: Report) -> None:
     found = _found(dataclasses.replace(report, comparison=(half,)))["Do other"]
     assert found.verdict == "no"
     _assert_in_order(found.evidence, "80.0 %", "80.0 %", "1")
+
+
+def test_trainings_that_gave_no_number_are_not_called_failed(report: Report) -> None:
+    nothing = _method("classifsae", 0.9, n_seeds=2)
+    estimates = {**nothing.estimates, "scaled_recovery": Estimate(None, None, (None, None))}
+    for found in (dataclasses.replace(nothing, estimates=estimates), dataclasses.replace(nothing, estimates={})):
+        assert _found(dataclasses.replace(report, comparison=(found,)))["Do other"].verdict == "unknown"
+
+
+def test_the_class_that_is_said_with_no_concept_needs_none(report: Report) -> None:
+    said = _of_class(1, 1.0, 1.0)
+    made = dataclasses.replace(
+        report, class_names=("a", "b"), scores=_scores(said, said), concepts=(_concept(0, (0.3, -0.3), 100),)
+    )
+    for share, unraised in ((0.95, []), (0.5, [1])):
+        default = DefaultClass(1, share, (0.4, 0.6))
+        assert unraised_classes(dataclasses.replace(made, default_class=default)) == unraised
 
 
 def test_a_class_relies_on_the_concept_that_adds_most_over_all_texts(report: Report) -> None:

@@ -12,10 +12,11 @@ import pytest
 import yaml
 
 from sae_lens_classif import UserError, write_report
+from sae_lens_classif.evals.slices import words_in
 from sae_lens_classif.report import masking
 from sae_lens_classif.report.build import Choices, gather_report
 from sae_lens_classif.report.downloads import downloads, tables
-from sae_lens_classif.report.masking import masked
+from sae_lens_classif.report.masking import masked, masked_concept
 from sae_lens_classif.runs.folder import RunFolder
 from tests.tiny_run import cli
 
@@ -27,6 +28,8 @@ from tests.tiny_run import cli
         ("mail me@home.org", "mail me@home.org"),
         ("WWW.example.org/a and @a_b:", "[link] and @…:"),
         ("nothing here", "nothing here"),
+        ("@jean-luc, @user@mastodon.social; @user.name t.co/abc", "@…, @…; @… [link]"),
+        ("and/or 24/7 e.g. this", "and/or 24/7 e.g. this"),
     ],
 )
 def test_handles_and_addresses_are_masked_and_words_stay_words(text: str, shown: str) -> None:
@@ -84,11 +87,20 @@ def test_masked_texts_show_no_handle_and_no_address(run: Path, monkeypatch: pyte
             assert shown is not None and list(shown.words) == [masked(word) for word in explained.words]
 
 
+def test_no_key_word_or_name_of_a_concept_is_what_texts_hide() -> None:
+    entry = {"index": 1, "key_words": ["elonmusk", "good", "it's"], "name": "elonmusk said, good news"}
+    visible = words_in("It's good news, said …")
+    assert masked_concept(entry, visible) == {"index": 1, "key_words": ["good", "it's"], "name": "good news"}
+
+
 def test_the_tables_are_files_that_the_page_holds(demo_folder: Path) -> None:
     report = gather_report(RunFolder.open(demo_folder / "runs" / "demo"), Choices(0))
     files = {file.file: file.address for file in downloads(report)}
     assert set(files) == {
-        *(f"{name}.csv" for name in ("concepts", "classes", "mistakes", "slices", "methods", "confusion")),
+        *(
+            f"{name}.csv"
+            for name in ("concepts", "classes", "mistakes", "slices", "methods", "confusion", "activations")
+        ),
         "classifsae.json",
     }
     contents = {name: base64.b64decode(address.partition(",")[2]).decode() for name, address in files.items()}
@@ -98,7 +110,7 @@ def test_the_tables_are_files_that_the_page_holds(demo_folder: Path) -> None:
     whole = json.loads(contents["classifsae.json"], parse_constant=pytest.fail)  # neither NaN nor Infinity
     assert whole["run"] == "demo" and set(whole) == {"run", *tables(report)}
     assert (
-        sum(sum(row[name] for name in report.class_names) for row in whole["confusion"])
+        sum(sum(row[f"decided {name}"] for name in report.class_names) for row in whole["confusion"])
         == (report.summary["n_test_texts"])
     )
 
@@ -108,6 +120,9 @@ def test_no_cell_is_a_formula_in_a_spreadsheet(run: Path) -> None:
     object.__setattr__(report, "class_names", tuple(f"=1+{number}" for number in range(len(report.class_names))))
     (classes,) = [file for file in downloads(report) if file.file == "classes.csv"]
     content = base64.b64decode(classes.address.partition(",")[2]).decode()
+    for file in downloads(report):
+        header = base64.b64decode(file.address.partition(",")[2]).decode().splitlines()[0]
+        assert file.file.endswith(".json") or (not header.startswith("=") and ",=" not in header and '"=' not in header)
     assert [row["class"] for row in csv.DictReader(io.StringIO(content))] == [f"'{name}" for name in report.class_names]
 
 
