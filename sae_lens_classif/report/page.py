@@ -53,7 +53,7 @@ def write_report(
         explained: For so many texts the page says which concepts and words their class is due to; each takes a pass of
             the model over the text without each of its words.
         method: Whose concepts: the run's ClassifSAE, or a method that ``compare`` fitted, with the first of its seeds.
-        by: A column of the data, such as a language, or several: the page tells by it where the classifier errs more often.
+        by: A column of the data, such as a language, or several: the page says by it where the classifier errs more.
         mask: Whether handles (``@name``) and addresses on the web are masked in the texts.
         note: What whoever opens the page should know first, such as that its texts are offensive.
 
