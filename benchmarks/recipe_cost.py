@@ -56,7 +56,7 @@ def measure(cfg: RunConfig, states: slc.ActivationStore, classifier: TextClassif
     begun = medians_in_turn({recipe: partial(starting, recipe) for recipe in RECIPES}, repeats=3)
     step = {recipe: (whole[recipe] - begun[recipe]) / steps for recipe in RECIPES}
     paper = {recipe: begun[recipe] + 20_000 * step[recipe] for recipe in RECIPES}
-    sized = cfg.sae.sized(states.n_classes, states.d_in)
+    sized = cfg.sae.sized(states.n_classes, states.d_in, states.multi_label)
     print(
         f"{states.d_in} × {sized.d_sae}, batches of {train.batch_size}, the model run on for {sized.model_rows} texts"
     )

@@ -61,7 +61,10 @@ def measure(asked: argparse.Namespace, options: list[str]) -> None:
     states, test_states = (slc.ActivationStore(asked.run / "activations" / split) for split in ("train", "test"))
     test_data = slc.load_text_data(cfg.data, "test")
     evaluation = replace(cfg.evaluate, evals=("completeness", "causality", "sufficiency"), n_bootstrap=10)
-    sae, n_concepts = cfg.sae.sized(states.n_classes, states.d_in), cfg.sae.concepts_for(states.n_classes)
+    sae, n_concepts = (
+        cfg.sae.sized(states.n_classes, states.d_in, states.multi_label),
+        cfg.sae.concepts_for(states.n_classes),
+    )
     print("| seed |", " | ".join(COLUMNS.values()), f"| under {RARE:.1%} | fit, s |")
     print("|---|" + "---:|" * (len(COLUMNS) + 2))
     found: list[tuple[ConceptSet, torch.Tensor]] = []

@@ -25,6 +25,7 @@ def evaluation_names() -> tuple[str, ...]:
 
 
 _LARGEST_LR = 1e-3
+_PLACES_FOR_LABELS = 3  # one concept cannot say which of several labels are right, and which are not
 _N_CONCEPTS = 20  # the paper's
 Recipe = Literal["robust", "reference"]
 RECIPES: dict[Recipe, dict[str, Any]] = {
@@ -56,7 +57,7 @@ class SAESettings:
             least.
         k_concepts: So many of the k places are kept for concepts, the others for the other latents; 0: all latents
             compete for all places, as in the paper. ``auto``: 1, so that one concept carries a
-            text's decision, or the paper's 0.
+            text's decision (3 where a text may have several labels), or the paper's 0.
         concept_init: Where the concepts start. ``clusters``: at clusters of the texts of each predicted class, so
             that other seeds find the same ones. ``random``: as the other latents do. ``auto``: the recipe's.
         gamma: Activation rate that costs nothing: each latent may fire on this share of a batch.
@@ -112,19 +113,22 @@ class SAESettings:
             f"(it is {self.normalize_activations}); use dead_latent_loss ghost",
         )
 
-    def sized(self, n_classes: int, d_in: int) -> Self:
+    def sized(self, n_classes: int, d_in: int, multi_label: bool = False) -> Self:
         """These settings with a number or word wherever they are ``auto``.
 
         Args:
             n_classes: Number of classes C of the task.
             d_in: Width of the hidden states.
+            multi_label: Whether a text may have several of the classes, or none.
 
         Raises:
             UserError: If what was found does not go together with what was given.
         """
         n_concepts = self.concepts_for(n_classes)
+        places = RECIPES[self.recipe]["k_concepts"]
         found = {
             **RECIPES[self.recipe],
+            "k_concepts": min(_PLACES_FOR_LABELS, self.k, n_concepts) if multi_label and places else places,
             # A batch has few texts of each of many concepts: how often each is active is then mostly chance.
             "balance_coefficient": RECIPES[self.recipe]["balance_coefficient"] * min(1, _N_CONCEPTS / n_concepts),
             "n_concepts": n_concepts,

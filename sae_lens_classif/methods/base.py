@@ -308,7 +308,8 @@ class MethodSpec:
         if task.settings is not None:
             depends["compare"] = {"settings": {self.name: settings_that_matter(task.settings)}}
         if self.trains_sae:
-            sae = replace(task.sae, n_concepts=task.n_concepts).sized(task.store.n_classes, task.store.d_in)
+            sizes = (task.store.n_classes, task.store.d_in, task.store.multi_label)
+            sae = replace(task.sae, n_concepts=task.n_concepts).sized(*sizes)
             depends["sae"] = asdict(sae)
             depends["train"] = settings_that_matter(task.train.with_rates(sae.recipe, task.n_concepts))
             del depends["train"]["seed"]  # the task's counts

@@ -226,7 +226,7 @@ def fit_rate_only(task: FitTask) -> SAEProbeConcepts:
 @SAEProbeConcepts.variant(name="all_latents", title="All latents + probe", tune=RATE_LOSS)
 def fit_all_latents(task: FitTask) -> SAEProbeConcepts:
     """The component study without a sub-setting: all latents feed the head, the probe chooses the concepts."""
-    d_sae = int(task.sae.sized(task.store.n_classes, task.store.d_in).d_sae)
+    d_sae = int(task.sae.sized(task.store.n_classes, task.store.d_in, task.store.multi_label).d_sae)
     return SAEProbeConcepts.from_trained(of_the_paper(task), d_sae)
 
 

@@ -125,7 +125,7 @@ def fit_task(
         seed: Seed of the fit.
     """
     cfg = run.cfg
-    sae = cfg.sae.sized(store.n_classes, store.d_in)
+    sae = cfg.sae.sized(store.n_classes, store.d_in, store.multi_label)
     return FitTask(
         store,
         classifier,

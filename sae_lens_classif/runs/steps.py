@@ -113,7 +113,7 @@ def train_step(run: RunFolder) -> None:
         return
     store.verify()
     with explain_full_disk(run.training):
-        needs_model = run.cfg.sae.sized(store.n_classes, store.d_in).asks_model
+        needs_model = run.cfg.sae.sized(store.n_classes, store.d_in, store.multi_label).asks_model
         classifier = open_run_classifier(run) if needs_model else None
         sae = train_classifsae(store, run.cfg.sae, run.cfg.train, run.training, classifier)
     with new_folder(run.sae) as folder:

@@ -62,7 +62,7 @@ def train_classifsae(
         UserError: If the settings do not fit each other or the store, they ask a classifier that is not given or is
             another than the store's, or the folder is of another training.
     """
-    settings = (settings or SAESettings()).sized(store.n_classes, store.d_in)
+    settings = (settings or SAESettings()).sized(store.n_classes, store.d_in, store.multi_label)
     train = (train or TrainConfig()).with_rates(settings.recipe, settings.concepts_for(store.n_classes))
     split = store.training_rows(train.validation_share, train.seed, train.data_share)
     if train.keep == "best" and not split.n_held_out:
@@ -98,7 +98,7 @@ def train_classifsae(
 
 def made_from(store: ActivationStore, settings: SAESettings, train: TrainConfig) -> dict[str, Any]:
     """Everything that the weights of a training depend on, as JSON can hold it."""
-    sized = settings.sized(store.n_classes, store.d_in)
+    sized = settings.sized(store.n_classes, store.d_in, store.multi_label)
     with_rates = train.with_rates(sized.recipe, sized.concepts_for(store.n_classes))
     return {"store": store.fingerprint(), "sae": asdict(sized), "train": settings_that_matter(with_rates)}
 
@@ -109,7 +109,7 @@ def new_training_sae(store: ActivationStore, settings: SAESettings, train: Train
     Raises:
         UserError: If the settings do not fit each other.
     """
-    settings = settings.sized(store.n_classes, store.d_in)
+    settings = settings.sized(store.n_classes, store.d_in, store.multi_label)
     cfg = ClassifTrainingSAEConfig(
         d_in=store.d_in,
         n_classes=store.n_classes,

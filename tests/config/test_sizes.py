@@ -53,6 +53,13 @@ def test_the_reference_is_the_paper_s_and_the_recipes_say_the_same_settings() ->
     assert RECIPES["robust"].keys() == RECIPES["reference"].keys()
 
 
+def test_where_a_text_may_have_several_labels_it_may_have_several_concepts() -> None:
+    assert SAESettings().sized(4, 64, multi_label=True).k_concepts == 3
+    assert SAESettings(k=2).sized(4, 64, multi_label=True).k_concepts == 2
+    assert SAESettings(k_concepts=1).sized(4, 64, multi_label=True).k_concepts == 1
+    assert SAESettings(recipe="reference").sized(4, 64, multi_label=True).k_concepts == 0
+
+
 @pytest.mark.parametrize(("n_concepts", "weight"), [(5, 0.1), (20, 0.1), (40, 0.05), (150, 2 / 150)])
 def test_many_concepts_are_balanced_less(n_concepts: int, weight: float) -> None:
     """Of a batch of 500 texts each of 150 concepts has three: how often it is active is mostly chance."""
