@@ -1,5 +1,6 @@
 """How good the classifier itself is: class by class, and whether its probabilities can be believed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -111,12 +112,11 @@ def classifier_scores(
         sureness: float (N,), probability of each decision. Default: not known.
     """
     by_class = _by_class(predicted, labels, n_classes, rule)
-    recalls, f1s = ([score for score in scores if score is not None] for scores in _columns(by_class))
     is_right = predicted == labels
     return ClassifierScores(
         accuracy=float(is_right.double().mean()),
-        balanced_accuracy=sum(recalls) / len(recalls) if recalls else 0.0,
-        macro_f1=sum(f1s) / len(f1s) if f1s else 0.0,
+        balanced_accuracy=_mean([scores.recall for scores in by_class]),
+        macro_f1=_mean([scores.f1 for scores in by_class]),
         by_class=by_class,
         confusion=_confusion(predicted, labels, n_classes) if rule.n_columns(n_classes) == 1 else None,
         calibration=None if sureness is None else calibration(sureness, is_right),
@@ -139,8 +139,10 @@ def _by_class(
     )
 
 
-def _columns(by_class: tuple[ClassScores, ...]) -> tuple[list[float | None], list[float | None]]:
-    return [scores.recall for scores in by_class], [scores.f1 for scores in by_class]
+def _mean(scores: Sequence[float | None]) -> float:
+    """Mean of those that are known; 0 where none is."""
+    known = [score for score in scores if score is not None]
+    return sum(known) / len(known) if known else 0.0
 
 
 def _confusion(predicted: torch.Tensor, labels: torch.Tensor, n_classes: int) -> torch.Tensor:
@@ -154,7 +156,7 @@ def calibration(sureness: torch.Tensor, is_right: torch.Tensor) -> Calibration:
         sureness: float (N,), 0..1.
         is_right: bool (N,).
     """
-    sureness, right = sureness.double(), is_right.double()
+    sureness = sureness.double()
     bin_of = (sureness * _N_BINS).long().clamp(max=_N_BINS - 1)
     bins = []
     for number in range(_N_BINS):
@@ -162,5 +164,5 @@ def calibration(sureness: torch.Tensor, is_right: torch.Tensor) -> Calibration:
         if n_texts := int(own.sum()):
             hits = int(is_right[own].sum())
             bins.append(SurenessBin(n_texts, float(sureness[own].mean()), hits / n_texts, share_ci95(hits, n_texts)))
-    error = sum(part.n_texts * abs(part.accuracy - part.sureness) for part in bins) / max(len(right), 1)
+    error = sum(part.n_texts * abs(part.accuracy - part.sureness) for part in bins) / max(len(sureness), 1)
     return Calibration(tuple(bins), float(sureness.mean()), error)

@@ -274,7 +274,7 @@ def _same_words(concept: Mapping[str, Any], concepts: Sequence[Mapping[str, Any]
 
 def _mistakes(store: ActivationStore, misled: Sequence[MisledText]) -> Mistakes:
     return Mistakes(
-        n_wrong=int((store.read("predicted") != store.read("label")).sum()),
+        n_wrong=int((~_is_right(store)).sum()),
         n_misled=len(misled),
         n_righted=sum(text.is_righted for text in misled),
         shown=tuple(misled[:_N_MISTAKES]),

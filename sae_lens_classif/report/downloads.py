@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sae_lens_classif.evals.concept_effects import MisledText
 from sae_lens_classif.evals.measures import columns
 from sae_lens_classif.evals.results import finite
 from sae_lens_classif.report.view import Report, ShownConcept
@@ -41,18 +42,7 @@ def tables(report: Report) -> dict[str, list[Row]]:
             {"class": name, **{key: value for key, value in vars(scores).items() if key != "recall_ci95"}}
             for name, scores in zip(report.class_names, report.class_scores, strict=True)
         ],
-        "mistakes": [
-            {
-                "text": mistake.row,
-                "decided": report.decision_in_words(report.texts[mistake.row].predicted),
-                "labelled": report.decision_in_words(report.texts[mistake.row].gold),
-                "concept": mistake.concept,
-                "for_wrong": mistake.for_wrong,
-                "for_right": mistake.for_right,
-                "right_without_it": mistake.is_righted,
-            }
-            for mistake in report.mistakes.shown
-        ],
+        "mistakes": [_mistake(report, mistake) for mistake in report.mistakes.shown],
         "slices": [
             {
                 "by": kind or "words",
@@ -100,6 +90,19 @@ def _concept(report: Report, concept: ShownConcept) -> Row:
         "largest_activation": concept.largest,
         **{f"adds {name}": value for name, value in zip(names, concept.effects, strict=True)},
         **{f"slope {name}": value for name, value in zip(names, concept.slopes, strict=False)},
+    }
+
+
+def _mistake(report: Report, mistake: MisledText) -> Row:
+    text = report.texts[mistake.row]
+    return {
+        "text": mistake.row,
+        "decided": report.decision_in_words(text.predicted),
+        "labelled": report.decision_in_words(text.gold),
+        "concept": mistake.concept,
+        "for_wrong": mistake.for_wrong,
+        "for_right": mistake.for_right,
+        "right_without_it": mistake.is_righted,
     }
 
 

@@ -116,14 +116,12 @@ class ListedTexts:
             row: Number of the text.
             index: Number of the concept.
         """
-        plain, explanation = self.plain(row), self._report.texts[row].explanation
-        if explanation is None:
-            return plain
-        words = self._words(explanation, index)
-        if row in self._explained:
-            return replace(plain, words=words, is_explained_elsewhere=True)
+        shaded, explanation = self.shaded(row, index), self._report.texts[row].explanation
+        if explanation is None or row in self._explained:
+            return shaded
         self._explained.add(row)
-        return replace(plain, words=words, explanation=explanation_body(explanation, self._part(explanation)))
+        body = explanation_body(explanation, self._part(explanation))
+        return replace(shaded, explanation=body, is_explained_elsewhere=False)
 
     def misled(self, misled: MisledText) -> ListedText:
         """A wrong decision with the concept behind it.

@@ -5,14 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sae_lens_classif.evals.comparison import REFERENCE, ComparedMethod, Estimate
+from sae_lens_classif.evals.comparison import REFERENCE, ComparedMethod
 from sae_lens_classif.evals.measures import OTHER_CONTEXT, Measure, columns, find_measure
 from sae_lens_classif.evals.significance import ALPHA, resamplings_needed
 from sae_lens_classif.files import write_text
 from sae_lens_classif.runs.results import write_methods
 from sae_lens_classif.wording import bare_number, markdown_row
 
-_UNKNOWN = Estimate(None, None, ())  # of a measure that came later
 CONTROLS = ("random_directions", "permuted_labels")
 _LATEX = str.maketrans(
     {char: f"\\{char}" for char in "&%$#_{}"}
@@ -58,7 +57,7 @@ def cell_of(method: ComparedMethod, measure: Measure, best: dict[str, str]) -> C
         measure: Which number.
         best: For each measure the method that is best.
     """
-    estimate = method.estimates.get(measure.name, _UNKNOWN)
+    estimate = method.estimate(measure.name)
     low_high = " … ".join(bare_number(limit, measure.in_percent) for limit in estimate.ci95 or ())
     is_real = measure.name in method.differences and method.differences[measure.name].is_real
     is_best = best.get(measure.name) == method.name
@@ -73,7 +72,7 @@ def competing(methods: Sequence[ComparedMethod]) -> list[ComparedMethod]:
     """
     rivals = [method for method in methods if method.name not in CONTROLS]
     recovery = find_measure("scaled_recovery")
-    shares = {method.name: method.estimates.get(recovery.name, _UNKNOWN).mean for method in rivals}
+    shares = {method.name: method.estimate(recovery.name).mean for method in rivals}
     return [method for method in rivals if not recovery.passed(shares[method.name] or 0)] or rivals
 
 
@@ -81,7 +80,7 @@ def best_methods(methods: Sequence[ComparedMethod]) -> dict[str, str]:
     """For each measure the method whose mean is best, of those that compete."""
     best = {}
     for measure in (measure for measure in columns() if measure.better):
-        means = {method.name: method.estimates.get(measure.name, _UNKNOWN).mean for method in competing(methods)}
+        means = {method.name: method.estimate(measure.name).mean for method in competing(methods)}
         known = {name: measure.better * mean for name, mean in means.items() if mean is not None}
         if len(known) > 1:
             best[measure.name] = max(known, key=known.__getitem__)
