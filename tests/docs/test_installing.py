@@ -58,7 +58,7 @@ def test_uv_chooses_the_torch_for_this_machine_or_the_one_that_is_asked_for(tmp_
     for backend, settings in (("auto", {}), ("cpu", {"TORCH_BACKEND": "cpu"})):
         folder = tmp_path / backend
         folder.mkdir()
-        done = _install(folder, 'echo "uv $*"', **settings)
+        done = _install(folder, 'echo "uv $*"; [ "$1" = pip ] || "$PYTHON" -m venv --without-pip env', **settings)
         assert done.returncode == 0, done.stderr
         *_, call = done.stdout.splitlines()
         assert call.startswith("uv pip install ") and f" --torch-backend {backend} " in call and ".[demo]" in call
