@@ -48,6 +48,7 @@ from .saes.classif_sae import ClassifSAE as ClassifSAE
 from .saes.classif_sae import ClassifSAEConfig as ClassifSAEConfig
 from .saes.classif_sae import ClassifTrainingSAE as ClassifTrainingSAE
 from .saes.classif_sae import ClassifTrainingSAEConfig as ClassifTrainingSAEConfig
+from .saes.classif_sae import sign_sae as sign_sae
 from .saes.export import export_topk as export_topk
 from .saes.paper_checkpoints import paper_disk_loader as paper_disk_loader
 from .saes.paper_checkpoints import paper_huggingface_loader as paper_huggingface_loader

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import read_json, sha256_of_json
+from sae_lens_classif.files import read_json, sha256_of_file, sha256_of_json
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -40,7 +40,7 @@ class Status:
 
     Attributes:
         state: ``absent``: to be made. ``current``: made from what is asked for. ``stale``: made from something else.
-            ``damaged``: its note cannot be read, or a file of it is missing.
+            ``damaged``: its note cannot be read, or a file is missing or altered.
         different: Of a stale one, what it was made from otherwise.
         reason: Of a damaged one, what is wrong and what to do.
     """
@@ -56,7 +56,7 @@ class Artifact:
 
     Attributes:
         path: The file or folder.
-        note: JSON file that says what it was made from; it may list the ``files`` beside it.
+        note: JSON file that says what it was made from; it may hold the SHA-256 of ``files`` beside it, by name.
         made_from: Fingerprints of inputs and settings that matter, as JSON can hold them; or their fingerprint.
         place: Keys that lead to what the note says of it: all of ``made_from``, or its fingerprint. Default: the whole.
     """
@@ -89,7 +89,7 @@ class Artifact:
         return status.state == "current"
 
     def status(self) -> Status:
-        """Look at the note; the files themselves are not read."""
+        """Look at the note, and at the files beside it whose checksums it holds."""
         if not self.note.is_file():
             return Status("absent")
         try:
@@ -102,11 +102,26 @@ class Artifact:
         different = tuple(_different(noted, self.made_from if isinstance(noted, dict) else self.fingerprint))
         if different:
             return Status("stale", different)
-        files = content.get("files", ()) if isinstance(content, dict) else ()
-        missing = [name for name in files if not (self.note.parent / name).is_file()]
-        if missing:
-            return Status("damaged", reason=f"{self.note.parent / missing[0]} is missing; delete {self.path}")
+        damaged = next(damaged_files(self.note.parent, content), None)
+        if damaged is not None:
+            return Status("damaged", reason=f"{damaged}; delete {self.path} and run the same command again")
         return Status("current")
+
+
+def damaged_files(folder: Path, note: Any) -> Iterator[str]:
+    """Files that are not what was written, each in words.
+
+    Args:
+        folder: Where they are.
+        note: May hold their SHA-256 by relative path, as ``files``.
+    """
+    files = note.get("files", {}) if isinstance(note, dict) else {}
+    checksums = files if isinstance(files, dict) else dict.fromkeys(files)  # earlier versions noted the names alone
+    for name, noted in checksums.items():
+        if not (folder / name).is_file():
+            yield f"{folder / name} is missing"
+        elif noted not in (None, sha256_of_file(folder / name)):
+            yield f"{folder / name} was altered since it was written (its checksum is another)"
 
 
 def _short(value: Any) -> str:

@@ -1,12 +1,18 @@
-"""Files and folders that are whole or absent, also where a run is killed or the disk is full."""
+"""Files and folders that are whole or absent, also where a run is killed or the disk is full, and are what was written.
+
+JSON objects and safetensors files hold a checksum of their own content, which is compared when they are read. One
+without it, of an earlier version or of somebody else, is taken as it is.
+"""
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +21,18 @@ from sae_lens_classif.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-_PARTIAL = ".partial"
+_OWN = "own_sha256"  # of the rest of a JSON object, or of a safetensors file
+_NOTES = "notes"  # safetensors writes several entries of its header in an order that varies: all are in one
+_SAEBENCH_S_ROOM = "eval_result_unstructured"  # the one place in files of SAEBench's shape for what is ours
+_LEFT = re.compile(r"(?P<name>.+)\.(?P<process>\d+)\.(?P<what>partial|old)")
 
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
     """Write a file under a temporary name; it gets its own name when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + _PARTIAL)
+    _clear_leftovers_of(path)
+    temporary = _beside(path, "partial")
     try:
         with explain_full_disk(path):
             yield temporary
@@ -38,41 +48,115 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write strict JSON (no NaN), indented, whole or not at all."""
+def write_json(path: Path, content: Any, *, with_checksum: bool = True) -> None:
+    """Write strict JSON (no NaN), indented, whole or not at all.
+
+    Args:
+        path: Where to.
+        content: What JSON can hold.
+        with_checksum: Whether an object says its own checksum, ``own_sha256``; False for what others read strictly.
+    """
+    if with_checksum and isinstance(content, Mapping):
+        content = json.loads(json.dumps(content, allow_nan=False))
+        place = _place_of_checksum(content)
+        place.pop(_OWN, None)
+        place[_OWN] = sha256_of_json(content)
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_tensors(path: Path, tensors: "dict[str, torch.Tensor]", notes: dict[str, str] | None = None) -> None:
-    """Write a safetensors file, with notes in its header, whole or not at all."""
-    from safetensors.torch import save_file
+def read_json(path: Path, step: str = "") -> Any:
+    """Read a JSON file, without its checksum.
 
-    with new_file(path) as temporary:
-        save_file(tensors, temporary, notes)
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+    Args:
+        path: The file.
+        step: The command that makes it anew, for the error. Default: it is not named.
 
     Raises:
-        UserError: If it is missing or no JSON.
+        UserError: If it is missing, no JSON, or not what was written.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON ({error}); delete it and run the step again") from error
+        raise UserError(f"{path} is not valid JSON ({error}); {made_anew(step)}") from error
+    if isinstance(content, dict):
+        noted = _place_of_checksum(content).pop(_OWN, None)
+        if noted not in (None, sha256_of_json(content)):
+            raise altered(path, step)
+    return content
+
+
+def _place_of_checksum(content: dict[str, Any]) -> dict[str, Any]:
+    room = content.get(_SAEBENCH_S_ROOM)
+    return room if isinstance(room, dict) else content
+
+
+def made_anew(step: str) -> str:
+    """What to do about a damaged file, in words.
+
+    Args:
+        step: The command that makes it; empty where that is not known.
+    """
+    return f"delete it and run {f'`{step}`' if step else 'the step'} again"
+
+
+def altered(path: Path, step: str = "") -> UserError:
+    """The error that a file is not what was written.
+
+    Args:
+        path: The file.
+        step: The command that makes it anew.
+    """
+    return UserError(f"{path} was altered since it was written (its checksum is another); {made_anew(step)}")
+
+
+def write_tensors(path: Path, tensors: "Mapping[str, torch.Tensor]", notes: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file with notes and a checksum in its header, whole or not at all."""
+    from safetensors.torch import save
+
+    whole = {name: value.detach().contiguous() for name, value in tensors.items()}
+    header = json.dumps({**(notes or {}), _OWN: _of_tensors_and_notes(whole, notes or {})}, sort_keys=True)
+    with new_file(path) as temporary:
+        # Not by save_file: killed, it leaves a file of another name; and only the owner may read what it writes.
+        temporary.write_bytes(save(whole, {_NOTES: header}))
+
+
+def read_tensors(path: Path, step: str = "") -> "tuple[dict[str, torch.Tensor], dict[str, str]]":
+    """Read a safetensors file and its notes.
+
+    Args:
+        path: The file.
+        step: The command that makes it anew, for the error.
+
+    Raises:
+        UserError: If it is missing, no safetensors file, or not what was written.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no dict)
+            notes = json.loads((file.metadata() or {}).get(_NOTES, "{}"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist") from error
+    except (SafetensorError, ValueError, OSError) as error:
+        raise UserError(f"{path} cannot be read ({error}); {made_anew(step)}") from error
+    noted = notes.pop(_OWN, None) if isinstance(notes, dict) else ""
+    if noted is not None and noted != _of_tensors_and_notes(tensors, notes):
+        raise altered(path, step)
+    return tensors, notes
 
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """Fill a folder under a temporary name; it gets its own name when the block ends without an error.
 
-    What an earlier, killed attempt left under the temporary name is removed; a folder that is there
+    What an earlier, killed attempt left under its temporary name is removed; a folder that is there
     already is replaced only at the end.
     """
-    temporary = folder.with_name(folder.name + _PARTIAL)
+    _clear_leftovers_of(folder)
+    temporary = _beside(folder, "partial")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
@@ -81,13 +165,14 @@ def new_folder(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    _give_usual_modes(temporary)
     replace_folder(temporary, folder)
 
 
 def replace_folder(source: Path, target: Path) -> None:
     """Rename a folder, in place of one that may be there."""
     if target.exists():
-        old = target.with_name(target.name + ".old")
+        old = _beside(target, "old")
         shutil.rmtree(old, ignore_errors=True)
         target.replace(old)
         source.replace(target)
@@ -95,6 +180,60 @@ def replace_folder(source: Path, target: Path) -> None:
     else:
         target.parent.mkdir(parents=True, exist_ok=True)
         source.replace(target)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder; what they were replacing comes back.
+
+    Args:
+        folder: All that is below it is looked at; need not exist.
+    """
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is inside comes first
+        _clear(path)
+
+
+def _clear_leftovers_of(path: Path) -> None:
+    for sibling in path.parent.glob(f"{glob.escape(path.name)}.*"):
+        _clear(sibling)
+
+
+def _clear(path: Path) -> None:
+    left = _LEFT.fullmatch(path.name)
+    if left is None or _is_running(int(left["process"])):
+        return
+    target = path.with_name(left["name"])
+    if left["what"] == "old" and not target.exists():
+        path.replace(target)
+    elif path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _beside(path: Path, what: str) -> Path:
+    """A name for the time being, that says whose it is."""
+    return path.with_name(f"{path.name}.{os.getpid()}.{what}")
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _give_usual_modes(folder: Path) -> None:
+    """Let others read files that safetensors wrote for their owner alone, as far as the umask does."""
+    probe = folder / ".mode"
+    probe.touch()
+    mode = probe.stat().st_mode
+    probe.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(mode)
 
 
 @contextlib.contextmanager
@@ -124,6 +263,27 @@ def sha256_of_file(path: Path) -> str:
 def sha256_of_json(content: Any) -> str:
     """SHA-256 of something JSON can hold, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def sha256_of_tensors(tensors: "Mapping[str, torch.Tensor]") -> str:
+    """SHA-256 of names, dtypes, shapes and values, whatever the order."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _of_tensors_and_notes(tensors: "Mapping[str, torch.Tensor]", notes: Mapping[str, str]) -> str:
+    return sha256_of_json([sha256_of_tensors(tensors), dict(notes)])
+
+
+def sha256_of_files(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by relative path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256_of_file(path) for path in files}
 
 
 def folder_is_writable(folder: Path) -> None:

@@ -75,6 +75,7 @@ _PUBLIC = [
     "plot",
     "publish",
     "score",
+    "sign_sae",
     "stability",
     "train_classifsae",
     "write_report",

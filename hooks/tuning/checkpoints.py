@@ -14,10 +14,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from typing_extensions import override
 
-from sae_lens_classif.artifacts import Artifact
-from sae_lens_classif.files import explain_full_disk, replace_folder, write_json
+from sae_lens_classif.artifacts import Artifact, damaged_files
+from sae_lens_classif.files import explain_full_disk, read_json, replace_folder, sha256_of_files, write_json
 
 _EPOCH_START = "epoch_start.safetensors"
+_FILES = "files.json"  # written last
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +59,20 @@ class Checkpoints(TrainerCallback):
         self._artifact.is_current("it is an unfinished training; delete it, or use another folder")
         self._n_checkpoints = n_checkpoints
         self.partial = folder / "partial"
+        self._drop_damaged()
         self.newest = max(self._whole(), key=lambda path: int(path.name), default=None)
         self._epoch_start = load_file(self.newest / _EPOCH_START)["rng"] if self.newest else torch.get_rng_state()
 
     def _whole(self) -> list[Path]:
         return [path for path in self._artifact.path.glob("*") if path.name.isdigit()]
+
+    def _drop_damaged(self) -> None:
+        for checkpoint in self._whole():
+            note = checkpoint / _FILES
+            damaged = next(damaged_files(checkpoint, read_json(note)), None) if note.is_file() else f"{note} is missing"
+            if damaged is not None:
+                logger.warning("%s: the tuning begins anew", damaged)
+                shutil.rmtree(checkpoint)
 
     @contextlib.contextmanager
     def cleared(self) -> Iterator[None]:
@@ -102,6 +112,7 @@ class Checkpoints(TrainerCallback):
         written, before = self.partial / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}", self._whole()
         is_between_epochs = float(state.epoch or 0).is_integer()
         save_file({"rng": torch.get_rng_state() if is_between_epochs else self._epoch_start}, written / _EPOCH_START)
+        write_json(written / _FILES, {"files": sha256_of_files(written)})
         write_json(self._artifact.note, self._artifact.made_from)
         replace_folder(written, self._artifact.path / str(state.global_step))
         for older in before:

@@ -14,8 +14,9 @@ from sae_lens_classif.evals.base import Exact, activations_of
 from sae_lens_classif.evals.evaluate import check_belong_together
 from sae_lens_classif.evals.matching import By, ConceptSet, Matching, match
 from sae_lens_classif.evals.measures import Cosine, Count, Share
-from sae_lens_classif.files import folder_is_writable, sha256_of_json, write_json, write_text
+from sae_lens_classif.files import sha256_of_json, write_json, write_text
 from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.lock import only_writer
 from sae_lens_classif.runs.results import read_summary
 from sae_lens_classif.runs.run_method import RunMethod, current_entry, load_fitted
 from sae_lens_classif.runs.steps import TestSplit
@@ -145,18 +146,22 @@ def diff(run_a: str | Path | RunFolder, run_b: str | Path | RunFolder, method: s
     a, b = _Measured.open(run_a, method), _Measured.open(run_b, method)
     if a.run.folder.resolve() == b.run.folder.resolve():
         raise UserError(f"{a.run.folder} is given twice; give two runs")
-    folder_is_writable(b.run.folder)
+    with only_writer(b.run.folder, "diff"):
+        result = _held_against(a, b)
+        file = "diff" if a.of.name == METHOD else f"diff.{a.of.name}"
+        folder = _folder(a.run, b.run)
+        write_json(folder / f"{file}.json", result.model_dump(mode="json"))
+        write_text(folder / f"{file}.md", to_markdown(result))
+    return result
+
+
+def _held_against(a: _Measured, b: _Measured) -> Diff:
     store = _states_of_the_same_texts(a, b)
     states = [of.read("hidden").float() for of in (a.split.store, store)]
     alike = _states_cosine(*states)
     own, other = (_concepts(side, hidden, alike) for side, hidden in zip((a, b), states, strict=True))
     by: By = "texts" if own.directions is None or other.directions is None else "both"
-    result = _result(a, b, match(own, other, by), match(other, own, by), by, alike)
-    file = "diff" if a.of.name == METHOD else f"diff.{a.of.name}"
-    folder = _folder(a.run, b.run)
-    write_json(folder / f"{file}.json", result.model_dump(mode="json"))
-    write_text(folder / f"{file}.md", to_markdown(result))
-    return result
+    return _result(a, b, match(own, other, by), match(other, own, by), by, alike)
 
 
 def _folder(a: RunFolder, b: RunFolder) -> Path:

@@ -14,12 +14,13 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import activations_of
 from sae_lens_classif.evals.coming_back import comes_back
 from sae_lens_classif.evals.matching import By, ConceptSet, Matching, match
-from sae_lens_classif.files import folder_is_writable, write_json
+from sae_lens_classif.files import write_json
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.methods.find import find_method
 from sae_lens_classif.runs.compare import fit_task
 from sae_lens_classif.runs.fitted_methods import MethodError, fit_or_load, is_fitted
 from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.lock import only_writer
 from sae_lens_classif.runs.pace import Pace
 from sae_lens_classif.runs.results import influence_of, read_summary
 from sae_lens_classif.runs.run_method import RunMethod, current_entry, load_fitted
@@ -50,15 +51,19 @@ def stability(
     if seeds < 2:
         raise UserError(f"seeds is {seeds}; at least 2 trainings are needed, the run's own and another")
     files = run if isinstance(run, RunFolder) else RunFolder.open(run, overwrite)
-    folder_is_writable(files.folder)
-    of, split = load_fitted(files, method), TestSplit(files)
-    entry = current_entry(files, of, split.store, read_summary(files))
-    if not entry["concepts"]:
-        raise UserError(f"no concept of {of.title} is active on any test text of {files.folder}: none can come back")
-    others = _train_others(files, method, [of.seed + more for more in range(1, seeds)], split)
-    result = _compare(of, others, split.store, entry, files.cfg.evaluate.seed)
-    write_json(stability_file(files, of.name), result.model_dump(mode="json"))
+    with only_writer(files.folder, "stability"):
+        result = _stability(files, seeds, method)
+        write_json(stability_file(files, result.method), result.model_dump(mode="json"))
     return result
+
+
+def _stability(run: RunFolder, seeds: int, method: str) -> Stability:
+    of, split = load_fitted(run, method), TestSplit(run)
+    entry = current_entry(run, of, split.store, read_summary(run))
+    if not entry["concepts"]:
+        raise UserError(f"no concept of {of.title} is active on any test text of {run.folder}: none can come back")
+    others = _train_others(run, method, [of.seed + more for more in range(1, seeds)], split)
+    return _compare(of, others, split.store, entry, run.cfg.evaluate.seed)
 
 
 def _train_others(run: RunFolder, method: str, seeds: Sequence[int], split: TestSplit) -> dict[int, ConceptMethod]:

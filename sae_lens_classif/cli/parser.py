@@ -312,8 +312,11 @@ def _execute(arguments: Sequence[str]) -> None:
         given = {name: value for name, value in vars(asked).items() if name not in ("step", "command", "debug")}
         WITHOUT_SETTINGS[asked.step](**given)
         return
-    run.claim()
-    if asked.data is None:
-        COMMANDS[asked.step](run)
-    else:
-        transfer(run, asked.data, asked.method)
+    from sae_lens_classif.runs.lock import only_writer
+
+    with only_writer(run.folder, asked.step):
+        run.claim()
+        if asked.data is None:
+            COMMANDS[asked.step](run)
+        else:
+            transfer(run, asked.data, asked.method)

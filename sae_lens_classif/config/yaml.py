@@ -1,5 +1,6 @@
 """Settings from outside: YAML files, plain values by section, options of a command line."""
 
+import hashlib
 import re
 from argparse import SUPPRESS, Action
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _Kind = TypeVar("_Kind", bound="DataclassInstance")
+_CHECKSUM = "# sha256 of the lines above: "
 Settings = dict[str, dict[str, Any]]
 SECTIONS: dict[str, Any] = get_type_hints(RunConfig)
 SETTINGS: dict[str, Any] = {  # the type of every setting, by its full name
@@ -143,14 +145,31 @@ def read_yaml(path: str | Path) -> Any:
     """Content of a YAML file; an empty one holds no settings.
 
     Raises:
-        UserError: If the file is missing or no YAML.
+        UserError: If the file is missing, no YAML, or was changed after a run wrote it.
     """
     try:
-        return yaml.load(Path(path).read_text(encoding="utf-8"), _Loader) or {}
+        text = Path(path).read_text(encoding="utf-8")
+        _check_unchanged(text, path)
+        return yaml.load(text, _Loader) or {}
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {error}") from error
+
+
+def with_checksum(text: str) -> str:
+    """YAML that says its own SHA-256 in a last line, so that damage is found when it is read."""
+    return f"{text}{_CHECKSUM}{hashlib.sha256(text.encode()).hexdigest()}\n"
+
+
+def _check_unchanged(text: str, path: str | Path) -> None:
+    before, _, checksum = text.rstrip().rpartition(_CHECKSUM)
+    is_noted = re.fullmatch("[0-9a-f]{64}", checksum) and before.endswith("\n")
+    if is_noted and hashlib.sha256(before.encode()).hexdigest() != checksum:
+        raise UserError(
+            f"{path} was changed since the run wrote it (its checksum is another); where you mean the change, delete "
+            "the file's last line"
+        )
 
 
 def yaml_value(text: str) -> Any:

@@ -13,14 +13,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 import numpy as np
 import torch
 from sae_lens import SAE
-from safetensors.torch import load_file, save_file
 
 from sae_lens_classif.artifacts import settings_that_matter
 from sae_lens_classif.config.methods import BaselineConfig
 from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.config.yaml import settings_from
 from sae_lens_classif.errors import UserError, nearest
-from sae_lens_classif.files import new_folder, read_json, sha256_of_file, sha256_of_json, write_json
+from sae_lens_classif.files import (
+    altered,
+    new_folder,
+    read_json,
+    read_tensors,
+    sha256_of_file,
+    sha256_of_files,
+    write_json,
+    write_tensors,
+)
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.plugins import built_in, from_outside, load
@@ -210,16 +218,15 @@ class ConceptMethod(ABC):
                 sae.save_model(temporary / name)
             if tensors:
                 # Copies: safetensors refuses tensors that share memory.
-                save_file({name: value.contiguous().clone() for name, value in tensors.items()}, temporary / _TENSORS)
-            files = sorted(path for path in temporary.rglob("*") if path.is_file())
+                write_tensors(temporary / _TENSORS, {name: value.clone() for name, value in tensors.items()})
             content = {
                 "method": self.name,
                 "values": plain,
                 "saes": sorted(saes),
                 "notes": list(self.notes),
-                "sha256": {str(path.relative_to(temporary)): sha256_of_file(path) for path in files},
+                "sha256": sha256_of_files(temporary),
             }
-            write_json(temporary / METHOD_FILE, {**content, "own_sha256": sha256_of_json(content)})
+            write_json(temporary / METHOD_FILE, content)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -233,7 +240,7 @@ class ConceptMethod(ABC):
         if content["method"] != cls.name:
             raise UserError(f"{folder} holds the method {content['method']!r}, not {cls.name!r}; use load_method")
         _check_files(folder, content["sha256"])
-        tensors = load_file(folder / _TENSORS) if (folder / _TENSORS).is_file() else {}
+        tensors = read_tensors(folder / _TENSORS)[0] if (folder / _TENSORS).is_file() else {}
         saes: dict[str, SAE[Any]] = {name: SAE.load_from_disk(folder / name, device="cpu") for name in content["saes"]}
         method = cls(**content["values"], **tensors, **saes)
         method.notes = tuple(content["notes"])
@@ -346,12 +353,11 @@ def _place(kind: type) -> str:
 
 
 def _read_content(folder: Path) -> dict[str, Any]:
-    """What ``method.json`` says, without its own checksum."""
-    content = read_json(folder / METHOD_FILE)
-    is_whole = isinstance(content, dict) and content.keys() >= {"method", "values", "saes", "notes", "sha256"}
-    if not is_whole or content.pop("own_sha256", None) not in (None, sha256_of_json(content)):
-        raise UserError(f"{folder / METHOD_FILE} was altered; delete {folder} and fit the method again")
-    return dict(content)
+    """What ``method.json`` says."""
+    content = read_json(folder / METHOD_FILE, "compare")
+    if not (isinstance(content, dict) and content.keys() >= {"method", "values", "saes", "notes", "sha256"}):
+        raise altered(folder / METHOD_FILE, "compare")
+    return content
 
 
 def _check_files(folder: Path, checksums: Mapping[str, str]) -> None:
@@ -359,7 +365,7 @@ def _check_files(folder: Path, checksums: Mapping[str, str]) -> None:
         path = folder / name
         if not path.is_file() or sha256_of_file(path) != expected:
             state = "was altered" if path.is_file() else "is missing"
-            raise UserError(f"{path} {state}; delete {folder} and fit the method again")
+            raise UserError(f"{path} {state}; delete {folder} and fit the method again (`compare`)")
 
 
 def built_in_methods() -> dict[str, MethodSpec]:

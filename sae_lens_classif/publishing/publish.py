@@ -14,9 +14,10 @@ from sae_lens_classif.files import folder_is_writable, new_folder, read_json, wr
 from sae_lens_classif.methods.base import built_in_methods
 from sae_lens_classif.publishing.model_card import LOCAL_MODEL, SAE_ID, TEXTS_FILE, TOPK_ID, CardFacts, model_card
 from sae_lens_classif.publishing.upload import upload
-from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.folder import METHOD, SETTINGS_FILE, RunFolder
+from sae_lens_classif.runs.lock import only_writer
 from sae_lens_classif.runs.results import read_comparison, read_measures, read_summary
-from sae_lens_classif.runs.run_method import SETTINGS_FILE, RunMethod, load_fitted, measured
+from sae_lens_classif.runs.run_method import RunMethod, load_fitted, measured
 from sae_lens_classif.runs.tables import write_comparison
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.saes.export import export_topk
@@ -62,11 +63,10 @@ def publish(
     folder_is_writable(files.folder)
     if files.hub.is_file():
         raise UserError(f"{files.hub} is a file; what is published is written there: move it away")
-    with new_folder(files.hub) as temporary:
-        write_repository(temporary, files, repo_id, method=method, license=license, with_texts=with_texts)
-    if dry_run:
-        return str(files.hub)
-    return upload(files.hub, repo_id, private=private)
+    with only_writer(files.folder, "publish"):
+        with new_folder(files.hub) as temporary:
+            write_repository(temporary, files, repo_id, method=method, license=license, with_texts=with_texts)
+        return str(files.hub) if dry_run else upload(files.hub, repo_id, private=private)
 
 
 def write_repository(
@@ -143,7 +143,9 @@ def _write_concepts(folder: Path, run: RunFolder, of: RunMethod, model: str) -> 
         return
     export_topk(sae, folder / TOPK_ID)
     sae.save_model(folder / SAE_ID)
-    write_json(folder / SAE_ID / "cfg.json", dict(sorted(sae.cfg.to_dict().items())))  # SAELens' order varies
+    write_json(
+        folder / SAE_ID / "cfg.json", dict(sorted(sae.cfg.to_dict().items())), with_checksum=False
+    )  # SAELens' order varies
     shutil.copyfile(run.sae / SETTINGS_FILE, folder / SAE_ID / SETTINGS_FILE)
 
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from markupsafe import Markup
@@ -26,6 +27,7 @@ from sae_lens_classif.report.sections import (
 )
 from sae_lens_classif.report.view import Report
 from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.lock import only_writer
 from sae_lens_classif.templates import template
 
 _DARK = "#24282f"  # the background of a card on the dark page, as in report_style.html
@@ -70,9 +72,11 @@ def write_report(
     folder_is_writable(files.folder if path is None else Path(path).parent)
     if explained < 0:
         raise UserError(f"explained is {explained}; it must be at least 0")
-    report = gather_report(files, Choices(explained, [by] if isinstance(by, str) else by, mask, note), method)
-    target = files.report(report.method) if path is None else Path(path)
-    write_text(target, report_page(report))
+    choices = Choices(explained, [by] if isinstance(by, str) else by, mask, note)
+    with only_writer(files.folder, "report") if path is None else nullcontext():
+        report = gather_report(files, choices, method)
+        target = files.report(report.method) if path is None else Path(path)
+        write_text(target, report_page(report))
     return target
 
 

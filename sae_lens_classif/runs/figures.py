@@ -26,7 +26,7 @@ from sae_lens_classif.figures.curves import (
 from sae_lens_classif.figures.style import Figure, NewFigure, On, save_figure
 from sae_lens_classif.figures.tradeoffs import Marks, tradeoffs
 from sae_lens_classif.figures.word_clouds import ConceptWords, word_clouds
-from sae_lens_classif.files import write_json
+from sae_lens_classif.files import sha256_of_files, write_json
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.results import read_summary
@@ -74,7 +74,7 @@ def draw_method(
     ]
     for draw in tqdm(figures, desc="Drawing", unit=" figures", delay=1):
         draw()
-    write_json(folder / _MADE_FROM, {**made_from, "files": sorted(path.name for path in folder.iterdir())})
+    write_json(folder / _MADE_FROM, {**made_from, "files": sha256_of_files(folder)})
 
 
 def _draw_words(

@@ -8,12 +8,13 @@ from typing import Any
 
 from sae_lens_classif.artifacts import Artifact, settings_that_matter
 from sae_lens_classif.config.run import RunConfig
-from sae_lens_classif.config.yaml import load_config, read_settings, write_settings
+from sae_lens_classif.config.yaml import load_config, read_settings, with_checksum, write_settings
 from sae_lens_classif.data.texts import Split, TextData, load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import folder_is_writable, sha256_of_json, write_text
 
 METHOD = "classifsae"
+SETTINGS_FILE = "runner_cfg.json"  # the name under which SAELens' uploader takes a training's settings along
 
 
 @dataclass(frozen=True)
@@ -234,7 +235,7 @@ class RunFolder:
         """Write the settings into the folder, for the steps that come after the one that just ended."""
         settings = to_plain(self.cfg)
         del settings["evaluate"]["evals"]  # which to run is a matter of one command
-        write_text(self.config_file, write_settings(settings))
+        write_text(self.config_file, with_checksum(write_settings(settings)))
 
     def _changed(self) -> list[tuple[str, Any, Any]]:
         """Settings that matter and are not what the folder's results were made with: name, old and new value."""

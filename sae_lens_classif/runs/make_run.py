@@ -10,6 +10,7 @@ from sae_lens_classif.config.yaml import config_of, read_yaml
 from sae_lens_classif.data.given import write_given
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.runs.folder import RunFolder
+from sae_lens_classif.runs.lock import only_writer
 from sae_lens_classif.runs.open_run import Run, open_run
 from sae_lens_classif.runs.steps import MAKING, evaluate_step
 
@@ -41,13 +42,14 @@ def make_run(
     """
     folder = Path(folder)
     cfg = _settings(folder, [preset] if isinstance(preset, str) else preset, settings or {})
-    if data is not None:
-        cfg.data = write_given(data, folder / "data", cfg.data)
-    run = RunFolder(folder, cfg, overwrite)
-    run.claim()
-    for step in (*MAKING, evaluate_step):
-        step(run)
-        run.note()
+    with only_writer(folder, "make_run"):
+        if data is not None:
+            cfg.data = write_given(data, folder / "data", cfg.data)
+        run = RunFolder(folder, cfg, overwrite)
+        run.claim()
+        for step in (*MAKING, evaluate_step):
+            step(run)
+            run.note()
     return open_run(folder)
 
 

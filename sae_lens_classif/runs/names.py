@@ -8,6 +8,7 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import read_json, sha256_of_file, write_json
 from sae_lens_classif.methods.base import METHOD_FILE
 from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.lock import only_writer
 
 _FILE = "names.json"
 _LONGEST = 80
@@ -31,14 +32,15 @@ def name_concept(run: RunFolder, index: int, name: str, method: str = METHOD) ->
     weights = _weights(run, method)
     if weights is None:
         raise UserError(f"{run.folder} holds no {method} that is trained; there is nothing to name yet")
-    kept = dict(_read(run))
-    entry = kept.get(method, {})
-    names = dict(entry["names"]) if entry.get("weights") == weights else {}
-    names.pop(str(index), None)
-    if name:
-        names[str(index)] = name
-    kept[method] = {"weights": weights, "names": names}
-    write_json(run.folder / _FILE, kept)
+    with only_writer(run.folder, "name"):
+        kept = dict(_read(run))
+        entry = kept.get(method, {})
+        names = dict(entry["names"]) if entry.get("weights") == weights else {}
+        names.pop(str(index), None)
+        if name:
+            names[str(index)] = name
+        kept[method] = {"weights": weights, "names": names}
+        write_json(run.folder / _FILE, kept)
 
 
 def names_of(run: RunFolder, method: str = METHOD) -> dict[int, str]:
@@ -64,7 +66,7 @@ def _read(run: RunFolder) -> Mapping[str, Any]:
     file = run.folder / _FILE
     if not file.is_file():
         return {}
-    content = read_json(file)
+    content = read_json(file, "name")
     entries = content.values() if isinstance(content, dict) else [content]
     is_ours = all(isinstance(entry, dict) and {"weights", "names"} <= entry.keys() for entry in entries)
     if not is_ours:

@@ -34,7 +34,7 @@ from sae_lens_classif.runs.results import (
     read_summary,
     read_sweep,
 )
-from sae_lens_classif.runs.run_classifier import open_run_classifier
+from sae_lens_classif.runs.run_classifier import open_checked_classifier
 from sae_lens_classif.runs.run_method import RunMethod, current_entry, load_fitted
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.store.store import ActivationStore
@@ -83,7 +83,7 @@ class Run:
     @cached_property
     def classifier(self) -> TextClassifier:
         """The model that is explained."""
-        return open_run_classifier(self._run)
+        return open_checked_classifier(self._run)
 
     @cached_property
     def _fitted(self) -> RunMethod:

@@ -8,7 +8,6 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -16,8 +15,6 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import torch
 from pydantic import BaseModel, Field, SkipValidation, TypeAdapter, ValidationError, create_model, model_validator
 from sae_lens import __version__ as sae_lens_version
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 
 from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.config.run import EvaluateConfig
@@ -28,13 +25,14 @@ from sae_lens_classif.evals.concept_effects import ConceptEffects
 from sae_lens_classif.evals.evaluate import Concept, Evaluation
 from sae_lens_classif.evals.measures import FLOOR, Count, Measure, all_measures, find_measure, headlines
 from sae_lens_classif.evals.results import Measures, finite
-from sae_lens_classif.files import read_json, write_json, write_tensors
-from sae_lens_classif.runs.folder import RunFolder
+from sae_lens_classif.files import made_anew, read_json, read_tensors, sha256_of_tensors, write_json, write_tensors
+from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.names import with_names
 
 logger = logging.getLogger(__name__)
 _SETTINGS = "settings_sha256"
 _EFFECTS = "effects.safetensors"
+_RESAMPLES = "resamples_sha256"
 _UNSTRUCTURED = ("eval_result_unstructured", _SETTINGS)
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -43,6 +41,7 @@ class Unstructured(Exact):
     """What else is worth keeping."""
 
     settings_sha256: str = Field(description="Of everything that the results depend on.")
+    resamples_sha256: str = Field(description="Of the resampled values in the safetensors file beside it.")
     warnings: list[str]
 
 
@@ -203,38 +202,62 @@ def json_schema(kind: Any) -> dict[str, Any]:
         kind: Its model, or what else pydantic makes a schema of.
     """
     draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return {**draft, **TypeAdapter(kind).json_schema(by_alias=True)}
+    schema = {**draft, **TypeAdapter(kind).json_schema(by_alias=True)}
+    place = schema.get("$defs", {}).get(Unstructured.__name__, schema)
+    if "properties" in place:
+        place["properties"]["own_sha256"] = {"type": "string", "description": "Of the rest of the file."}
+    return schema
 
 
-def read_measures(folder: Path, settings: str | None = None) -> dict[str, Measures]:
+def read_measures(folder: Path, settings: str | None = None, *, to_measure: bool = False) -> dict[str, Measures]:
     """Read the evaluations of a method.
 
     Args:
         folder: Holds ``<evaluation>.json`` and ``<evaluation>.safetensors``; need not exist.
         settings: Only those that depend on this, the SHA-256 of everything that matters to them. Default: all.
+        to_measure: Whether what is left out is measured next: then a damaged one is left out, too, with a warning.
 
     Returns:
-        For each evaluation what it found; one that another version wrote, or whose resampled values are lost, is to be
-        measured again and is left out.
+        For each evaluation what it found; one that another version wrote is to be measured again and is left out.
 
     Raises:
-        UserError: If a file is no JSON.
+        UserError: If a file is damaged, or the resampled values are missing or of another evaluation.
     """
     found = {}
     for name in evaluations():
-        file = folder / f"{name}.json"
-        if not file.is_file() or (settings is not None and not _is_current(file, settings, _UNSTRUCTURED)):
-            continue
-        content = read_json(file)
         try:
-            evaluation_model(name).model_validate(content)
-        except ValidationError as error:
-            logger.warning("%s is not what this version writes (%s): it is measured again", file, _first(error))
+            measures = _read_evaluation(name, folder / f"{name}.json", settings)
+        except UserError as error:
+            if not to_measure:
+                raise
+            logger.warning("%s: now it is measured anew", error)
             continue
-        with suppress(FileNotFoundError, SafetensorError):
-            resamples = load_file(file.with_suffix(".safetensors"))
-            found[name] = Measures(content["eval_result_metrics"], content["eval_result_details"][0], resamples)
+        if measures is not None:
+            found[name] = measures
     return found
+
+
+def _read_evaluation(name: str, file: Path, settings: str | None) -> Measures | None:
+    """One evaluation; None where it is absent, of other settings or of another version."""
+    if not file.is_file() or (settings is not None and not _is_current(file, settings, _UNSTRUCTURED)):
+        return None
+    step = _step_of(file.parent)
+    content = read_json(file, step)
+    try:
+        evaluation_model(name).model_validate(content)
+    except ValidationError as error:
+        logger.warning("%s is not what this version writes (%s): it is measured again", file, _first(error))
+        return None
+    resamples, _ = read_tensors(file.with_suffix(".safetensors"), step)
+    if sha256_of_tensors(resamples) != content["eval_result_unstructured"][_RESAMPLES]:
+        other = file.with_suffix(".safetensors")
+        raise UserError(f"{other} belongs to another evaluation than the JSON file beside it; {made_anew(step)}")
+    return Measures(content["eval_result_metrics"], content["eval_result_details"][0], resamples)
+
+
+def _step_of(folder: Path) -> str:
+    """The command that measures what is in a folder of evaluations."""
+    return "evaluate" if folder.name == METHOD else "compare"
 
 
 def write_evaluation(
@@ -281,6 +304,7 @@ def write_evaluation(
 
 def _result(name: str, measures: Measures, common: Mapping[str, Any]) -> dict[str, Any]:
     """The content of an evaluation's file, checked, with what is common to all evaluations of a method."""
+    resamples = {name: value.detach().contiguous() for name, value in measures.resamples.items()}
     content = {
         **common,
         "eval_type_id": f"classif_{name}",
@@ -288,6 +312,7 @@ def _result(name: str, measures: Measures, common: Mapping[str, Any]) -> dict[st
         "datetime_epoch_millis": int(time.time() * 1000),
         "eval_result_metrics": measures.metrics,
         "eval_result_details": [measures.details],
+        "eval_result_unstructured": {**common["eval_result_unstructured"], _RESAMPLES: sha256_of_tensors(resamples)},
     }
     result = {key: finite(content[key]) for key in EvaluationResult.model_fields}
     try:
@@ -308,15 +333,30 @@ def read_effects(folder: Path, settings: str) -> ConceptEffects | None:
         settings: SHA-256 of everything that it depends on.
 
     Returns:
-        None where it was not worked out with these settings, or the file holds something else.
+        None where it was not worked out with these settings.
+
+    Raises:
+        UserError: If the file is damaged.
     """
-    with suppress(FileNotFoundError, SafetensorError), safe_open(folder / _EFFECTS, "pt") as file:
-        if (file.metadata() or {}).get(_SETTINGS) == settings:
-            try:
-                return ConceptEffects.from_tensors({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  (no dict)
-            except UserError as error:
-                logger.warning("%s is left out: %s", folder / _EFFECTS, error)
-    return None
+    if not (folder / _EFFECTS).is_file():
+        return None
+    tensors, notes = read_tensors(folder / _EFFECTS, _step_of(folder))
+    return ConceptEffects.from_tensors(tensors) if notes.get(_SETTINGS) == settings else None
+
+
+def drop_damaged_effects(folder: Path) -> bool:
+    """Remove what is known of the concepts' effects where it is damaged; whether it was.
+
+    Args:
+        folder: Holds the method's evaluations.
+    """
+    try:
+        read_effects(folder, settings="")
+    except UserError as error:
+        logger.warning("%s: now it is measured anew", error)
+        (folder / _EFFECTS).unlink()
+        return True
+    return False
 
 
 def read_summary(run: RunFolder) -> dict[str, Any]:
@@ -332,7 +372,7 @@ def _read_summary(run: RunFolder) -> dict[str, Any]:
     """The file as it is."""
     if not run.summary.is_file():
         return {"methods": {}}
-    content: dict[str, Any] = read_json(run.summary)
+    content: dict[str, Any] = read_json(run.summary, "evaluate")
     _check(summary_model(), content, run.summary, "evaluate")
     return content
 
@@ -354,11 +394,16 @@ def drop_outdated(run: RunFolder) -> None:
     """Take out of ``summary.json`` what another version wrote, so that it is measured anew.
 
     Raises:
-        UserError: If the file is no JSON.
+        UserError: If it cannot be written.
     """
     if not run.summary.is_file():
         return
-    content = read_json(run.summary)
+    try:
+        content = read_json(run.summary, "evaluate")
+    except UserError as damaged:
+        logger.warning("%s: now it is made anew", damaged)
+        run.summary.unlink()
+        return
     error = _mismatch(summary_model(), content)
     if error is None:
         return
@@ -434,7 +479,7 @@ def read_methods(run: RunFolder) -> Comparison:
     file = run.folder / "comparison.json"
     if not file.is_file():
         raise UserError(f"{run.folder} has no comparison.json; run `sae-lens-classif compare --run {run.folder}` first")
-    return _check(Comparison, read_json(file), file, "compare")
+    return _check(Comparison, read_json(file, "compare"), file, "compare")
 
 
 def read_sweep(run: RunFolder) -> Sweep:
@@ -448,7 +493,7 @@ def read_sweep(run: RunFolder) -> Sweep:
             f"{run.folder} has no sweep/sweep.json; run `sae-lens-classif sweep --run {run.folder} --grid "
             "sae.gamma=0.05,0.1`, or with other settings, first"
         )
-    return _check(Sweep, read_json(run.sweep), run.sweep, "sweep")
+    return _check(Sweep, read_json(run.sweep, "sweep"), run.sweep, "sweep")
 
 
 def read_comparison(run: RunFolder, method: str, seed: int, settings: str) -> tuple[ComparedMethod, ...]:

@@ -2,11 +2,26 @@
 
 from pathlib import Path
 
+from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.config.classifier import PromptConfig
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.load import CLASSIFIER_FILE, load_classifier
-from sae_lens_classif.runs.folder import RunFolder
+from sae_lens_classif.runs.folder import SETTINGS_FILE, RunFolder
+from sae_lens_classif.store.caching import check_made_by
+from sae_lens_classif.store.store import MANIFEST, ActivationStore
+
+
+def open_checked_classifier(run: RunFolder) -> TextClassifier:
+    """Open the model that a run explains, to be used beside what was made from it.
+
+    Raises:
+        UserError: If there is none yet, or the run's hidden states were made from another.
+    """
+    classifier = open_run_classifier(run)
+    if (run.activations("test") / MANIFEST).is_file():
+        check_made_by(ActivationStore(run.activations("test")), classifier)
+    return classifier
 
 
 def open_run_classifier(run: RunFolder) -> TextClassifier:
@@ -30,6 +45,7 @@ def open_run_classifier(run: RunFolder) -> TextClassifier:
         raise UserError(
             f"{run.classifier} holds no classifier; run the step `finetune`, or set classifier.model to your own"
         )
+    Artifact(run.classifier, run.classifier / SETTINGS_FILE, {}).is_current()  # or it is damaged
     name = "/".join(run.classifier.resolve().parts[-2:])
     return load_classifier(
         run.classifier, hook=cfg.hook, dtype=cfg.dtype, device=cfg.device, name=name, backend=cfg.backend

@@ -15,13 +15,12 @@ from sae_lens_classif.methods.base import METHOD_FILE, ConceptMethod, load_metho
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.methods.find import find_method
 from sae_lens_classif.methods.listing import titles
-from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.folder import METHOD, SETTINGS_FILE, RunFolder
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.store.store import ActivationStore
 
-_FORMAT = 6  # of what the evaluations write
+_FORMAT = 7  # of what the evaluations write
 FIT_FILE = "fit.json"  # written last, into the folder of a method that `compare` fitted
-SETTINGS_FILE = "runner_cfg.json"  # the name under which SAELens' uploader takes a training's settings along
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from sae_lens_classif.evals.results import finite
 from sae_lens_classif.explaining.scoring import CHUNK, score
 from sae_lens_classif.files import new_file
 from sae_lens_classif.runs.folder import METHOD, RunFolder
-from sae_lens_classif.runs.run_classifier import open_run_classifier
+from sae_lens_classif.runs.run_classifier import open_checked_classifier
 from sae_lens_classif.runs.run_method import load_fitted
 
 Row = dict[str, Any]
@@ -48,7 +48,7 @@ def score_file(
     first = list(islice(rows, CHUNK))
     if not first:
         raise UserError(f"{source} holds no row; give a file with at least one text")
-    fitted, classifier = load_fitted(opened, method), open_run_classifier(opened)
+    fitted, classifier = load_fitted(opened, method), open_checked_classifier(opened)
     n_rows = 0
     with write_to() as write, tqdm(desc="Scoring", unit=" texts", delay=1) as progress:
         chunk = first

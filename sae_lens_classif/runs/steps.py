@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.data.texts import Split, TextData
+from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import needs_of
 from sae_lens_classif.evals.embeddings import embed_texts
 from sae_lens_classif.evals.evaluate import evaluate
@@ -18,6 +18,8 @@ from sae_lens_classif.evals.results import Measures
 from sae_lens_classif.files import (
     explain_full_disk,
     new_folder,
+    read_tensors,
+    sha256_of_files,
     sha256_of_json,
     write_json,
     write_tensors,
@@ -31,8 +33,9 @@ from sae_lens_classif.hooks.tuning.finetune import made_from as tuned_from
 from sae_lens_classif.hub import hub_name
 from sae_lens_classif.methods.base import REGISTRY, ConceptMethod
 from sae_lens_classif.runs.figures import draw_method
-from sae_lens_classif.runs.folder import RunFolder
+from sae_lens_classif.runs.folder import SETTINGS_FILE, RunFolder
 from sae_lens_classif.runs.results import (
+    drop_damaged_effects,
     drop_outdated,
     is_in_summary,
     read_measures,
@@ -41,7 +44,7 @@ from sae_lens_classif.runs.results import (
     write_evaluation,
 )
 from sae_lens_classif.runs.run_classifier import open_run_classifier
-from sae_lens_classif.runs.run_method import SETTINGS_FILE, evaluation_settings, load_trained
+from sae_lens_classif.runs.run_method import evaluation_settings, load_trained
 from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.training.train import LOG_FILE, made_from, train_classifsae
@@ -85,7 +88,7 @@ def finetune_step(run: RunFolder) -> None:
     model, tokenizer = finetune(run.cfg.finetune, run.cfg.prompt, data, device, run.tuning)
     with new_folder(run.classifier) as folder:
         save_classifier(folder, model, tokenizer, run.cfg.prompt, data.class_names, data.multi_label)
-        write_json(folder / SETTINGS_FILE, asked)
+        write_json(folder / SETTINGS_FILE, {**asked, "files": sha256_of_files(folder)})
     shutil.rmtree(run.tuning, ignore_errors=True)
 
 
@@ -119,7 +122,7 @@ def train_step(run: RunFolder) -> None:
     with new_folder(run.sae) as folder:
         sae.save(folder)
         shutil.copyfile(run.training / LOG_FILE, folder / LOG_FILE)
-        write_json(folder / SETTINGS_FILE, asked)
+        write_json(folder / SETTINGS_FILE, {**asked, "files": sha256_of_files(folder)})
     shutil.rmtree(run.training)
 
 
@@ -174,11 +177,26 @@ def embed_and_keep(run: RunFolder, data: TextData) -> torch.Tensor:
     cfg = run.cfg.evaluate
     key = sha256_of_json([data.fingerprint(), cfg.sentence_encoder])
     file = run.embeddings / f"{key[:16]}.safetensors"
-    if not file.is_file():
-        logger.info("sentence embeddings: %d texts by %s", len(data), cfg.sentence_encoder)
-        embeddings = embed_texts(data.texts, cfg.sentence_encoder, cfg.device)
-        write_tensors(file, {"embeddings": embeddings})
-    return load_file(file)["embeddings"]
+    kept = _kept_embeddings(file, len(data)) if file.is_file() else None
+    if kept is not None:
+        return kept
+    logger.info("sentence embeddings: %d texts by %s", len(data), cfg.sentence_encoder)
+    embeddings = embed_texts(data.texts, cfg.sentence_encoder, cfg.device)
+    write_tensors(file, {"embeddings": embeddings})
+    return embeddings
+
+
+def _kept_embeddings(file: Path, n_texts: int) -> torch.Tensor | None:
+    """What was kept, or None where that is damaged."""
+    try:
+        embeddings = read_tensors(file)[0]["embeddings"]
+        if embeddings.ndim == 2 and len(embeddings) == n_texts and embeddings.isfinite().all():
+            return embeddings
+        reason = f"{file} does not hold a finite embedding for each of {n_texts} texts"
+    except (UserError, KeyError) as error:
+        reason = str(error)
+    logger.warning("%s; the embeddings are made anew", reason)
+    return None
 
 
 def evaluate_method(
@@ -206,7 +224,7 @@ def evaluate_method(
     """
     cfg = run.cfg.evaluate
     settings = evaluation_settings(run, weights, split.store)
-    known = read_measures(folder, settings)
+    known = {} if drop_damaged_effects(folder) else read_measures(folder, settings, to_measure=True)
     if in_summary:
         drop_outdated(run)
     is_noted = not in_summary or is_in_summary(run, name, settings)

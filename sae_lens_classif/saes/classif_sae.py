@@ -3,6 +3,7 @@
 Its inference form, which is saved and loaded, and its training form with the loss.
 """
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,18 +13,21 @@ from typing import Any, Self, cast
 import torch
 import torch.nn.functional as F
 from sae_lens import TopKSAE, TopKSAEConfig, TopKTrainingSAE, TopKTrainingSAEConfig
+from sae_lens.constants import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
 from sae_lens.registry import SAE_CLASS_REGISTRY, register_sae_class, register_sae_training_class
 from sae_lens.saes.sae import TrainStepInput, TrainStepOutput
 from sae_lens.saes.topk_sae import act_times_W_dec
+from safetensors.torch import load_file
 from torch import nn
 from typing_extensions import override
 
 from sae_lens_classif.config.run import SAESettings, check_latents
 from sae_lens_classif.decisions import DecisionRule, decision_rule
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.files import write_json
 from sae_lens_classif.saes import losses
 from sae_lens_classif.saes.concept_start import ConceptStart
-from sae_lens_classif.saes.saving import check_weights, explain_loading, note_weights
+from sae_lens_classif.saes.saving import NOTED, check_saved, explain_loading, note_weights
 from sae_lens_classif.saes.sparse import ActiveLatents, Places, TopKWithKeptPlaces, decode, encode
 
 ARCHITECTURE = "classifsae"
@@ -131,19 +135,19 @@ class ClassifSAE(TopKSAE):
 
     @override
     def process_state_dict_for_saving(self, state_dict: dict[str, Any]) -> None:
-        """Note the format and the weights' checksum in ``cfg.metadata``, which is written after the weights."""
+        """Note the format and the checksums in ``cfg.metadata``, which is written after the weights."""
         super().process_state_dict_for_saving(state_dict)
-        note_weights(self.cfg.metadata, state_dict)
+        note_weights(self.cfg, state_dict)
 
     @override
     def process_state_dict_for_loading(self, state_dict: dict[str, Any]) -> None:
-        """Refuse weights that are not those that were saved, whichever of SAELens' ways they came.
+        """Refuse weights and settings that are not those that were saved, whichever of SAELens' ways they came.
 
         Raises:
             UserError: Saying what is wrong with them.
         """
         super().process_state_dict_for_loading(state_dict)
-        check_weights(self.cfg.metadata, state_dict, self.state_dict())
+        check_saved(self.cfg, state_dict, self.state_dict())
 
     @override
     @classmethod
@@ -179,6 +183,27 @@ class ClassifSAE(TopKSAE):
                 f"the decoder's rows have norms {norms.min():.3g}..{norms.max():.3g}; folding them would change "
                 "which latents are the top k. Load without fold_W_dec_norm=True"
             )
+
+
+def sign_sae(folder: str | Path) -> None:
+    """Note the checksums of a ClassifSAE anew, after its author changed its settings or weights by hand.
+
+    Args:
+        folder: Holds ``cfg.json`` and ``sae_weights.safetensors``.
+
+    Raises:
+        UserError: If a file is missing, or weights and settings do not fit each other.
+    """
+    file = Path(folder) / SAE_CFG_FILENAME
+    with explain_loading(Path(folder)):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        weights = load_file(Path(folder) / SAE_WEIGHTS_FILENAME)
+        content["metadata"] = {name: value for name, value in content["metadata"].items() if name not in NOTED}
+        sae = ClassifSAE(ClassifSAEConfig.from_dict(content))
+    check_saved(sae.cfg, weights, sae.state_dict())
+    note_weights(sae.cfg, weights)
+    content["metadata"] |= {name: sae.cfg.metadata[name] for name in NOTED}
+    write_json(file, content, with_checksum=False)
 
 
 def initialize_head(sae: "ClassifSAE | ClassifTrainingSAE", head_init: str = "kaiming") -> None:
@@ -341,7 +366,7 @@ class ClassifTrainingSAE(TopKTrainingSAE):
     def process_state_dict_for_saving_inference(self, state_dict: dict[str, Any]) -> None:
         """Note what ``ClassifSAE`` checks when it is loaded."""
         super().process_state_dict_for_saving_inference(state_dict)
-        note_weights(self.cfg.metadata, state_dict)
+        note_weights(self.cfg, state_dict)
 
     def classify(self, z: torch.Tensor) -> torch.Tensor:
         """Class logits of the head; see ``ClassifSAE.classify``."""

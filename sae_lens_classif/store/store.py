@@ -78,7 +78,8 @@ class ActivationStore(StorePlan):
     """Read-only view of the hidden states of one split, memory-mapped.
 
     Nothing is loaded before it is asked for, and pages that were read are given back, so ten million
-    states need no more memory than a hundred thousand.
+    states need no more memory than a hundred thousand. A file whose checksum is another is refused when it is first
+    read.
 
     Attributes:
         folder: Where the store lies.
@@ -103,7 +104,7 @@ class ActivationStore(StorePlan):
         self.folder = Path(folder)
         if not (self.folder / MANIFEST).is_file():
             raise UserError(f"{self.folder} holds no finished activations store; run the step `cache` first")
-        manifest = read_json(self.folder / MANIFEST)
+        manifest = read_json(self.folder / MANIFEST, "cache")
         if manifest.get("format") != FORMAT:
             raise UserError(
                 f"{self.folder} has format {manifest.get('format')!r}, this version reads {FORMAT}; run `cache` again"
@@ -115,6 +116,7 @@ class ActivationStore(StorePlan):
         self._predicted: torch.Tensor | None = None
         self._chosen: Rows | None = None
         self._shards = [SafetensorsMap(self.folder / name) for name in self._checksums]
+        self._verified: set[int] = set()  # shards; of a store and of what is taken from it
 
     def __len__(self) -> int:
         return self.n_texts
@@ -132,16 +134,24 @@ class ActivationStore(StorePlan):
         return sha256_of_json(content)
 
     def verify(self) -> None:
-        """Compare every file with its checksum.
+        """Compare every file with its checksum, before work begins; else it is done where a file is first read.
 
         Raises:
             UserError: If one differs.
         """
-        for name, expected in self._checksums.items():
+        for number in range(len(self._shards)):
+            self._shard(number)
+
+    def _shard(self, number: int) -> SafetensorsMap:
+        """A file, when it was found to be what was written."""
+        if number not in self._verified:
+            name, expected = list(self._checksums.items())[number]
             if sha256_of_file(self.folder / name) != expected:
                 raise UserError(
                     f"{self.folder / name} is not what `cache` wrote; delete {self.folder} and run `cache` again"
                 )
+            self._verified.add(number)
+        return self._shards[number]
 
     def has(self, name: str) -> bool:
         """Whether it holds a column: stores of earlier versions do not hold ``sureness``."""
@@ -166,7 +176,7 @@ class ActivationStore(StorePlan):
         out: torch.Tensor | None = None
         for shard in np.unique(shard_of):
             here = np.flatnonzero(shard_of == shard)
-            values = self._shards[shard].rows(name, rows[here] - shard * self.shard_size)
+            values = self._shard(int(shard)).rows(name, rows[here] - shard * self.shard_size)
             if out is None:
                 out = torch.empty((len(rows), *values.shape[1:]), dtype=values.dtype)
             out[torch.from_numpy(here)] = values

@@ -1,5 +1,6 @@
 """Write a store shard by shard; a killed run goes on where it stopped, a finished store is whole."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -9,11 +10,12 @@ import torch
 
 from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import replace_folder, sha256_of_file, write_json, write_tensors
+from sae_lens_classif.files import read_tensors, replace_folder, sha256_of_file, write_json, write_tensors
 from sae_lens_classif.store.mmap import SafetensorsMap
 from sae_lens_classif.store.store import FORMAT, MANIFEST, StorePlan
 
 _UNFINISHED = ".unfinished"
+logger = logging.getLogger(__name__)
 
 
 class StoreWriter:
@@ -45,8 +47,19 @@ class StoreWriter:
     def missing(self) -> Iterator[tuple[int, range]]:
         """Shards that are still to be written: their numbers and text indices."""
         for number, start in enumerate(range(0, self.plan.n_texts, self.plan.shard_size)):
-            if not self._shard(number).is_file():
+            if not self._is_whole(self._shard(number)):
                 yield number, range(start, min(start + self.plan.shard_size, self.plan.n_texts))
+
+    def _is_whole(self, shard: Path) -> bool:
+        """Whether a killed run wrote a shard, and it is still what that wrote."""
+        if not shard.is_file():
+            return False
+        try:
+            read_tensors(shard)
+        except UserError as error:
+            logger.warning("%s: it is made anew", error)
+            return False
+        return True
 
     def write(
         self,
@@ -106,5 +119,5 @@ class StoreWriter:
         checksums = {path.name: sha256_of_file(path) for path in shards}
         write_json(self._note, {**self._manifest(), "columns": columns, "sha256": checksums})
         for leftover in set(self._unfinished.iterdir()) - {*shards, self._note}:
-            leftover.unlink()  # of a killed run; safetensors writes under a temporary name of its own
+            leftover.unlink()  # of a killed run
         replace_folder(self._unfinished, self.folder)

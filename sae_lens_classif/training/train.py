@@ -1,7 +1,9 @@
 """Train a ClassifSAE on a store: from settings to weights, going on where a killed run stopped."""
 
 import contextlib
+import logging
 import math
+import shutil
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -31,6 +33,7 @@ from sae_lens_classif.store.shuffle import Rows
 from sae_lens_classif.store.store import ActivationStore, RowSplit
 from sae_lens_classif.training.trainer import ClassifSAETrainer
 
+logger = logging.getLogger(__name__)
 LOG_FILE = "training_log.jsonl"
 _CHECKPOINTS = "checkpoints"
 _SETTINGS = "settings.json"
@@ -185,11 +188,19 @@ def _claim(folder: Path, asked: dict[str, Any]) -> None:
 
 
 def _resume(trainer: ClassifSAETrainer, folder: Path, store: ActivationStore, split: RowSplit) -> None:
+    """Go on from the newest checkpoint; a damaged one is dropped, and the weights are found again."""
     whole = [path for path in (folder / _CHECKPOINTS).glob("*") if path.name.isdigit()]
-    if not whole:
+    newest = max(whole, key=lambda path: int(path.name), default=None)
+    if newest is not None:
+        try:
+            trainer.resume(newest)
+        except UserError as error:
+            logger.warning("%s: the training begins anew", error)
+            shutil.rmtree(newest)
+            newest = None
+    if newest is None:
         (folder / LOG_FILE).unlink(missing_ok=True)
         return
-    trainer.resume(max(whole, key=lambda path: int(path.name)))
     trainer.data_provider = store.batches(trainer.cfg.train_batch_size_samples, split, trainer.n_training_samples)
 
 

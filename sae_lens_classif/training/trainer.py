@@ -15,9 +15,10 @@ from safetensors.torch import load_file, save_file
 from tqdm.asyncio import tqdm_asyncio
 from typing_extensions import override
 
+from sae_lens_classif.artifacts import damaged_files
 from sae_lens_classif.decisions import decision_rule
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import explain_full_disk, new_folder, read_json, write_json, write_text
+from sae_lens_classif.files import explain_full_disk, new_file, new_folder, read_json, sha256_of_files, write_json
 from sae_lens_classif.saes.classif_sae import (
     ClassifTrainingSAE,
     ClassifTrainingSAEConfig,
@@ -29,6 +30,8 @@ from sae_lens_classif.training.fast_step import diverged, fast_step, use_decoder
 Validate = Callable[[ClassifTrainingSAE], dict[str, float]]
 _BEST_WEIGHTS = "best.safetensors"
 _BEST_SCORE = "best.json"
+_LOG = "log.jsonl"
+_FILES = "files.json"  # written last
 _SHOWN = {  # beside the progress bar
     "EV": "metrics/explained_variance",
     "L0": "metrics/l0",
@@ -181,6 +184,9 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
             if self.best_score is not None:
                 save_file(self._best_weights, folder / _BEST_WEIGHTS)
                 write_json(folder / _BEST_SCORE, self.best_score)
+            if self.log_file is not None and self.log_file.is_file():
+                shutil.copyfile(self.log_file, folder / _LOG)
+            write_json(folder / _FILES, {"files": sha256_of_files(folder)})
         for older in Path(base).iterdir():
             if older.name.isdigit() and int(older.name) < self.n_training_samples:
                 shutil.rmtree(older)
@@ -191,13 +197,21 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         Args:
             checkpoint: A folder that ``save_checkpoint`` made during training, not a ``final_`` one, in which SAELens
                 has already folded what normalises the activations.
+
+        Raises:
+            UserError: If a file of it is missing or not what was written.
         """
+        damaged = next(damaged_files(checkpoint, read_json(checkpoint / _FILES)), None)
+        if damaged is not None:
+            raise UserError(f"{damaged}; delete {checkpoint} and run `train` again")
         self.sae.load_weights_from_checkpoint(checkpoint)
         self.load_trainer_state(checkpoint)
         if (checkpoint / _BEST_WEIGHTS).is_file():
             self._best_weights = load_file(checkpoint / _BEST_WEIGHTS, device=str(self.sae.device))
             self.best_score = read_json(checkpoint / _BEST_SCORE)
-        self._forget_log_after_this_step()
+        if self.log_file is not None and (checkpoint / _LOG).is_file():
+            with new_file(self.log_file) as temporary:
+                shutil.copyfile(checkpoint / _LOG, temporary)
 
     # --- what one sees of a run ---
 
@@ -213,13 +227,6 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         line = json.dumps({"step": self.n_training_steps, **finite}, allow_nan=False)
         with explain_full_disk(self.log_file), self.log_file.open("a", encoding="utf-8") as log:
             log.write(line + "\n")
-
-    def _forget_log_after_this_step(self) -> None:
-        if self.log_file is None or not self.log_file.is_file():
-            return
-        lines = self.log_file.read_text(encoding="utf-8").splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]
-        write_text(self.log_file, "".join(line for line in whole if json.loads(line)["step"] < self.n_training_steps))
 
     @override
     def _update_pbar(self, step_output: TrainStepOutput, pbar: "tqdm_asyncio[Any]", update_interval: int = 100) -> None:

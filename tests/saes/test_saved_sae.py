@@ -10,7 +10,7 @@ import torch
 from sae_lens import SAE
 from safetensors.torch import load_file, save_file
 
-from sae_lens_classif import ClassifSAE
+from sae_lens_classif import ClassifSAE, sign_sae
 from sae_lens_classif.errors import UserError
 from tests.saes.test_sae import new_sae
 
@@ -83,9 +83,43 @@ def test_a_newer_format_asks_for_an_upgrade(folder: Path, load: Load) -> None:
 
 def test_an_sae_saved_before_there_were_checksums_loads(folder: Path, load: Load) -> None:
     before = ClassifSAE.load_from_disk(folder).W_dec
-    noted = ("sae_lens_classif_version", "classifsae_format", "weights_sha256", "weights_dtype")
+    noted = ("sae_lens_classif_version", "classifsae_format", "weights_sha256", "weights_dtype", "settings_sha256")
     change_cfg(folder, lambda cfg: [cfg["metadata"].pop(name) for name in noted])
     assert torch.equal(load(folder).W_dec, before)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"k": 2},
+        {"apply_b_dec_to_input": True},
+        {"normalize_activations": "none"},
+        {"rescale_acts_by_decoder_norm": True},
+        {"metadata": {"hook_name": "blocks.0.hook_resid_pre"}},
+        {"metadata": {"class_names": ["money", "weather", "animals"]}},
+        {"metadata": {"weights_dtype": "float16"}},
+    ],
+    ids=str,
+)
+def test_settings_that_were_changed_by_hand_are_refused_until_their_author_signs_them(
+    folder: Path, load: Load, change: dict[str, Any]
+) -> None:
+    own = dict(change)
+    metadata = own.pop("metadata", {})
+    change_cfg(folder, lambda cfg: [cfg.update(own), cfg["metadata"].update(metadata)])
+    with pytest.raises(UserError, match=r"settings in the SAE's cfg\.json are not those .*sign_sae"):
+        load(folder)
+    sign_sae(folder)
+    sae = load(folder)
+    assert {name: getattr(sae.cfg, name) for name in own} == own
+    signed = {name: value for name, value in metadata.items() if name != "weights_dtype"}
+    assert {name: sae.cfg.metadata[name] for name in signed} == signed
+
+
+def test_weights_that_do_not_fit_are_not_signed(folder: Path) -> None:
+    change_cfg(folder, lambda cfg: cfg.update(n_concepts=9))
+    with pytest.raises(UserError, match="classifier_weight of shape"):
+        sign_sae(folder)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])

@@ -1,6 +1,8 @@
 """The store of hidden states: what is written is what is read, in the order that was promised, or refused."""
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -10,13 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 
 from sae_lens_classif.config.classifier import CacheConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import sha256_of_file
+from sae_lens_classif.files import read_json, sha256_of_file, write_json
 from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.load import load_classifier
@@ -141,6 +141,7 @@ def test_the_manifest_says_what_the_store_is(tmp_path: Path) -> None:
             "text_index": {"dtype": "int64", "shape": [_N]},
         },
         "sha256": {path.name: sha256_of_file(path) for path in shards},
+        "own_sha256": manifest["own_sha256"],
     }
     assert (store.d_in, store.n_classes, store.dtype) == (_D_IN, 3, "float16")
     assert (store.model_name, store.hook_name) == ("tiny", "blocks.2.hook_resid_pre")
@@ -351,7 +352,7 @@ def test_a_store_in_which_one_bit_was_changed_does_not_verify(tmp_path: Path) ->
 
 def test_a_store_of_another_format_is_refused(tmp_path: Path) -> None:
     manifest = _write(tmp_path / "store").folder / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 2'))
+    write_json(manifest, {**read_json(manifest), "format": 2})
     with pytest.raises(UserError, match=r"format 2, .* 1"):
         ActivationStore(tmp_path / "store")
 
@@ -404,13 +405,15 @@ def test_a_disk_that_is_full_during_a_shard_leaves_no_store_and_the_next_run_fin
 ) -> None:
     undisturbed = _write(tmp_path / "undisturbed").folder
 
-    def save_or_fail(tensors: dict[str, torch.Tensor], path: Path, notes: dict[str, str] | None) -> None:
-        if f"{at_shard:05d}" in path.name:
-            path.write_bytes(b"half")
-            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-        save_file(tensors, path, notes)
+    write_bytes = Path.write_bytes
 
-    monkeypatch.setattr("safetensors.torch.save_file", save_or_fail)
+    def write_or_fail(path: Path, content: bytes) -> int:
+        if f"{at_shard:05d}" in path.name:
+            write_bytes(path, content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_bytes(path, content)
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", write_or_fail)
     with pytest.raises(UserError, match=rf"disk is full .*{_SHARDS[at_shard]}"):
         _write(tmp_path / "store")
     assert _no_store_is_there(tmp_path / "store")
@@ -423,7 +426,7 @@ def test_a_disk_that_is_full_during_a_shard_leaves_no_store_and_the_next_run_fin
 def test_a_disk_that_is_full_at_the_manifest_leaves_no_store(tmp_path: Path) -> None:
     writer = StoreWriter(tmp_path / "store", _plan())
     _fill(writer, _columns())
-    (tmp_path / "store.unfinished" / "manifest.json.partial").symlink_to("/dev/full")
+    (tmp_path / "store.unfinished" / f"manifest.json.{os.getpid()}.partial").symlink_to("/dev/full")
     with pytest.raises(UserError, match=r"disk is full .*manifest\.json"):
         writer.finish()
     assert _no_store_is_there(tmp_path / "store")

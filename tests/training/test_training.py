@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from sae_lens_classif import ClassifSAETrainer, ClassifTrainingSAE
 from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.files import read_json, sha256_of_file, write_json
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.store.store import ActivationStore, RowSplit
 from sae_lens_classif.training.train import new_training_sae, train_classifsae, validation_measures
@@ -452,6 +453,9 @@ def test_labels_out_of_range_and_states_that_are_not_finite_are_errors(
     tensors = load_file(shard)
     tensors[column].view(-1)[10] = value
     save_file(tensors, shard)
+    manifest = read_json(tmp_path / "store" / "manifest.json")
+    manifest["sha256"][shard.name] = sha256_of_file(shard)
+    write_json(tmp_path / "store" / "manifest.json", manifest)
     train = replace(_train_config(), validation_share=0.0)
     with pytest.raises(UserError, match=message):
         train_classifsae(ActivationStore(tmp_path / "store"), _settings(), train, tmp_path / "training")

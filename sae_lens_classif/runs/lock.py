@@ -1,0 +1,65 @@
+"""One writer a run folder: who works in it is noted, and a second one waits or is told so. Readers need no lock."""
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.files import clear_leftovers, folder_is_writable
+
+logger = logging.getLogger(__name__)
+_LOCK, _WRITER = ".lock", ".writer"
+SECONDS = 10.0  # what a second writer waits
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path, what: str) -> Iterator[None]:
+    """Write in a run folder as the only process that does; the system takes the lock back when the process dies.
+
+    What a killed process left half-written is removed first. Within such a block another of the same folder is free.
+
+    Args:
+        folder: The run folder; made where there is none.
+        what: What is done, for whoever comes second.
+
+    Raises:
+        UserError: If another process still writes there after ten seconds, or the folder cannot be written to.
+    """
+    folder_is_writable(folder)
+    lock = FileLock(folder.resolve() / _LOCK, thread_local=False, is_singleton=True)
+    if lock.is_locked:
+        yield
+        return
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _wait(lock, folder)
+    try:
+        clear_leftovers(folder)
+        (folder / _WRITER).write_text(f"process {os.getpid()} on {socket.gethostname()} (`{what}`)", encoding="utf-8")
+        yield
+    finally:
+        (folder / _WRITER).unlink(missing_ok=True)
+        lock.release()
+
+
+def _wait(lock: FileLock, folder: Path) -> None:
+    logger.warning("%s is written to by %s: waiting for %.0f seconds", folder, _writer(folder), SECONDS)
+    try:
+        lock.acquire(timeout=SECONDS)
+    except Timeout as error:
+        raise UserError(
+            f"{folder} is written to by {_writer(folder)}; wait until that has ended, or use another run folder"
+        ) from error
+
+
+def _writer(folder: Path) -> str:
+    try:
+        return (folder / _WRITER).read_text(encoding="utf-8").strip() or "another process"
+    except (OSError, UnicodeDecodeError):
+        return "another process"
