@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import read_json, sha256_of_json
+from sae_lens_classif.files import inside, read_json, sha256_of_json
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -103,9 +103,12 @@ class Artifact:
         if different:
             return Status("stale", different)
         files = content.get("files", ()) if isinstance(content, dict) else ()
-        missing = [name for name in files if not (self.note.parent / name).is_file()]
+        try:
+            missing = [path for path in (inside(self.note.parent, name) for name in files) if not path.is_file()]
+        except UserError as error:
+            return Status("damaged", reason=str(error))
         if missing:
-            return Status("damaged", reason=f"{self.note.parent / missing[0]} is missing; delete {self.path}")
+            return Status("damaged", reason=f"{missing[0]} is missing; delete {self.path}")
         return Status("current")
 
 

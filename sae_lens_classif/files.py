@@ -16,12 +16,17 @@ if TYPE_CHECKING:
     import torch
 
 _PARTIAL = ".partial"
+_PICKLES = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
 
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Write a file under a temporary name; it gets its own name when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file under a temporary name; it gets its own name when the block ends without an error.
+
+    Raises:
+        UserError: If something else than a regular file is there, or the folder cannot be written to.
+    """
+    check_output(path)
     temporary = path.with_name(path.name + _PARTIAL)
     try:
         with explain_full_disk(path):
@@ -113,6 +118,55 @@ def explain_full_disk(path: Path) -> Iterator[None]:
                 f"the disk is full while writing {path}; make room and run the same command again"
             ) from error
         raise
+
+
+def inside(folder: Path, name: object) -> Path:
+    """The path of a file that a manifest names; it has to lie in the manifest's own folder.
+
+    Args:
+        folder: Where the manifest lies.
+        name: As the manifest has it.
+
+    Raises:
+        UserError: If the name leads out of the folder, by itself or by a link.
+    """
+    with contextlib.suppress(TypeError, ValueError, OSError):  # no string, NUL, links in a circle
+        path = folder / name  # type: ignore[operator]  # whatever JSON may hold
+        if path.resolve().is_relative_to(folder.resolve()):
+            return path
+    raise UserError(f"{folder} names the file {name!r}, which is not inside it; nothing outside is read: make it anew")
+
+
+def refuse_pickles(folder: Path) -> None:
+    """Refuse a folder whose weights are nothing but a pickle, which is never opened: that can run code of its own.
+
+    Raises:
+        UserError: If it is one.
+    """
+    held = sorted(folder.iterdir()) if folder.is_dir() else []
+    pickles = [path.name for path in held if path.name.removesuffix(".index.json").endswith(_PICKLES)]
+    if pickles and not any(path.suffix == ".safetensors" for path in held):
+        raise UserError(
+            f"the weights in the folder {folder} are a pickle ({pickles[0]}): reading one can run code of its own, so "
+            "only safetensors are read. Where you trust it, open it once with what made it and write it as safetensors"
+        )
+
+
+def check_output(path: str | Path) -> Path:
+    """Refuse to write to what is there and is no regular file: a folder, a device, a pipe. Asked before any work.
+
+    Raises:
+        UserError: If it is something else, or its folder cannot be written to.
+    """
+    path = Path(path)
+    try:
+        is_taken = path.exists() and not path.is_file()
+    except (OSError, ValueError) as error:  # a name too long, NUL
+        raise UserError(f"{str(path)!r} cannot be written ({error}); give another name") from error
+    if is_taken:
+        raise UserError(f"{path} is there and is no regular file; give the path of a file")
+    folder_is_writable(path.parent)
+    return path
 
 
 def sha256_of_file(path: Path) -> str:

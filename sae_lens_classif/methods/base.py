@@ -20,7 +20,7 @@ from sae_lens_classif.config.methods import BaselineConfig
 from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.config.yaml import settings_from
 from sae_lens_classif.errors import UserError, nearest
-from sae_lens_classif.files import new_folder, read_json, sha256_of_file, sha256_of_json, write_json
+from sae_lens_classif.files import inside, new_folder, read_json, sha256_of_file, sha256_of_json, write_json
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.plugins import built_in, from_outside, load
@@ -234,7 +234,9 @@ class ConceptMethod(ABC):
             raise UserError(f"{folder} holds the method {content['method']!r}, not {cls.name!r}; use load_method")
         _check_files(folder, content["sha256"])
         tensors = load_file(folder / _TENSORS) if (folder / _TENSORS).is_file() else {}
-        saes: dict[str, SAE[Any]] = {name: SAE.load_from_disk(folder / name, device="cpu") for name in content["saes"]}
+        saes: dict[str, SAE[Any]] = {
+            name: SAE.load_from_disk(inside(folder, name), device="cpu") for name in content["saes"]
+        }
         method = cls(**content["values"], **tensors, **saes)
         method.notes = tuple(content["notes"])
         return method
@@ -356,7 +358,7 @@ def _read_content(folder: Path) -> dict[str, Any]:
 
 def _check_files(folder: Path, checksums: Mapping[str, str]) -> None:
     for name, expected in checksums.items():
-        path = folder / name
+        path = inside(folder, name)
         if not path.is_file() or sha256_of_file(path) != expected:
             state = "was altered" if path.is_file() else "is missing"
             raise UserError(f"{path} {state}; delete {folder} and fit the method again")
