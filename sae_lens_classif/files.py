@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,7 +161,9 @@ def check_output(path: str | Path) -> Path:
     """
     path = Path(path)
     try:
-        is_taken = path.exists() and not path.is_file()
+        is_taken = not stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_taken = False
     except (OSError, ValueError) as error:  # a name too long, NUL
         raise UserError(f"{str(path)!r} cannot be written ({error}); give another name") from error
     if is_taken:

@@ -407,7 +407,8 @@ def load_method(folder: str | Path) -> ConceptMethod:
     spec = registered_method(name)
     if spec is None:
         raise UserError(
-            f"{folder} holds the method {name!r}, which no class has; import the module that defines it first. "
+            f"{folder} holds the method {name!r}, which no class has; import the module that defines it first (on "
+            "the command line: --method module:Class). "
             f"{nearest(name, sorted({*REGISTRY, *titles()}))}"
         )
     return spec.kind.load(folder)
