@@ -18,7 +18,8 @@ from transformers import (
 )
 
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.hooks.adapters import Adapter, find_adapter
+from sae_lens_classif.files import read_json, refuse_pickles
+from sae_lens_classif.hooks.adapters import Adapter, check_embedded, find_adapter
 from sae_lens_classif.hub import cache_alone, hub_is_reachable, hub_unreachable_message, nobody_asked_to_convert
 
 _ONLY_SAFETENSORS = (
@@ -110,7 +111,9 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     if adapter is not None and not any(Path(model).glob("tokenizer*")):
         return _with_base(adapter, load_tokenizer)
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model, local_files_only=local)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            model, local_files_only=local, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise UserError(_loading_message(model, "tokenizer", error)) from error
     if not tokenizer("a", add_special_tokens=False)["input_ids"]:
@@ -198,9 +201,10 @@ def _from_pretrained(loader: Any, model: str, **settings: Any) -> tuple[PreTrain
     """Load weights from safetensors alone, and say which tensors were missing there.
 
     Raises:
-        UserError: If there are no such weights, or they are not finite.
+        UserError: If there are no such weights, they are a pickle, or they are not finite.
     """
     local = is_local(model)
+    check_folder(Path(model))
     try:
         # Where PEFT is installed, an adapter is looked for on the Hub all the same.
         with cache_alone(local), nobody_asked_to_convert():
@@ -216,26 +220,55 @@ def _from_pretrained(loader: Any, model: str, **settings: Any) -> tuple[PreTrain
     return cast(PreTrainedModel, loaded), sorted(info["missing_keys"])
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a model's folder of which transformers would read a pickle, or files outside it; any other path is fine.
+
+    Raises:
+        UserError: If it is one.
+    """
+    refuse_pickles(folder)
+    check_embedded(folder)
+    index = folder / "model.safetensors.index.json"
+    content = read_json(index) if index.is_file() else {}
+    shards = content.get("weight_map", {}) if isinstance(content, dict) else None
+    if not isinstance(shards, dict):
+        raise UserError(f"{index} is not what transformers writes (no weight_map); copy or download the model again")
+    for name in shards.values():
+        if not (isinstance(name, str) and Path(name).name == name and name.endswith(".safetensors")):
+            raise UserError(
+                f"{index} names the weights {name!r}; only safetensors beside it are read: copy or download the model "
+                "again"
+            )
+
+
 def is_local(model: str) -> bool:
     """Whether a model is to be looked for on this machine alone: a folder, or anything where the Hub does not answer.
 
     Raises:
-        UserError: If it is the path of a folder that is not there.
+        UserError: If it is the path of a folder that is not there, or of a file.
     """
     path = Path(model)
     if path.is_dir():
         return True
+    if path.is_file():
+        raise UserError(
+            f"{model} is a file; give the folder of a model. A pickle, as of scikit-learn, is not read: open it in a "
+            "function of your own, module:function"
+        )
     if path.is_absolute() or model.startswith(".") or model.count("/") > 1:
         raise UserError(f"the model folder {model!r} does not exist; give a local folder or a name on the Hub")
     return not hub_is_reachable()
 
 
 def _loading_message(model: str, what: str, error: Exception) -> str:
+    if "trust_remote_code" in str(error):
+        return (
+            f"the {what} {model} brings code of its own, which is not run (trust_remote_code is False); open it in a "
+            "function of your own, module:function"
+        )
     if Path(model).is_dir():
         reason = str(error).splitlines()[0]
         held = ", ".join(sorted(path.name for path in Path(model).iterdir())) or "nothing"
-        if "pytorch_model" in held and ".safetensors" not in held:
-            return f"the weights in the folder {model} are a pickle: {_ONLY_SAFETENSORS}"
         return f"no {what} can be loaded from the folder {model} (it holds: {held}): {reason}"
     if not hub_is_reachable():
         return hub_unreachable_message(f"the {what} {model}")

@@ -12,9 +12,10 @@ from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import new_folder, read_json, write_json
 from sae_lens_classif.hooks.backends import DEFAULT, ModelRequest, backend_for, backend_names, find_backend
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.hooks.functions import is_of_the_user, open_of_the_user
+from sae_lens_classif.hooks.functions import open_of_the_user
 from sae_lens_classif.hooks.heads import names_in_config
 from sae_lens_classif.hooks.huggingface import architecture_of, config_of_model, is_local, is_soft_prompt, pick_device
+from sae_lens_classif.plugins import names_code
 
 CLASSIFIER_FILE = "classifier.json"
 _TUNE = "tune one with `sae-lens-classif finetune --finetune.base_model {model}`, or give a model that has one"
@@ -87,7 +88,7 @@ def load_classifier(
         UserError: If the model, its weights or the hook is missing, a label is not one token, classes or prompt
             are not those in the folder, or nothing opens its architecture.
     """
-    if is_of_the_user(str(model)):
+    if names_code(str(model)):
         return _checked(open_of_the_user(str(model)), class_names, hook)
     is_local(str(model))  # or refused, before anything else is said about it
     noted = Path(model) / CLASSIFIER_FILE
@@ -120,7 +121,7 @@ def _checked(classifier: TextClassifier, class_names: tuple[str, ...] | None, ho
 
 def names_of_model(model: str) -> tuple[str, ...] | None:
     """How a model with a head calls its classes, in their order, if it says so."""
-    if is_of_the_user(model):
+    if names_code(model):
         return None
     return names_in_config(config_of_model(model).get("id2label") or {})
 

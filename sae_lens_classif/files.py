@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,12 +26,17 @@ _OWN = "own_sha256"  # of the rest of a JSON object, or of a safetensors file
 _NOTES = "notes"  # safetensors writes several entries of its header in an order that varies: all are in one
 _SAEBENCH_S_ROOM = "eval_result_unstructured"  # the one place in files of SAEBench's shape for what is ours
 _LEFT = re.compile(r"(?P<name>.+)\.(?P<process>\d+)\.(?P<what>partial|old)")
+_PICKLES = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
 
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Write a file under a temporary name; it gets its own name when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file under a temporary name; it gets its own name when the block ends without an error.
+
+    Raises:
+        UserError: If something else than a regular file is there, or the folder cannot be written to.
+    """
+    check_output(path)
     _clear_leftovers_of(path)
     temporary = _beside(path, "partial")
     try:
@@ -252,6 +258,57 @@ def explain_full_disk(path: Path) -> Iterator[None]:
                 f"the disk is full while writing {path}; make room and run the same command again"
             ) from error
         raise
+
+
+def inside(folder: Path, name: object) -> Path:
+    """The path of a file that a manifest names; it has to lie in the manifest's own folder.
+
+    Args:
+        folder: Where the manifest lies.
+        name: As the manifest has it.
+
+    Raises:
+        UserError: If the name leads out of the folder, by itself or by a link.
+    """
+    with contextlib.suppress(TypeError, ValueError, OSError):  # no string, NUL, links in a circle
+        path = folder / name  # type: ignore[operator]  # whatever JSON may hold
+        if path.resolve().is_relative_to(folder.resolve()):
+            return path
+    raise UserError(f"{folder} names the file {name!r}, which is not inside it; nothing outside is read: make it anew")
+
+
+def refuse_pickles(folder: Path) -> None:
+    """Refuse a folder whose weights are nothing but a pickle, which is never opened: that can run code of its own.
+
+    Raises:
+        UserError: If it is one.
+    """
+    held = sorted(folder.iterdir()) if folder.is_dir() else []
+    pickles = [path.name for path in held if path.name.removesuffix(".index.json").endswith(_PICKLES)]
+    if pickles and not any(path.suffix == ".safetensors" for path in held):
+        raise UserError(
+            f"the weights in the folder {folder} are a pickle ({pickles[0]}): reading one can run code of its own, so "
+            "only safetensors are read. Where you trust it, open it once with what made it and write it as safetensors"
+        )
+
+
+def check_output(path: str | Path) -> Path:
+    """Refuse to write to what is there and is no regular file: a folder, a device, a pipe. Asked before any work.
+
+    Raises:
+        UserError: If it is something else, or its folder cannot be written to.
+    """
+    path = Path(path)
+    try:
+        is_taken = not stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_taken = False
+    except (OSError, ValueError) as error:  # a name too long, NUL
+        raise UserError(f"{str(path)!r} cannot be written ({error}); give another name") from error
+    if is_taken:
+        raise UserError(f"{path} is there and is no regular file; give the path of a file")
+    folder_is_writable(path.parent)
+    return path
 
 
 def sha256_of_file(path: Path) -> str:

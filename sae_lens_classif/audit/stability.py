@@ -1,7 +1,7 @@
 """``stability``: do the concepts of a run come back when it is trained again with other seeds?"""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
@@ -31,7 +31,12 @@ logger = logging.getLogger(__name__)
 
 
 def stability(
-    run: str | Path | RunFolder, seeds: int = 5, method: str = METHOD, *, overwrite: bool = False
+    run: str | Path | RunFolder,
+    seeds: int = 5,
+    method: str = METHOD,
+    *,
+    overwrite: bool = False,
+    allow_code: str | Iterable[str] = (),
 ) -> Stability:
     """Train the concepts of a run again with other seeds, and find out which of them come back.
 
@@ -43,6 +48,8 @@ def stability(
         seeds: How many trainings in all; the run's own is the first of them, the others have the seeds that follow.
         method: Whose concepts: the run's ClassifSAE, or a method that ``compare`` fitted, with the first of its seeds.
         overwrite: Whether trainings of other settings or texts are made anew; a ``RunFolder`` says so itself.
+        allow_code: A name of code that the run's settings may name, ``module:attribute``, or several; a ``RunFolder``
+            says so itself.
 
     Raises:
         UserError: If the run is not trained and evaluated as it stands now, fewer than two trainings are asked for, or
@@ -50,7 +57,7 @@ def stability(
     """
     if seeds < 2:
         raise UserError(f"seeds is {seeds}; at least 2 trainings are needed, the run's own and another")
-    files = run if isinstance(run, RunFolder) else RunFolder.open(run, overwrite)
+    files = run if isinstance(run, RunFolder) else RunFolder.open(run, overwrite, allow_code)
     with only_writer(files.folder, "stability"):
         result = _stability(files, seeds, method)
         write_json(stability_file(files, result.method), result.model_dump(mode="json"))

@@ -23,7 +23,7 @@ from sae_lens_classif.cli.display import (
 )
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.explaining.explanation import to_page
-from sae_lens_classif.files import write_text
+from sae_lens_classif.files import check_output, write_text
 from sae_lens_classif.publishing.publish import publish as publish_run
 from sae_lens_classif.report.page import write_report
 from sae_lens_classif.runs import steps as pipeline
@@ -84,21 +84,24 @@ def _publish(run: Path, repo: str, *, dry_run: bool, **choices: Any) -> None:
     show_publication(Console(), RunFolder.open(run).hub, address, repo, dry_run)
 
 
-def _stability(run: Path, seeds: int, method: str, overwrite: bool) -> None:
-    show_stability(Console(), stability(run, seeds, method, overwrite=overwrite))
+def _stability(run: Path, seeds: int, method: str, **choices: Any) -> None:
+    show_stability(Console(), stability(run, seeds, method, **choices))
     show_folder(Console(), run)
     Console().print("`report` and `publish`, run again, show it with the concepts.")
 
 
-def _diff(run: Path, other: Path, method: str) -> None:
-    show_diff(Console(), diff(run, other, method))
+def _diff(run: Path, other: Path, method: str, allow_code: Sequence[str]) -> None:
+    show_diff(Console(), diff(run, other, method, allow_code=allow_code))
     show_folder(Console(), other / "diff")
 
 
-def _explain(run: Path, texts: Sequence[str], html: Path | None, method: str) -> None:
+def _explain(run: Path, texts: Sequence[str], html: Path | None, method: str, allow_code: Sequence[str]) -> None:
     if len(texts) > 1 and all(len(text.split()) < 2 for text in texts):
         raise UserError(f"every one of the {len(texts)} texts is a single word; a text of several words needs quotes")
-    explanations = open_run(run, method).explain(texts)
+    opened = open_run(run, method, allow_code=allow_code)
+    if html is not None:
+        check_output(html)
+    explanations = opened.explain(texts)
     for number, explanation in enumerate(explanations):
         Console().print("\n" * min(number, 1), end="")
         show_explanation(Console(), explanation, with_text=len(texts) > 1)
@@ -113,8 +116,8 @@ def _name(run: Path, concept: int, name: str, method: str) -> None:
     Console().print(escape(repr(opened.concepts[concept].described)), highlight=False, soft_wrap=True)
 
 
-def _score(run: Path, file: str, out: Path | None, text_column: str, method: str) -> None:
-    n_texts = score_file(run, file, out, text_column, method)
+def _score(run: Path, file: str, out: Path | None, **choices: Any) -> None:
+    n_texts = score_file(run, file, out, **choices)
     if out is not None:
         Console().print(f"{n_texts:,} texts: {escape(str(out))}", soft_wrap=True, highlight=False)
 

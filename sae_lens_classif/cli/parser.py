@@ -15,8 +15,9 @@ from typing_extensions import override
 
 from sae_lens_classif._version import __version__
 from sae_lens_classif.cli.completion import complete, is_asked
+from sae_lens_classif.config.code import settings_of_run
 from sae_lens_classif.config.presets import preset_file, preset_names
-from sae_lens_classif.config.yaml import SECTIONS, SETTINGS, config_of, read_yaml, settings_parser, yaml_value
+from sae_lens_classif.config.yaml import SECTIONS, SETTINGS, read_yaml, settings_parser, yaml_value
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.backends import backend_names
 from sae_lens_classif.methods.listing import titles
@@ -60,6 +61,7 @@ _MAIN_SETTINGS = (
 _MORE_MAIN_SETTINGS = {"compare": ("compare.methods", "compare.seeds")}
 _OF_A_RUN = ("stability", "diff", "explain", "name", "score", "report", "publish")  # these take a finished run
 _WITHOUT_SETTINGS = (*_OF_A_RUN, "across")
+_WITHOUT_CODE = ("name", "publish", "across")  # these run neither the model nor the fit of a method
 
 
 class _Parser(argparse.ArgumentParser):
@@ -132,6 +134,11 @@ def _build_parser() -> _Parser:
             command.add_argument("run", metavar="RUN", type=Path, help="The run folder, trained and evaluated.")
         elif step not in _WITHOUT_SETTINGS:
             _add_step_options(command, step)
+        if step not in _WITHOUT_CODE:
+            command.add_argument(
+                "--allow-code", metavar="NAME", action="append", default=[], help="Code that the run folder's settings "
+                "may name, module:function or module:Class; it is run. Else only what is named here is."
+            )  # fmt: skip
         command.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
     add = {step: command.add_argument for step, command in commands.choices.items()}
     add["demo"]("--encoder", action="store_true", help="With MiniLM, a BERT, instead of a decoder: runs/demo-encoder.")
@@ -243,16 +250,13 @@ def _run(asked: argparse.Namespace, options: Sequence[str]) -> RunFolder:
     demo = f"demo{'-encoder' if asked.encoder else ''}" if asked.step == "demo" else ""
     presets = [name for name in (demo, *(asked.preset or "").split(",")) if name]
     folder = Path(asked.run or f"runs/{'-'.join(presets) or 'run'}")
-    own = folder / "config.yaml"
-    files = [own] if os.path.isfile(own) else []  # noqa: PTH113  (a name too long is none; claiming the folder says so)
-    files += [*map(preset_file, presets), *asked.config]
-    layers = [(str(file), read_yaml(file)) for file in files]
+    layers = [(str(file), read_yaml(file)) for file in (*map(preset_file, presets), *asked.config)]
     if asked.grid:
         layers.append(("--grid", {"sweep": {"grid": parse_grid(asked.grid)}}))
-    cfg = config_of(*layers, options=options)
+    cfg, code = settings_of_run(folder, *layers, options=options)
     if asked.data is None and asked.method != METHOD:
         raise UserError("--method goes with --data; the methods that `compare` fitted are measured by it already")
-    return RunFolder(folder, cfg, asked.overwrite)
+    return RunFolder(folder, cfg, asked.overwrite, allow_code=code.union(asked.allow_code))
 
 
 def parse_grid(entries: Sequence[str]) -> dict[str, list[Any]]:

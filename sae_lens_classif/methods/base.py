@@ -21,6 +21,7 @@ from sae_lens_classif.config.yaml import settings_from
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import (
     altered,
+    inside,
     new_folder,
     read_json,
     read_tensors,
@@ -241,7 +242,9 @@ class ConceptMethod(ABC):
             raise UserError(f"{folder} holds the method {content['method']!r}, not {cls.name!r}; use load_method")
         _check_files(folder, content["sha256"])
         tensors = read_tensors(folder / _TENSORS)[0] if (folder / _TENSORS).is_file() else {}
-        saes: dict[str, SAE[Any]] = {name: SAE.load_from_disk(folder / name, device="cpu") for name in content["saes"]}
+        saes: dict[str, SAE[Any]] = {
+            name: SAE.load_from_disk(inside(folder, name), device="cpu") for name in content["saes"]
+        }
         method = cls(**content["values"], **tensors, **saes)
         method.notes = tuple(content["notes"])
         return method
@@ -362,7 +365,7 @@ def _read_content(folder: Path) -> dict[str, Any]:
 
 def _check_files(folder: Path, checksums: Mapping[str, str]) -> None:
     for name, expected in checksums.items():
-        path = folder / name
+        path = inside(folder, name)
         if not path.is_file() or sha256_of_file(path) != expected:
             state = "was altered" if path.is_file() else "is missing"
             raise UserError(f"{path} {state}; delete {folder} and fit the method again (`compare`)")
@@ -411,7 +414,8 @@ def load_method(folder: str | Path) -> ConceptMethod:
     spec = registered_method(name)
     if spec is None:
         raise UserError(
-            f"{folder} holds the method {name!r}, which no class has; import the module that defines it first. "
+            f"{folder} holds the method {name!r}, which no class has; import the module that defines it first (on "
+            "the command line: --method module:Class). "
             f"{nearest(name, sorted({*REGISTRY, *titles()}))}"
         )
     return spec.kind.load(folder)

@@ -10,7 +10,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from sae_lens_classif.audit.stable_concepts import read_stability
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import folder_is_writable, new_folder, read_json, write_json, write_text
+from sae_lens_classif.files import folder_is_writable, inside, new_folder, read_json, write_json, write_text
 from sae_lens_classif.methods.base import built_in_methods
 from sae_lens_classif.publishing.model_card import LOCAL_MODEL, SAE_ID, TEXTS_FILE, TOPK_ID, CardFacts, model_card
 from sae_lens_classif.publishing.upload import upload
@@ -143,10 +143,9 @@ def _write_concepts(folder: Path, run: RunFolder, of: RunMethod, model: str) -> 
         return
     export_topk(sae, folder / TOPK_ID)
     sae.save_model(folder / SAE_ID)
-    write_json(
-        folder / SAE_ID / "cfg.json", dict(sorted(sae.cfg.to_dict().items())), with_checksum=False
-    )  # SAELens' order varies
-    shutil.copyfile(run.sae / SETTINGS_FILE, folder / SAE_ID / SETTINGS_FILE)
+    cfg = dict(sorted(sae.cfg.to_dict().items()))  # SAELens' order varies
+    write_json(folder / SAE_ID / "cfg.json", cfg, with_checksum=False)
+    shutil.copyfile(inside(run.sae, SETTINGS_FILE), folder / SAE_ID / SETTINGS_FILE)
 
 
 def _write_evaluations(folder: Path, of: RunMethod, entry: Mapping[str, Any], repo_id: str, model: str) -> None:
@@ -219,4 +218,4 @@ def _copy_figures(folder: Path, run: RunFolder, method: str, entry: Mapping[str,
     for picture in [*drawn, *compared]:
         target = folder / picture.relative_to(run.figures)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(picture, target)
+        shutil.copyfile(inside(run.figures, picture.relative_to(run.figures)), target)

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from markupsafe import Markup
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.measures import headline_rows
 from sae_lens_classif.figures.style import class_colour, darken, lighten
-from sae_lens_classif.files import folder_is_writable, write_text
+from sae_lens_classif.files import check_output, folder_is_writable, write_text
 from sae_lens_classif.report.build import Choices, gather_report
 from sae_lens_classif.report.downloads import downloads
 from sae_lens_classif.report.findings import findings
@@ -43,6 +43,7 @@ def write_report(
     by: str | Sequence[str] = (),
     mask: bool = False,
     note: str = "",
+    allow_code: str | Iterable[str] = (),
 ) -> Path:
     """Write one self-contained page about a run: its classifier, its concepts, how far to trust them, its mistakes.
 
@@ -58,6 +59,8 @@ def write_report(
         by: A column of the data, such as a language, or several: the page says by it where the classifier errs more.
         mask: Whether handles (``@name``) and addresses on the web are masked in the texts.
         note: What whoever opens the page should know first, such as that its texts are offensive.
+        allow_code: A name of code that the run's settings may name, ``module:attribute``, or several; a ``RunFolder``
+            says so itself.
 
     Returns:
         Path of the page.
@@ -66,10 +69,11 @@ def write_report(
         UserError: If the run is not trained and evaluated as it stands now, its texts have no such column, or ``path``
             cannot be written.
     """
-    files = run if isinstance(run, RunFolder) else RunFolder.open(run)
-    if path is not None and Path(path).is_dir():
-        raise UserError(f"{path} is a folder; give the path of a file, such as {Path(path) / 'report.html'}")
-    folder_is_writable(files.folder if path is None else Path(path).parent)
+    files = run if isinstance(run, RunFolder) else RunFolder.open(run, allow_code=allow_code)
+    if path is None:
+        folder_is_writable(files.folder)
+    else:
+        check_output(path)
     if explained < 0:
         raise UserError(f"explained is {explained}; it must be at least 0")
     choices = Choices(explained, [by] if isinstance(by, str) else by, mask, note)

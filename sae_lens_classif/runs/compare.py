@@ -44,10 +44,11 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     that of the first seed.
 
     Raises:
-        UserError: If a method does not exist or cannot be fitted to this model and these texts; before any is fitted.
+        UserError: If a method does not exist, is code that the user did not ask for, or cannot be fitted to this model
+            and these texts; before any is fitted.
     """
     cfg = run.cfg
-    specs = [find_method(name) for name in cfg.compare.methods]
+    specs = [find_method(run.allowed(name)) for name in cfg.compare.methods]
     _check_names(specs)
     _check_settings(specs, cfg.compare.settings)
     for spec in specs if cfg.compare.tune else ():

@@ -1,6 +1,7 @@
 """The folder of a run: where each step puts its result, and whether what is there is what is asked for."""
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from sae_lens_classif.config.yaml import load_config, read_settings, with_checks
 from sae_lens_classif.data.texts import Split, TextData, load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import folder_is_writable, sha256_of_json, write_text
+from sae_lens_classif.plugins import names_code
 
 METHOD = "classifsae"
 SETTINGS_FILE = "runner_cfg.json"  # the name under which SAELens' uploader takes a training's settings along
@@ -62,21 +64,32 @@ class RunFolder:
         folder: The run folder.
         cfg: Its settings.
         overwrite: Whether results of other settings or texts are made anew.
+        allow_code: Names of code, ``module:attribute``, that the user asked for.
     """
 
     def __init__(
-        self, folder: str | Path, cfg: RunConfig, overwrite: bool = False, base: "RunFolder | None" = None
+        self,
+        folder: str | Path,
+        cfg: RunConfig,
+        overwrite: bool = False,
+        base: "RunFolder | None" = None,
+        allow_code: str | Iterable[str] = (),
     ) -> None:
         """
         Args:
             folder: The run folder; need not exist.
             cfg: The settings asked for.
             overwrite: Whether results of other settings or texts are made anew.
-            base: Another run, whose classifier and hidden states are shared where the settings are the same.
+            base: Another run, whose classifier and hidden states are shared where the settings are the same, and what
+                code it may run.
+            allow_code: A name of code that the settings may name, ``module:attribute``, or several.
         """
         self.folder = Path(folder)
         self.cfg = cfg
         self.overwrite = overwrite
+        self.allow_code = frozenset([allow_code] if isinstance(allow_code, str) else allow_code)
+        if base is not None:
+            self.allow_code |= base.allow_code
         self._base = base
 
     def texts(self, split: Split) -> TextData:
@@ -93,19 +106,33 @@ class RunFolder:
         return names_of_model(self.cfg.classifier.model)
 
     @classmethod
-    def open(cls, folder: str | Path, overwrite: bool = False) -> "RunFolder":
+    def open(cls, folder: str | Path, overwrite: bool = False, allow_code: str | Iterable[str] = ()) -> "RunFolder":
         """A run that was made before, with its own settings.
 
         Args:
             folder: The run folder.
             overwrite: Whether results of other settings or texts are made anew.
+            allow_code: A name of code that the folder's settings may name, ``module:attribute``, or several.
 
         Raises:
             UserError: If the folder holds no run.
         """
         if not (Path(folder) / "config.yaml").is_file():
             raise UserError(f"{folder} is no run folder (it has no config.yaml); give one that `run` made")
-        return cls(folder, load_config(Path(folder) / "config.yaml"), overwrite)
+        return cls(folder, load_config(Path(folder) / "config.yaml"), overwrite, allow_code=allow_code)
+
+    def allowed(self, name: str) -> str:
+        """A name out of the run's settings, of a model or a method.
+
+        Raises:
+            UserError: If it is of code that the user did not ask for: whoever made the folder may have written it.
+        """
+        if names_code(name) and name not in self.allow_code:
+            raise UserError(
+                f"the settings of {self.folder} name the code {name!r}, which is not run unless you ask for it; where "
+                f"you trust it, add --allow-code {name} (in Python: allow_code={name!r})"
+            )
+        return name
 
     def _shared(self, result: str) -> Path:
         """Where a result lies that cells of a sweep have in common: all those with the same settings for it."""

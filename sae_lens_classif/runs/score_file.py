@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.evals.results import finite
 from sae_lens_classif.explaining.scoring import CHUNK, score
-from sae_lens_classif.files import new_file
+from sae_lens_classif.files import check_output, new_file
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.run_classifier import open_checked_classifier
 from sae_lens_classif.runs.run_method import load_fitted
@@ -25,7 +25,12 @@ STANDARD_INPUT = "-"
 
 
 def score_file(
-    run: str | Path, source: str | Path, out: str | Path | None = None, text_column: str = "text", method: str = METHOD
+    run: str | Path,
+    source: str | Path,
+    out: str | Path | None = None,
+    text_column: str = "text",
+    method: str = METHOD,
+    allow_code: str | Iterable[str] = (),
 ) -> int:
     """Score the texts of a file; its other columns are kept.
 
@@ -35,6 +40,7 @@ def score_file(
         out: JSON lines, CSV (concepts as JSON) or parquet by its suffix. Default: JSON lines to standard output.
         text_column: Which column holds the texts.
         method: Whose concepts.
+        allow_code: A name of code that the run's settings may name, ``module:attribute``, or several; it is run.
 
     Returns:
         How many texts there were.
@@ -42,7 +48,7 @@ def score_file(
     Raises:
         UserError: If the file or the column is missing, or one has the name of a result.
     """
-    opened = RunFolder.open(run)
+    opened = RunFolder.open(run, allow_code=allow_code)
     write_to = _writer(out, source)  # or refused, before any work
     rows = iter(_rows(source, text_column))
     first = list(islice(rows, CHUNK))
@@ -162,8 +168,7 @@ def _writer(out: str | Path | None, source: str | Path) -> Callable[[], Any]:
     }
     if path.suffix not in writers:
         raise UserError(f"--out is {path}; valid suffixes: {', '.join(writers)}")
-    if path.exists() and not path.is_file():
-        raise UserError(f"--out is {path}, which is no regular file; give another name")
+    check_output(path)
     return writers[path.suffix]
 
 

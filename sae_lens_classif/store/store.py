@@ -10,7 +10,7 @@ import torch
 
 from sae_lens_classif.decisions import DecisionRule, decision_rule
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import read_json, sha256_of_file, sha256_of_json
+from sae_lens_classif.files import inside, read_json, sha256_of_file, sha256_of_json
 from sae_lens_classif.store.mmap import SafetensorsMap
 from sae_lens_classif.store.shuffle import Rows, permute
 
@@ -99,7 +99,8 @@ class ActivationStore(StorePlan):
             folder: A folder that ``cache`` made.
 
         Raises:
-            UserError: If there is no finished store, or a file of it is missing or has changed its size.
+            UserError: If there is no finished store, or a file of it is missing, outside or has changed
+                its size.
         """
         self.folder = Path(folder)
         if not (self.folder / MANIFEST).is_file():
@@ -115,7 +116,7 @@ class ActivationStore(StorePlan):
         self._checksums: dict[str, str] = manifest["sha256"]
         self._predicted: torch.Tensor | None = None
         self._chosen: Rows | None = None
-        self._shards = [SafetensorsMap(self.folder / name) for name in self._checksums]
+        self._shards = [SafetensorsMap(inside(self.folder, name)) for name in self._checksums]
         self._verified: set[int] = set()  # shards; of a store and of what is taken from it
 
     def __len__(self) -> int:

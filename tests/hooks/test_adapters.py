@@ -149,4 +149,4 @@ def test_an_adapter_that_is_a_pickle_is_refused(task: str, tmp_path: Path, soft:
     file = adapter / "adapter_model.safetensors"
     torch.save(load_file(file), adapter / "adapter_model.bin")
     file.unlink()
-    refused(adapter, r"cannot be read from adapter_model.safetensors.*saved as safetensors")
+    refused(adapter, r"are a pickle \(adapter_model.bin\).*only safetensors are read")

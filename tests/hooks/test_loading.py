@@ -84,7 +84,7 @@ def test_a_folder_that_finetune_made_opens_with_its_classes_and_last_hook(
         (lambda folder: halve(folder / WEIGHTS), "model"),
         (lambda folder: change_weights(folder, drop_a_block), r"weights|missing|layers\.1"),
         (lambda folder: change_weights(folder, put_nan), "(?i)nan|not finite"),
-        (pickle_weights, "are a pickle: .*write it with save_pretrained"),
+        (pickle_weights, r"are a pickle \(pytorch_model.bin\): .*write it as safetensors"),
         (lambda folder: (folder / "config.json").unlink(), "no model"),
         (lambda folder: (folder / "config.json").write_text("{", encoding="utf-8"), "JSON"),
         (lambda folder: (folder / "config.json").write_text('{"model_type": "zork"}', encoding="utf-8"), "zork"),

@@ -585,7 +585,7 @@ def test_a_method_of_the_user_s_own_is_compared_saved_and_reused(
     loaded = load_method(begun / "methods" / "axes" / "seed-0")
     assert loaded.encode(torch.arange(64.0).reshape(2, 32)).tolist() == [[0, 1, 2, 3, 4, 5], [32, 33, 34, 35, 36, 37]]
     before = state_of(begun / "methods")
-    assert finished_comparing(begun) == methods
+    assert finished_comparing(begun, "--allow-code", f"{name}:Axes") == methods
     assert state_of(begun / "methods") == before
 
 
@@ -606,8 +606,8 @@ def test_a_changed_module_of_the_user_s_is_not_taken_for_the_one_that_was_fitted
     options = ("--compare.methods", f"[{name}:Axes]", "--compare.seeds", "[0]")
     finished_comparing(begun, *options)
     module(name, "\n# a change\n")
-    refused(compare(begun), "axes", "--overwrite")
-    finished_comparing(begun, "--overwrite")
+    refused(compare(begun, "--allow-code", f"{name}:Axes"), "axes", "--overwrite")
+    finished_comparing(begun, "--allow-code", f"{name}:Axes", "--overwrite")
 
 
 _BAD = {
