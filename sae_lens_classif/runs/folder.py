@@ -14,6 +14,7 @@ from sae_lens_classif.data.texts import Split, TextData, load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import folder_is_writable, sha256_of_json, write_text
 from sae_lens_classif.plugins import names_code
+from sae_lens_classif.runs.places import PLACES, found_places, is_gone, note_places, was_moved
 
 METHOD = "classifsae"
 SETTINGS_FILE = "runner_cfg.json"  # the name under which SAELens' uploader takes a training's settings along
@@ -85,7 +86,7 @@ class RunFolder:
             allow_code: A name of code that the settings may name, ``module:attribute``, or several.
         """
         self.folder = Path(folder)
-        self.cfg = cfg
+        self.cfg = found_places(self.folder, cfg)
         self.overwrite = overwrite
         self.allow_code = frozenset([allow_code] if isinstance(allow_code, str) else allow_code)
         if base is not None:
@@ -94,6 +95,11 @@ class RunFolder:
 
     def texts(self, split: Split) -> TextData:
         """The texts of a split, whose classes are called as a model with a head calls them, unless the data do."""
+        if was_moved(self.folder, "data.source", self.cfg.data.source):
+            raise UserError(
+                f"the texts of {self.folder} are no longer in {self.cfg.data.source}; say once where they are now: "
+                f"sae-lens-classif cache --run {self.folder} --data.source WHERE"
+            )
         return load_text_data(self.cfg.data, split, self.names_of_model)
 
     @cached_property
@@ -263,6 +269,7 @@ class RunFolder:
         settings = to_plain(self.cfg)
         del settings["evaluate"]["evals"]  # which to run is a matter of one command
         write_text(self.config_file, with_checksum(write_settings(settings)))
+        note_places(self.folder, self.cfg)
 
     def _changed(self) -> list[tuple[str, Any, Any]]:
         """Settings that matter and are not what the folder's results were made with: name, old and new value."""
@@ -273,6 +280,8 @@ class RunFolder:
             for name, value in settings.items()
             # A setting that the folder does not know came later; it was made with its default.
             if (old := noted.get(section, {}).get(name, defaults[section][name])) != value
+            # What was moved is known by its fingerprint.
+            and not (f"{section}.{name}" in PLACES and is_gone(old) and not is_gone(value))
         ]
 
 
