@@ -14,6 +14,7 @@ from sae_lens_classif.files import folder_is_writable, inside, new_folder, read_
 from sae_lens_classif.methods.base import built_in_methods
 from sae_lens_classif.publishing.model_card import LOCAL_MODEL, SAE_ID, TEXTS_FILE, TOPK_ID, CardFacts, model_card
 from sae_lens_classif.publishing.upload import upload
+from sae_lens_classif.runs.figures import pictures
 from sae_lens_classif.runs.folder import METHOD, SETTINGS_FILE, RunFolder
 from sae_lens_classif.runs.lock import only_writer
 from sae_lens_classif.runs.results import read_comparison, read_measures, read_summary
@@ -211,11 +212,10 @@ def _copy_figures(folder: Path, run: RunFolder, method: str, entry: Mapping[str,
         entry: Its entry of the summary.
         with_comparison: Whether those of the comparison belong to it.
     """
-    made_from = run.figures / method / "made_from.json"
-    is_of_this = made_from.is_file() and read_json(made_from)["settings_sha256"] == entry["settings_sha256"]
-    drawn = sorted((run.figures / method).glob("*.png")) if is_of_this else []
-    compared = sorted(run.figures.glob("*.png")) if with_comparison else []
+    step = "evaluate" if method == METHOD else "compare"
+    drawn = pictures(run.figures / method, step, entry["settings_sha256"])
+    compared = pictures(run.figures, "compare") if with_comparison else []
     for picture in [*drawn, *compared]:
         target = folder / picture.relative_to(run.figures)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(inside(run.figures, picture.relative_to(run.figures)), target)
+        shutil.copyfile(picture, target)

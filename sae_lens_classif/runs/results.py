@@ -25,7 +25,15 @@ from sae_lens_classif.evals.concept_effects import ConceptEffects
 from sae_lens_classif.evals.evaluate import Concept, Evaluation
 from sae_lens_classif.evals.measures import FLOOR, Count, Measure, all_measures, find_measure, headlines
 from sae_lens_classif.evals.results import Measures, finite
-from sae_lens_classif.files import made_anew, read_json, read_tensors, sha256_of_tensors, write_json, write_tensors
+from sae_lens_classif.files import (
+    altered,
+    made_anew,
+    read_json,
+    read_tensors,
+    sha256_of_tensors,
+    write_json,
+    write_tensors,
+)
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.names import with_names
 
@@ -341,6 +349,8 @@ def read_effects(folder: Path, settings: str) -> ConceptEffects | None:
     if not (folder / _EFFECTS).is_file():
         return None
     tensors, notes = read_tensors(folder / _EFFECTS, _step_of(folder))
+    if _SETTINGS not in notes:
+        raise altered(folder / _EFFECTS, _step_of(folder))
     return ConceptEffects.from_tensors(tensors) if notes.get(_SETTINGS) == settings else None
 
 

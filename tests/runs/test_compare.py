@@ -25,7 +25,7 @@ from sae_lens_classif import ActivationStore, load_config, load_method
 from sae_lens_classif.cli.parser import main
 from sae_lens_classif.config.methods import CompareConfig
 from sae_lens_classif.data.texts import TextData
-from sae_lens_classif.files import write_json
+from sae_lens_classif.files import read_json, write_json
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods import base
 from sae_lens_classif.methods.base import built_in_methods
@@ -76,7 +76,7 @@ def methods_of(run: Path) -> dict[str, Any]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = read_json(path)
     return content
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import sae_lens_classif as slc
+from sae_lens_classif.files import read_json
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.open_run import Run
 from sae_lens_classif.runs.run_method import load_trained
@@ -30,7 +31,7 @@ def run(folder: Path) -> Run:
 
 
 def summary(folder: Path) -> Any:
-    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return read_json(folder / "summary.json")
 
 
 def test_a_run_opens_what_its_folder_holds(run: Run, folder: Path) -> None:
@@ -62,7 +63,7 @@ def test_tables_are_data_frames(run: Run, folder: Path) -> None:
     concepts = run.concepts.to_pandas()
     assert list(concepts.index) == list(run.concepts) and concepts["activation_rate"].between(0, 1).all()
     methods = run.comparison.to_pandas()
-    assert set(methods.index) == set(json.loads((folder / "comparison.json").read_text())["methods"])
+    assert set(methods.index) == set(read_json(folder / "comparison.json")["methods"])
     assert (methods["recovery_accuracy_low"] <= methods["recovery_accuracy"]).all()
     mistakes = run.mistakes.to_pandas()
     wrong = (run.states().read("predicted") != run.states().read("label")).nonzero()[:, 0].tolist()
@@ -336,7 +337,7 @@ def test_a_name_is_shown_wherever_the_concept_is_and_goes_with_the_weights(demo_
     assert cli("publish", demo_run, "me/mine", "--dry-run").code == 0
     assert "stock market" in (demo_run / "hub" / "README.md").read_text(encoding="utf-8")
     weights = demo_run / "saes" / "classifsae" / "sae_weights.safetensors"
-    kept = json.loads((demo_run / "names.json").read_text())
+    kept = read_json(demo_run / "names.json")
     kept["classifsae"]["weights"] = "0" * 64
     (demo_run / "names.json").write_text(json.dumps(kept))
     assert weights.is_file() and slc.open_run(demo_run).concepts[index].name == default, "a name of other weights"
