@@ -37,6 +37,7 @@ def new_file(path: Path) -> Iterator[Path]:
         UserError: If something else than a regular file is there, or the folder cannot be written to.
     """
     check_output(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     _clear_leftovers_of(path)
     temporary = _beside(path, "partial")
     try:
@@ -272,9 +273,15 @@ def inside(folder: Path, name: object) -> Path:
     """
     with contextlib.suppress(TypeError, ValueError, OSError):  # no string, NUL, links in a circle
         path = folder / name  # type: ignore[operator]  # whatever JSON may hold
-        if path.resolve().is_relative_to(folder.resolve()):
+        if path.resolve().is_relative_to(_root_of_links(folder.resolve())):
             return path
     raise UserError(f"{folder} names the file {name!r}, which is not inside it; nothing outside is read: make it anew")
+
+
+def _root_of_links(folder: Path) -> Path:
+    """The folder, or, in huggingface_hub's cache, that of the repository, in which files are links to its blobs."""
+    snapshot = next((parent for parent in (folder, *folder.parents) if parent.parent.name == "snapshots"), None)
+    return folder if snapshot is None else snapshot.parent.parent
 
 
 def refuse_pickles(folder: Path) -> None:
@@ -307,7 +314,11 @@ def check_output(path: str | Path) -> Path:
         raise UserError(f"{str(path)!r} cannot be written ({error}); give another name") from error
     if is_taken:
         raise UserError(f"{path} is there and is no regular file; give the path of a file")
-    folder_is_writable(path.parent)
+    there = next(parent for parent in path.absolute().parents if parent.exists())
+    if not there.is_dir():
+        raise UserError(f"{there} is a file, and {path} would be below it; give another path")
+    if not os.access(there, os.W_OK):
+        raise UserError(f"{path} cannot be written: {there} is not writable; give another path")
     return path
 
 

@@ -357,7 +357,7 @@ def test_report_and_card_say_in_how_many_trainings_each_concept_comes_back(run: 
     assert [[cell.strip() for cell in line.split("|")[-3:-1]] for line in table[2:]] == [
         [concept.times, concept.times_on_texts] for concept in result.concepts
     ]
-    assert json.loads((run / "hub" / "evals" / "classifsae" / "stability.json").read_text("utf-8")) == result_of(run)
+    assert read_json(run / "hub" / "evals" / "classifsae" / "stability.json") == result_of(run)
 
 
 @pytest.mark.parametrize(

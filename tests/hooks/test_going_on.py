@@ -137,7 +137,7 @@ def test_one_checkpoint_is_kept_and_gone_on_from(
 def test_nothing_is_unpickled(stopped: Path, data: TextData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     files = {path.name for path in (stopped / "10").iterdir()}
     tensors = {"tuned.safetensors", "epoch_start.safetensors"}
-    assert files == {*tensors, "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"}
+    assert files == {*tensors, "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "files.json"}
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
         whole = (stopped / "10" / name).read_bytes()
         torch.save(_Trap(tmp_path / "sprung"), stopped / "10" / name)

@@ -688,7 +688,7 @@ def taken(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_what_is_no_regular_file_is_refused_before_any_work(
     command: str, taken: Path, run: Path, made: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for step in ("report.page.gather_report", "runs.score_file.load_fitted", "runs.open_run.open_run_classifier"):
+    for step in ("report.page.gather_report", "runs.score_file.load_fitted", "runs.open_run.open_checked_classifier"):
         monkeypatch.setattr(f"sae_lens_classif.{step}", lambda *_, **__: pytest.fail("work was done"))
     monkeypatch.setattr("sae_lens_classif.runs.across.read_methods", lambda *_: pytest.fail("work was done"))
     (tmp_path / "texts.jsonl").write_text('{"text": "a dog"}\n', encoding="utf-8")

@@ -1,6 +1,7 @@
 """``across`` on comparisons made by hand: ranks, wins, who is aside, another reference, mistakes of the user."""
 
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -172,7 +173,7 @@ def test_mistakes_are_told_in_words(runs: list[Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no two methods in common: .*news has classifsae, ica"):
         across([runs[0], stranger], out)
     file = runs[1] / "comparison.json"
-    file.write_text(file.read_text(encoding="utf-8").replace('"p_holm"', '"p_of_old"'), encoding="utf-8")
+    file.write_text(json.dumps(read_json(file)).replace('"p_holm"', '"p_of_old"'), encoding="utf-8")
     with pytest.raises(UserError, match=r"films/comparison\.json is not what this version writes"):
         across(runs, out)
     file.unlink()

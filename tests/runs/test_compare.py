@@ -29,6 +29,7 @@ from sae_lens_classif.files import read_json, write_json
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods import base
 from sae_lens_classif.methods.base import built_in_methods
+from tests.tiny_run import ended_process
 
 BUILT_IN = built_in_methods()
 METHODS = list(dict.fromkeys([*CompareConfig().methods, *BUILT_IN]))
@@ -338,7 +339,7 @@ def test_a_run_that_was_killed_half_way_does_again_only_what_is_missing(run: Pat
     shutil.rmtree(run / "methods" / "topk_sae" / "seed-1")
     shutil.rmtree(run / "methods" / "hi_concept")
     shutil.rmtree(run / "evals" / "ica" / "seed-1")
-    leftover = run / "methods" / "topk_sae" / "seed-1.partial"
+    leftover = run / "methods" / "topk_sae" / f"seed-1.{ended_process()}.partial"
     leftover.mkdir()
     (leftover / "method.json").write_text("{", encoding="utf-8")
     (run / "comparison.json").unlink()
@@ -690,7 +691,7 @@ def test_concepts_that_never_fire_are_counted_and_leave_no_number_behind(
     assert row["estimates"]["conditional_tvd"] == {"mean": None, "ci95": None, "by_seed": [None]}
     assert (begun / "figures" / "silent" / "concept_map.png").is_file()
     markdown = (begun / "comparison.md").read_text(encoding="utf-8")
-    assert finished_comparing(begun, "--evaluate.figures", "false") == methods
+    assert finished_comparing(begun, "--allow-code", f"{name}:Silent", "--evaluate.figures", "false") == methods
     assert (begun / "comparison.md").read_text(encoding="utf-8") == markdown
 
 

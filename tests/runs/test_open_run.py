@@ -78,7 +78,7 @@ def test_nothing_is_computed_again_that_the_folder_holds(folder: Path, monkeypat
         raise AssertionError("this is known")
 
     for name in ("evals.embeddings.embed_texts", "runs.steps.embed_texts", "hooks.batching.states_of_inputs",
-                 "evals.base.run_interventions", "evals.base.embed_texts", "runs.open_run.open_run_classifier",
+                 "evals.base.run_interventions", "evals.base.embed_texts", "runs.open_run.open_checked_classifier",
                  "store.caching.states_of_inputs"):  # fmt: skip
         monkeypatch.setattr(f"sae_lens_classif.{name}", refuse)
     opened = slc.open_run(folder)

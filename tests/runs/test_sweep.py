@@ -246,7 +246,7 @@ def test_a_second_call_reuses_everything_and_says_the_same(tiny: Tiny, swept: Sw
     assert len(together) == 4
     shown = tiny.command("sweep", "main", *_GAMMA_AND_SEED)
     after = snapshot(swept.run, "sweep/*/**/*", "activations/**/*", "embeddings/*")
-    noted = {name for name in cells if name.endswith("config.yaml")}
+    noted = {name for name in cells if name.endswith(("config.yaml", "places.json"))}
     assert {name: file for name, file in after.items() if name not in noted} == {
         name: file for name, file in cells.items() if name not in noted
     }
