@@ -84,7 +84,7 @@ def read_json(path: Path, step: str = "") -> Any:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
+        raise UserError(f"{path} does not exist{f'; run `{step}` to make it' if step else ''}") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid JSON ({error}); {made_anew(step)}") from error
     if isinstance(content, dict):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sae_lens_classif.config.run import RunConfig
-from sae_lens_classif.config.yaml import config_of, read_yaml
+from sae_lens_classif.config.yaml import config_of, read_noted
 from sae_lens_classif.plugins import names_code
 
 _MAY_NAME_CODE = (("classifier", "model"), ("compare", "methods"), ("sweep", "grid"))
@@ -30,7 +30,7 @@ def settings_of_run(
     """
     file = folder / "config.yaml"
     # os.path: a name too long is no file; claiming the folder says so.
-    own = [(str(file), read_yaml(file))] if os.path.isfile(file) else []  # noqa: PTH113
+    own = [(str(file), read_noted(file))] if os.path.isfile(file) else []  # noqa: PTH113
     cfg = config_of(*own, *given, options=options)
     if not code_in(cfg):
         return cfg, frozenset()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _Kind = TypeVar("_Kind", bound="DataclassInstance")
+_HEAD = "# Written by a run; the last line is the checksum of the others."
 _CHECKSUM = "# sha256 of the lines above: "
 Settings = dict[str, dict[str, Any]]
 SECTIONS: dict[str, Any] = get_type_hints(RunConfig)
@@ -138,7 +139,19 @@ def read_settings(path: str | Path) -> Settings:
     Raises:
         UserError: If the file is missing or no YAML, or a key is unknown.
     """
-    return check_settings(read_yaml(path), str(path))
+    return check_settings(read_noted(path), str(path))
+
+
+def read_noted(path: str | Path) -> Any:
+    """Content of the settings that a run noted, which are never empty.
+
+    Raises:
+        UserError: As ``read_yaml``, and if there are none.
+    """
+    settings = read_yaml(path)
+    if not settings:
+        raise UserError(f"{path} is empty, and a run noted its settings there; put it back, or use another run folder")
+    return settings
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -158,17 +171,18 @@ def read_yaml(path: str | Path) -> Any:
 
 
 def with_checksum(text: str) -> str:
-    """YAML that says its own SHA-256 in a last line, so that damage is found when it is read."""
+    """YAML that says its own SHA-256 in a last line, and so in the first, so that damage is found when it is read."""
+    text = f"{_HEAD}\n{text}"
     return f"{text}{_CHECKSUM}{hashlib.sha256(text.encode()).hexdigest()}\n"
 
 
 def _check_unchanged(text: str, path: str | Path) -> None:
-    before, _, checksum = text.rstrip().rpartition(_CHECKSUM)
-    is_noted = re.fullmatch("[0-9a-f]{64}", checksum) and before.endswith("\n")
-    if is_noted and hashlib.sha256(before.encode()).hexdigest() != checksum:
+    before, found, checksum = text.rstrip().rpartition(_CHECKSUM)
+    is_cut = text.startswith(_HEAD) and not found
+    if is_cut or (found and hashlib.sha256(before.encode()).hexdigest() != checksum):
         raise UserError(
             f"{path} was changed since the run wrote it (its checksum is another); where you mean the change, delete "
-            "the file's last line"
+            "the file's first and last line"
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sae_lens_classif.artifacts import Artifact, settings_that_matter
 from sae_lens_classif.config.run import RunConfig
-from sae_lens_classif.config.yaml import load_config, read_settings, with_checksum, write_settings
+from sae_lens_classif.config.yaml import config_of, read_noted, read_settings, with_checksum, write_settings
 from sae_lens_classif.data.texts import Split, TextData, load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import folder_is_writable, sha256_of_json, write_text
@@ -125,7 +125,8 @@ class RunFolder:
         """
         if not (Path(folder) / "config.yaml").is_file():
             raise UserError(f"{folder} is no run folder (it has no config.yaml); give one that `run` made")
-        return cls(folder, load_config(Path(folder) / "config.yaml"), overwrite, allow_code=allow_code)
+        file = Path(folder) / "config.yaml"
+        return cls(folder, config_of((str(file), read_noted(file))), overwrite, allow_code=allow_code)
 
     def allowed(self, name: str) -> str:
         """A name out of the run's settings, of a model or a method.

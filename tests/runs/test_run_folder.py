@@ -244,9 +244,14 @@ def test_settings_that_were_changed_since_a_run_wrote_them_are_refused_unless_th
     assert RunFolder.open(tmp_path).cfg.train.lr == 2e-4
     changed = text.replace("lr: 0.0002", "lr: 0.0003")
     run.config_file.write_text(changed, encoding="utf-8")
-    with pytest.raises(UserError, match=r"config\.yaml was changed since .* delete the file's last line"):
+    with pytest.raises(UserError, match=r"config\.yaml was changed since .* delete the file's first and last line"):
         RunFolder.open(tmp_path)
-    run.config_file.write_text("".join(changed.splitlines(keepends=True)[:-1]), encoding="utf-8")
+    lines = changed.splitlines(keepends=True)
+    for damaged, words in ((lines[:5], "was changed since"), ([], "is empty")):
+        run.config_file.write_text("".join(damaged), encoding="utf-8")
+        with pytest.raises(UserError, match=rf"config\.yaml {words}"):
+            RunFolder.open(tmp_path)
+    run.config_file.write_text("".join(lines[1:-1]), encoding="utf-8")
     assert RunFolder.open(tmp_path).cfg.train.lr == 3e-4
 
 
