@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from huggingface_hub import hf_hub_download
+from pydantic import BaseModel
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
@@ -14,8 +15,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICA
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from sae_lens_classif.errors import UserError, require
-from sae_lens_classif.files import read_json
 from sae_lens_classif.hub import hub_is_reachable
+from sae_lens_classif.shapes import read_shape
 
 _VIRTUAL = "prompt_embeddings"  # as PEFT calls them
 _CONFIG = "adapter_config.json"
@@ -107,6 +108,14 @@ class Adapter:
             ) from error
 
 
+class _Noted(BaseModel):
+    """What counts of an adapter's configuration."""
+
+    base_model_name_or_path: str | None = None
+    task_type: str | None = None
+    peft_type: str | None = None
+
+
 def find_adapter(model: str, local: bool) -> Adapter | None:
     """The adapter that a folder or a name on the Hub holds; None for a whole model.
 
@@ -125,12 +134,11 @@ def find_adapter(model: str, local: bool) -> Adapter | None:
         file = _on_hub(model, local)
     if file is None:
         return None
-    content = read_json(file)
-    base = content.get("base_model_name_or_path")
+    noted: _Noted = read_shape(_Noted, file, "PEFT", "give another adapter")
+    base = noted.base_model_name_or_path
     if not base:
         raise UserError(f"{file} does not say of which model it is an adapter; set base_model_name_or_path in it")
-    is_soft_prompt = content.get("peft_type") == "PROMPT_TUNING"
-    return Adapter(model, str(base), content.get("task_type") == "SEQ_CLS", is_soft_prompt)
+    return Adapter(model, base, noted.task_type == "SEQ_CLS", noted.peft_type == "PROMPT_TUNING")
 
 
 @cache  # a model is opened in several steps, and each asks

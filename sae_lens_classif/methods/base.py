@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from sae_lens import SAE
 from safetensors.torch import load_file, save_file
 
@@ -20,10 +21,11 @@ from sae_lens_classif.config.methods import BaselineConfig
 from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.config.yaml import settings_from
 from sae_lens_classif.errors import UserError, nearest
-from sae_lens_classif.files import new_folder, read_json, sha256_of_file, sha256_of_json, write_json
+from sae_lens_classif.files import new_folder, sha256_of_file, sha256_of_json, write_json
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.plugins import built_in, from_outside, load
+from sae_lens_classif.shapes import in_shape, read_shape
 from sae_lens_classif.store.shuffle import Rows
 from sae_lens_classif.store.store import ActivationStore
 
@@ -347,11 +349,22 @@ def _place(kind: type) -> str:
 
 def _read_content(folder: Path) -> dict[str, Any]:
     """What ``method.json`` says, without its own checksum."""
-    content = read_json(folder / METHOD_FILE)
-    is_whole = isinstance(content, dict) and content.keys() >= {"method", "values", "saes", "notes", "sha256"}
-    if not is_whole or content.pop("own_sha256", None) not in (None, sha256_of_json(content)):
-        raise UserError(f"{folder / METHOD_FILE} was altered; delete {folder} and fit the method again")
+    file, remedy = folder / METHOD_FILE, f"delete {folder} and fit the method again"
+    content = read_shape(dict[str, Any], file, "`compare`", remedy)
+    if content.pop("own_sha256", None) not in (None, sha256_of_json(content)):
+        raise UserError(f"{file} was altered; {remedy}")
+    in_shape(_Content, content, file, "`compare`", remedy)
     return dict(content)
+
+
+class _Content(BaseModel):
+    """What ``method.json`` holds beside its own checksum."""
+
+    method: str
+    values: dict[str, Any]
+    saes: list[str]
+    notes: list[str]
+    sha256: dict[str, str]
 
 
 def _check_files(folder: Path, checksums: Mapping[str, str]) -> None:

@@ -21,6 +21,7 @@ from typing_extensions import override
 from sae_lens_classif.config.run import SAESettings, check_latents
 from sae_lens_classif.decisions import DecisionRule, decision_rule
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.files import check_folder
 from sae_lens_classif.saes import losses
 from sae_lens_classif.saes.concept_start import ConceptStart
 from sae_lens_classif.saes.saving import check_weights, explain_loading, note_weights
@@ -158,6 +159,7 @@ class ClassifSAE(TopKSAE):
         Raises:
             UserError: If a file is missing, cut off or changed.
         """
+        check_folder(Path(path))
         with explain_loading(Path(path)):
             return super().load_from_disk(path, *args, **kwargs)
 
