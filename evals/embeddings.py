@@ -7,7 +7,7 @@ import torch
 
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import inside, read_json
-from sae_lens_classif.hooks.huggingface import check_folder
+from sae_lens_classif.hooks.huggingface import check_model_folder
 from sae_lens_classif.hub import hub_is_reachable, hub_unreachable_message, nobody_asked_to_convert, packaged_model
 
 _MODULES = "modules.json"  # as sentence-transformers calls it
@@ -56,12 +56,12 @@ def embed_texts(texts: Sequence[str], encoder: str, device: str | None = None) -
 
 def _check_folder(folder: Path) -> None:
     """Refuse an encoder's folder with code of its own, or with a part whose weights are a pickle alone."""
-    check_folder(folder)
+    check_model_folder(folder)
     if not (folder / _MODULES).is_file():
         return
     for module in read_json(folder / _MODULES):
         part = inside(folder, module["path"])
-        check_folder(part)
+        check_model_folder(part)
         for name in (module["type"], *_classes_in(part)):
             if not name.startswith(_KNOWN):
                 raise UserError(

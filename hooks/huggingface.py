@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import torch
-from safetensors import SafetensorError
+from pydantic import BaseModel
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -17,10 +17,11 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import read_json, refuse_pickles
+from sae_lens_classif.errors import UserError, fault_of_the_machine
+from sae_lens_classif.files import read_json, refuse_devices, refuse_pickles
 from sae_lens_classif.hooks.adapters import Adapter, check_embedded, find_adapter
 from sae_lens_classif.hub import cache_alone, hub_is_reachable, hub_unreachable_message, nobody_asked_to_convert
+from sae_lens_classif.shapes import in_shape
 
 _ONLY_SAFETENSORS = (
     "reading a pickle can run code of its own, so only safetensors are read. Where you trust it, open it once with "
@@ -59,9 +60,18 @@ def config_of_model(model: str) -> dict[str, Any]:
         if adapter is not None:
             return _with_base(adapter, lambda base: config_of_model(base))
         content, _ = PreTrainedConfig.get_config_dict(model, local_files_only=is_local(model))
-    except (OSError, ValueError):  # opening the model says it better
+    except Exception:  # of all kinds where its file is damaged; opening the model says it better
         return {}
+    in_shape(_Config, content, Path(model) / "config.json", "transformers", "give the model as it was saved")
     return dict(content)
+
+
+class _Config(BaseModel):
+    """What is asked of a model's configuration before it is opened."""
+
+    model_type: str | None = None
+    architectures: list[str] | None = None
+    id2label: dict[str, str] | None = None
 
 
 def architecture_of(model: str) -> str | None:
@@ -114,9 +124,10 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             model, local_files_only=local, trust_remote_code=False
         )
-    except (OSError, ValueError) as error:
+        is_empty = not tokenizer("a", add_special_tokens=False)["input_ids"]
+    except Exception as error:  # of all kinds where its files are damaged
         raise UserError(_loading_message(model, "tokenizer", error)) from error
-    if not tokenizer("a", add_special_tokens=False)["input_ids"]:
+    if is_empty:
         raise UserError(_loading_message(model, "tokenizer", ValueError("its vocabulary is empty")))
     return tokenizer
 
@@ -204,7 +215,7 @@ def _from_pretrained(loader: Any, model: str, **settings: Any) -> tuple[PreTrain
         UserError: If there are no such weights, they are a pickle, or they are not finite.
     """
     local = is_local(model)
-    check_folder(Path(model))
+    check_model_folder(Path(model))
     try:
         # Where PEFT is installed, an adapter is looked for on the Hub all the same.
         with cache_alone(local), nobody_asked_to_convert():
@@ -212,7 +223,9 @@ def _from_pretrained(loader: Any, model: str, **settings: Any) -> tuple[PreTrain
                 model, local_files_only=local, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
                 **settings,
             )  # fmt: skip
-    except (OSError, ValueError, SafetensorError) as error:
+    except Exception as error:  # of all kinds where its files are damaged
+        if fault_of_the_machine(error):
+            raise
         raise UserError(_loading_message(model, "model", error)) from error
     for key, weight in loaded.named_parameters():
         if not weight.isfinite().all():
@@ -220,7 +233,7 @@ def _from_pretrained(loader: Any, model: str, **settings: Any) -> tuple[PreTrain
     return cast(PreTrainedModel, loaded), sorted(info["missing_keys"])
 
 
-def check_folder(folder: Path) -> None:
+def check_model_folder(folder: Path) -> None:
     """Refuse a model's folder of which transformers would read a pickle, or files outside it; any other path is fine.
 
     Raises:
@@ -245,10 +258,11 @@ def is_local(model: str) -> bool:
     """Whether a model is to be looked for on this machine alone: a folder, or anything where the Hub does not answer.
 
     Raises:
-        UserError: If it is the path of a folder that is not there, or of a file.
+        UserError: If it is the path of a folder that is not there or holds a pipe or a device, or of a file.
     """
     path = Path(model)
     if path.is_dir():
+        refuse_devices(path)
         return True
     if path.is_file():
         raise UserError(
@@ -267,7 +281,7 @@ def _loading_message(model: str, what: str, error: Exception) -> str:
             "function of your own, module:function"
         )
     if Path(model).is_dir():
-        reason = str(error).splitlines()[0]
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         held = ", ".join(sorted(path.name for path in Path(model).iterdir())) or "nothing"
         return f"no {what} can be loaded from the folder {model} (it holds: {held}): {reason}"
     if not hub_is_reachable():

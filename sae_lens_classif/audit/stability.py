@@ -28,6 +28,7 @@ from sae_lens_classif.runs.steps import TestSplit
 from sae_lens_classif.store.store import ActivationStore
 
 logger = logging.getLogger(__name__)
+_MOST_SEEDS = 1000
 
 
 def stability(
@@ -57,6 +58,8 @@ def stability(
     """
     if seeds < 2:
         raise UserError(f"seeds is {seeds}; at least 2 trainings are needed, the run's own and another")
+    if seeds > _MOST_SEEDS:
+        raise UserError(f"seeds is {seeds}; at most {_MOST_SEEDS:,} trainings can be compared with each other")
     files = run if isinstance(run, RunFolder) else RunFolder.open(run, overwrite, allow_code)
     with only_writer(files.folder, "stability"):
         result = _stability(files, seeds, method)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from sae_lens import SAE
 
 from sae_lens_classif.artifacts import settings_that_matter
@@ -20,10 +21,8 @@ from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.config.yaml import settings_from
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import (
-    altered,
     inside,
     new_folder,
-    read_json,
     read_tensors,
     sha256_of_file,
     sha256_of_files,
@@ -33,6 +32,7 @@ from sae_lens_classif.files import (
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.plugins import built_in, from_outside, load
+from sae_lens_classif.shapes import in_shape, read_shape
 from sae_lens_classif.store.shuffle import Rows
 from sae_lens_classif.store.store import ActivationStore
 
@@ -357,10 +357,20 @@ def _place(kind: type) -> str:
 
 def _read_content(folder: Path) -> dict[str, Any]:
     """What ``method.json`` says."""
-    content = read_json(folder / METHOD_FILE, "compare")
-    if not (isinstance(content, dict) and content.keys() >= {"method", "values", "saes", "notes", "sha256"}):
-        raise altered(folder / METHOD_FILE, "compare")
+    file, remedy = folder / METHOD_FILE, f"delete {folder} and fit the method again"
+    content: dict[str, Any] = read_shape(dict[str, Any], file, "`compare`", remedy)
+    in_shape(_Content, content, file, "`compare`", remedy)
     return content
+
+
+class _Content(BaseModel):
+    """What ``method.json`` holds beside its own checksum."""
+
+    method: str
+    values: dict[str, Any]
+    saes: list[str]
+    notes: list[str]
+    sha256: dict[str, str]
 
 
 def _check_files(folder: Path, checksums: Mapping[str, str]) -> None:
