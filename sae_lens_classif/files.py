@@ -25,7 +25,7 @@ _DEEPEST = 50  # objects and lists in one another
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
     """Write a file under a temporary name; it gets its own name when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder_is_writable(path.parent)
     temporary = path.with_name(path.name + _PARTIAL)
     try:
         with explain_full_disk(path):
