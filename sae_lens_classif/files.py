@@ -40,7 +40,7 @@ def new_file(path: Path) -> Iterator[Path]:
         UserError: If something else than a regular file is there, or the folder cannot be written to.
     """
     check_output(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder_is_writable(path.parent)
     _clear_leftovers_of(path)
     temporary = _beside(path, "partial")
     try:

@@ -37,7 +37,8 @@ def check_extent(text: str) -> None:
     """
     known: dict[str | None, _Extent] = {}
     opened = [_Extent()]  # from outside to inside, what is not closed yet
-    for event in yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    # Half a character is not YAML's, and is told of where the setting is checked.
+    for event in yaml.parse(text.encode(errors="replace"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         if isinstance(event, yaml.CollectionStartEvent):
             opened.append(_Extent(event.anchor))
         elif isinstance(event, yaml.CollectionEndEvent):

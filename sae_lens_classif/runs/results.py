@@ -318,7 +318,7 @@ def _result(name: str, measures: Measures, common: Mapping[str, Any]) -> dict[st
         **common,
         "eval_type_id": f"classif_{name}",
         "eval_id": str(uuid.uuid4()),
-        "datetime_epoch_millis": int(time.time() * 1000),
+        "datetime_epoch_millis": max(0, int(time.time() * 1000)),
         "eval_result_metrics": measures.metrics,
         "eval_result_details": [measures.details],
         "eval_result_unstructured": {**common["eval_result_unstructured"], _RESAMPLES: sha256_of_tensors(resamples)},
