@@ -18,7 +18,7 @@ from tests.robustness.workshop import COMMANDS, READERS, Workshop
 
 _STAGE = "evaluated"
 _KILLED = ("evaluate", "train")
-_READERS = ("evaluate", "train")
+_READERS = ("compare", "evaluate", "train")
 _PAIRS = (("train", "train"), ("evaluate", "train"))
 
 

@@ -40,8 +40,9 @@ class Ended:
 
     @property
     def last_line(self) -> str:
-        """What it said last."""
-        return self.stderr.strip().rpartition("\n")[2]
+        """The error that it told, or else what it said last."""
+        lines = self.stderr.strip().splitlines() or [""]
+        return next((line for line in reversed(lines) if line.startswith("error")), lines[-1])
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ class Child:
         if is_hung:
             os.kill(self.pid, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        said = [file.read_text(encoding="utf-8", errors="replace") for file in (self.stdout, self.stderr)]
-        return Ended(HUNG if is_hung else code, *said, time.monotonic() - self.started)
+        stdout, stderr = (file.read_text(encoding="utf-8", errors="replace") for file in (self.stdout, self.stderr))
+        return Ended(HUNG if is_hung else code, stdout, stderr, time.monotonic() - self.started)
 
     def kill(self) -> Ended:
         """Kill it, unless it has ended."""

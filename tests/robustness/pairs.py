@@ -64,12 +64,13 @@ class Pairs:
             if (fault := fault_of(result))
         ]
         where = f"from {stage}, {apart:.2f} s apart"
-        if faults:
-            self._outcomes.failed(row, "disturbed", f"{where}: {'; '.join(faults)}", repeat)
         problem = self._again(pair, stage)
         if problem:
-            self._outcomes.failed(row, problem[0], f"{where}, ended {_codes(ended)}: {problem[1]}", repeat)
-        elif not faults:
+            faults.append(f"ended {_codes(ended)}, then {problem[0]}: {problem[1]}")
+        if faults:
+            outcome = problem[0] if problem else "disturbed"
+            self._outcomes.failed(row, outcome, f"{where}: {'; '.join(faults)}", repeat)
+        else:
             self._outcomes.passed(row, "both well" if not any(result.code for result in ended) else "one refused")
 
     def _again(self, pair: Pair, stage: str) -> tuple[str, str] | None:

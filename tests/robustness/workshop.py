@@ -191,8 +191,8 @@ class Workshop:
     def make_earlier(self) -> None:
         """Make ``earlier``."""
         self.begin("whole")
-        for words in (("train", "--overwrite"), ("evaluate",), ("compare",), ("sweep", "--grid", "train.seed=0,1")):
-            self._must((words[0], *_OF_RUN, "--train.seed", "1", "--evaluate.seed", "1", *words[1:]))
+        for step, *more in (["train", "--overwrite"], ["evaluate"], ["compare"], ["sweep", "--grid", "train.seed=0,1"]):
+            self._must((step, *_OF_RUN, "--train.seed", "1", "--evaluate.seed", "1", *more))
         for words in _STAGES["whole"]:
             if words[0] not in ("sweep", "evaluate", "name"):
                 self._must(words)
