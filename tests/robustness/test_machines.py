@@ -1,7 +1,6 @@
 """Machines that are set up otherwise: names of files that are not UTF-8, a clock that goes backwards."""
 
 import itertools
-import json
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sae_lens_classif.data.texts import TextData
+from sae_lens_classif.files import read_json
 from tests.tiny_run import make_tiny
 
 _POSIX = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
@@ -66,7 +66,7 @@ def _without_times(file: Path) -> object:
     """The content of a file, without when and where it was made."""
     if file.suffix != ".json":
         return file.read_bytes()
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content = read_json(file)
     return {name: value for name, value in content.items() if name not in _OF_ITS_MAKING}
 
 
