@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.robustness.forking import Ended
-from tests.robustness.operations import How, Operation, can_be_cut, count, die_at, read_counted
+from tests.robustness.operations import How, Operation, count, die_at, read_counted, unfinished
 from tests.robustness.outcomes import Outcomes, fault_of, say, some
 from tests.robustness.workshop import COMMANDS, Command, Workshop, differences
 
@@ -39,7 +39,7 @@ class _Unkilled:
     def kills(self) -> list[Kill]:
         """All that can be tried."""
         numbers = range(len(self.operations))
-        cuts = [(number, "cut") for number in numbers if can_be_cut(self.operations, number)]
+        cuts = [(number, "cut") for number in numbers if unfinished(self.operations[:number], self.operations[number])]
         return sorted([*((number, "before") for number in numbers), *cuts])  # type: ignore[list-item]  # literals
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 How = Literal["before", "cut"]
+_WRITES = ("append", "write")
 
 
 class Operation(NamedTuple):
@@ -49,39 +50,38 @@ def die_at(folder: Path, number: int, how: How) -> Callable[[], None]:
         number: Which one, from 0.
         how: ``before``: with all the others done. ``cut``: with half of what it was still writing, too.
     """
-    seen = list[Operation]()
+    seen, size_before = list[Operation](), 0
 
     def is_last(operation: Operation) -> None:
+        nonlocal size_before
         if len(seen) == number:
             if how == "cut":
-                for path in unfinished(seen, operation, folder):
-                    os.truncate(folder / path, (folder / path).stat().st_size // 2)
+                _cut(folder / unfinished(seen, operation), size_before)
             os.kill(os.getpid(), signal.SIGKILL)
         seen.append(operation)
+        # What is added to a file leaves what was there as it is.
+        size_before = (folder / operation.path).stat().st_size if operation.kind == "append" else 0
 
     return lambda: _watch(folder, is_last)
 
 
-def unfinished(seen: list[Operation], coming: Operation, folder: Path) -> list[str]:
-    """Files that a kill could have left half-written: those that were written to since the last operation.
+def _cut(path: Path, size_before: int) -> None:
+    if path.is_file():
+        os.truncate(path, size_before + (path.stat().st_size - size_before) // 2)
+
+
+def unfinished(seen: list[Operation], coming: Operation) -> str:
+    """The file that a kill could have left half-written: the one that was written to last; empty if there is none.
 
     Args:
         seen: Operations so far.
         coming: The next one.
-        folder: Where they happen.
     """
-    last = [seen[-1].path] if seen and seen[-1].kind == "write" else []
+    if seen and seen[-1].kind in _WRITES:
+        return seen[-1].path
     # A library in another language opens files without an announcement; then they are renamed.
-    written = {operation.path for operation in seen if operation.kind == "write"}
-    silently = [coming.path] if coming.kind == "rename" and coming.path not in written else []
-    return [path for path in {*last, *silently} if (folder / path).is_file() and (folder / path).stat().st_size]
-
-
-def can_be_cut(operations: list[Operation], number: int) -> bool:
-    """Whether something may be half-written before an operation."""
-    before, coming = operations[:number], operations[number]
-    written = {operation.path for operation in before if operation.kind == "write"}
-    return bool(before and before[-1].kind == "write") or (coming.kind == "rename" and coming.path not in written)
+    is_known = any(operation.kind in _WRITES and operation.path == coming.path for operation in seen)
+    return coming.path if coming.kind == "rename" and not is_known else ""
 
 
 def _watch(folder: Path, each: Callable[[Operation], object]) -> None:
@@ -95,7 +95,9 @@ def _watch(folder: Path, each: Callable[[Operation], object]) -> None:
         try:
             path = _CHANGES[event](*arguments)
             if path is not None and path.startswith(f"{folder}{os.sep}"):
-                kind = "write" if event == "open" else event.removeprefix("os.")
+                kind = event.removeprefix("os.")
+                if event == "open":
+                    kind = "append" if arguments[2] & os.O_APPEND and os.path.lexists(path) else "write"
                 each(Operation(kind, os.path.relpath(path, folder)))
         finally:
             is_inside = False

@@ -84,6 +84,19 @@ def test_a_kill_leaves_what_was_done_before_that_operation(
     assert {path.name: path.read_bytes() for path in here.iterdir()} == left
 
 
+def test_of_what_is_added_to_a_file_a_cut_takes_the_half_alone(tmp_path: Path, launcher: Launcher) -> None:
+    here, log = tmp_path / "here", tmp_path / "here" / "log"
+
+    def work() -> None:
+        for line in ("first\n", "second\n"):
+            with log.open("a", encoding="utf-8") as file:
+                file.write(line)
+        (here / "end").mkdir()
+
+    launcher.call(work, here, die_at(here, 2, "cut")).ended()
+    assert log.read_text(encoding="utf-8") == "first\nsec"
+
+
 def test_what_is_missing_left_over_and_different_is_told() -> None:
     found, expected = {"a": b"1", "b": b"2", "c.partial": b""}, {"a": b"1", "b": b"3", "d": b""}
     assert differences(found, expected) == ["d is missing", "c.partial is left over", "b has other bytes"]
