@@ -9,6 +9,7 @@ from sae_lens import SAE
 from tqdm.auto import tqdm
 
 from sae_lens_classif.config.run import EvaluateConfig
+from sae_lens_classif.data.given import as_text_data
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import FIRES, TestPass, evaluations, needs_of
@@ -130,7 +131,7 @@ def evaluate(
     method: ConceptMethod | ClassifSAE,
     classifier: TextClassifier,
     store: ActivationStore,
-    data: TextData,
+    data: Any,
     cfg: EvaluateConfig | None = None,
     embeddings: torch.Tensor | None = None,
     known: Mapping[str, Measures] | None = None,
@@ -141,7 +142,7 @@ def evaluate(
         method: A fitted concept method, or a trained ClassifSAE.
         classifier: The model it explains.
         store: Hidden states of the test texts.
-        data: The test texts.
+        data: The test texts, as ``cache_states`` took them.
         cfg: Which evaluations, and how. Default: all, as in the paper.
         embeddings: float (N, e), sentence embeddings of the texts. Default: computed.
         known: Results of other evaluations of the same method with the same settings, to be taken along.
@@ -149,7 +150,7 @@ def evaluate(
     Raises:
         UserError: If store, texts, model and SAE do not belong together.
     """
-    cfg = cfg or EvaluateConfig()
+    cfg, data = cfg or EvaluateConfig(), as_text_data(data, classifier.class_names)
     method = as_concept_method(method)
     check_belong_together(method.autoencoder(), classifier, store, data)
     texts = TestPass(method, classifier, store, data, cfg, embeddings)

@@ -127,7 +127,8 @@ def word_clouds(run: AnyRun) -> "NDArray[np.object_]":
     opened = _opened(run)
     measures = _measures(opened, "interpretability")
     class_of = {concept.index: concept.class_name for concept in opened.evaluation.concepts}
-    return _all(clouds_of_concepts(measures, class_of, opened.states().class_names, _new()))
+    class_names = opened.states().class_names
+    return _all(clouds_of_concepts(measures, class_of, opened.given_names, class_names, _new()))
 
 
 def ablation(run: AnyRuns) -> "NDArray[np.object_]":

@@ -1,6 +1,7 @@
 """Settings of the classifier: its texts, its prompt, how it is made and read."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from sae_lens_classif.artifacts import incidental
@@ -9,6 +10,10 @@ from sae_lens_classif.errors import UserError
 
 MOST_LABELS = 62  # of several at once: a set of them is the bits of an int64
 PAIR_MARK = "\N{SYMBOL FOR RECORD SEPARATOR}"  # ␞, between the two texts of a pair
+GIVEN = (  # texts of one split at hand in Python
+    "a pandas DataFrame or a datasets.Dataset (columns data.text_column and data.label_column), a pair of lists "
+    "(texts, labels), a list of dicts, a TextData"
+)
 
 
 @dataclass
@@ -51,9 +56,24 @@ class DataConfig:
     max_test_texts: int | None = positive(None)
 
     def __post_init__(self) -> None:
+        self.source = check_source(self.source)
         check("data", self)
         if self.class_names is not None and len(self.class_names) < 2:
             raise UserError(f"data.class_names is {list(self.class_names)}; name at least two classes, as World,Sports")
+
+
+def check_source(source: object) -> str:
+    """The place of texts; texts themselves are refused.
+
+    Raises:
+        UserError: If it is neither a string nor a path.
+    """
+    if isinstance(source, str | Path):
+        return str(source)
+    raise UserError(
+        f"data.source is of type {type(source).__name__}; it is a path or a name on the Hub. Texts at hand are given "
+        f"to make_run, cache_states and evaluate as their data: {GIVEN}"
+    )
 
 
 @dataclass

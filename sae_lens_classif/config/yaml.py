@@ -203,7 +203,9 @@ def read_yaml(path: str | Path) -> Any:
         _check_unchanged(text, path)
         return _load(text) or {}
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {error}; mend it, or delete it and give the settings anew") from error
+        raise UserError(
+            f"{path} is not valid YAML: {error}; mend it, or delete it and give the settings anew"
+        ) from error
 
 
 def with_checksum(text: str) -> str:

@@ -1,20 +1,67 @@
-"""Texts as people have them in Python, written where ``load_text_data`` finds them."""
+"""Texts as people have them in Python: one split of them, or written where ``load_text_data`` finds them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sae_lens_classif.config.classifier import DataConfig
-from sae_lens_classif.data.texts import TextData
-from sae_lens_classif.errors import UserError
+from sae_lens_classif.config.classifier import GIVEN, DataConfig
+from sae_lens_classif.data.texts import TextData, text_data_of
+from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import new_folder, replace_folder, sha256_of_file, sha256_of_json
 
 _KINDS = (
-    "a pandas DataFrame or a datasets.Dataset (columns data.text_column and data.label_column), a pair of lists "
-    "(texts, labels), a list of dicts, a TextData; or a dict of two of these, train and test, as a datasets.DatasetDict"
-    " is; or a path or a name on the Hub"
+    f"{GIVEN}; or a dict of two of these, train and test, as a datasets.DatasetDict is; or a path or a name on the Hub"
 )
+
+
+def as_text_data(data: Any, class_names: tuple[str, ...], cfg: DataConfig | None = None) -> TextData:
+    """One split of texts that were given in Python.
+
+    Args:
+        data: See ``GIVEN`` of the settings.
+        class_names: Names of the classes in the order of the model.
+        cfg: How the columns are called.
+
+    Raises:
+        UserError: If it is something else, or the texts or labels cannot be.
+    """
+    if isinstance(data, TextData):
+        return data
+    cfg = cfg or DataConfig()
+    if isinstance(data, str | Path | Mapping):
+        raise UserError(
+            f"data is of type {type(data).__name__}; give the texts of one split: {GIVEN}. What a path or a name on "
+            "the Hub holds is read by load_text_data(DataConfig(source), 'test')"
+        )
+    return text_data_of(_table(data, cfg, GIVEN), cfg, class_names)
+
+
+def texts_of(data: Any, column: str = "text") -> Iterable[str]:
+    """Texts alone, as they are at hand; a generator is left to be read bit by bit.
+
+    Args:
+        data: A text, any number of them, a ``TextData``, or a DataFrame or ``datasets.Dataset``.
+        column: Which column of a table holds the texts.
+
+    Raises:
+        UserError: If it is something else, or has no such column.
+    """
+    if isinstance(data, TextData):
+        return data.texts
+    if isinstance(data, Iterable) and not isinstance(data, str | bytes | Mapping):
+        names = getattr(data, "column_names", getattr(data, "columns", None))  # of a Dataset, of a DataFrame
+        if names is None:
+            return data
+        if column in names:
+            return data[column]  # type: ignore[index,no-any-return]  # as every table
+        raise UserError(f"there is no column {column!r} in the texts; {nearest(column, list(names))}")
+    if isinstance(data, str):
+        return [data]
+    raise UserError(
+        f"the texts are of type {type(data).__name__}; give a text, a list or a column of texts, a TextData, or a "
+        f"pandas DataFrame or a datasets.Dataset with the column {column!r}"
+    )
 
 
 def write_given(data: Any, folder: Path, cfg: DataConfig) -> DataConfig:
@@ -30,7 +77,7 @@ def write_given(data: Any, folder: Path, cfg: DataConfig) -> DataConfig:
     """
     if isinstance(data, str | Path):
         return replace(cfg, source=str(data))
-    tables = {name: _table(one, cfg) for name, one in _splits(data).items()}
+    tables = {name: _table(one, cfg, _KINDS) for name, one in _splits(data).items()}
     empty = [name for name, table in tables.items() if not len(table)]
     if empty:
         raise UserError(f"the {empty[0]} of data are none at all; at least one text is needed")
@@ -60,7 +107,7 @@ def _splits(data: Any) -> Mapping[str, Any]:
     raise UserError(f"data is a dict with {', '.join(map(str, data))}; it must have train and test")
 
 
-def _table(data: Any, cfg: DataConfig) -> Any:
+def _table(data: Any, cfg: DataConfig, kinds: str) -> Any:
     """A ``datasets.Dataset``."""
     import datasets
     import pandas as pd
@@ -68,8 +115,8 @@ def _table(data: Any, cfg: DataConfig) -> Any:
     if isinstance(data, datasets.Dataset):
         return data
     if isinstance(data, pd.DataFrame):
-        kinds = {name: kind for name, kind in data.dtypes.items() if isinstance(kind, pd.CategoricalDtype)}
-        plain = data.astype({name: kind.categories.dtype for name, kind in kinds.items()})
+        categories = {name: kind for name, kind in data.dtypes.items() if isinstance(kind, pd.CategoricalDtype)}
+        plain = data.astype({name: kind.categories.dtype for name, kind in categories.items()})
         return datasets.Dataset.from_pandas(plain, preserve_index=False)
     if isinstance(data, TextData):
         return datasets.Dataset.from_dict({cfg.text_column: list(data.texts), cfg.label_column: _labels(data)})
@@ -81,7 +128,7 @@ def _table(data: Any, cfg: DataConfig) -> Any:
             if len(texts) != len(labels):
                 raise UserError(f"data has {len(texts)} texts and {len(labels)} labels; give as many of each")
             return datasets.Dataset.from_dict({cfg.text_column: texts, cfg.label_column: labels})
-    raise UserError(f"data is of type {type(data).__name__}; give {_KINDS}")
+    raise UserError(f"data is of type {type(data).__name__}; give {kinds}")
 
 
 def _labels(data: TextData) -> list[Any]:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from sae_lens_classif.config.classifier import PAIR_MARK, DataConfig
+from sae_lens_classif.config.classifier import GIVEN, PAIR_MARK, DataConfig
 from sae_lens_classif.data.bbc_news import bbc_news_paragraphs
 from sae_lens_classif.data.labels import number_label_sets, number_labels, sets_of_columns
 from sae_lens_classif.data.nesting import check_nesting
@@ -30,6 +30,8 @@ Split = Literal["train", "test"]
 # How datasets and pyarrow word it that a table has no rows.
 _NO_ROWS = ("corresponds to no data", "BatchSize must be greater than 0")
 _READERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "json"}
+# One or two columns of texts, the labels, and how the data call the classes.
+_Columns = tuple[list[list[Any]], list[Any], tuple[str, ...] | None]
 
 
 @dataclass(frozen=True, repr=False)
@@ -85,20 +87,45 @@ def load_text_data(cfg: DataConfig, split: Split, model_names: tuple[str, ...] |
         UserError: If the file, split or a column is missing, there is no text, a text is empty or not a
             string, or the labels are not 0..C-1 or names of at least two classes, or lists of them.
     """
+    if not isinstance(cfg, DataConfig):
+        raise UserError(
+            f"cfg is of type {type(cfg).__name__}; give a DataConfig, whose source is a path or a name on the Hub. "
+            f"Texts at hand are given to make_run, cache_states and evaluate as they are: {GIVEN}"
+        )
     is_one_file = Path(cfg.source).is_file()
     where = f"the texts of {cfg.source}" if is_one_file else f"the {split} texts of {cfg.source}"
-    columns, found_labels, found_names = _read(cfg, split)
+    data = _checked(_read(cfg, split), cfg, model_names, where)
+    kept = _kept_rows(cfg, split, data.labels)
+    labels = data.labels[kept]
+    if len(set(labels.tolist())) < 2:
+        raise UserError(f"the {len(kept)} drawn of {where} are all of one class; raise data.max_{split}_texts")
+    return replace(data, texts=tuple(data.texts[row] for row in kept), labels=labels)
+
+
+def text_data_of(table: Any, cfg: DataConfig, model_names: tuple[str, ...]) -> TextData:
+    """Check all rows of a table at hand.
+
+    Args:
+        table: A ``datasets.Dataset``.
+        cfg: How its columns are called.
+        model_names: See ``load_text_data``.
+
+    Raises:
+        UserError: As ``load_text_data``.
+    """
+    cfg = replace(cfg, source="data")
+    return _checked(_columns(table, cfg), cfg, model_names, "the texts of data")
+
+
+def _checked(read: _Columns, cfg: DataConfig, model_names: tuple[str, ...] | None, where: str) -> TextData:
+    columns, found_labels, found_names = read
     texts, *seconds = [_cut(column, cfg.max_characters, where) for column in columns]
     if seconds:
         texts = _pairs(texts, seconds[0], where)
-    names = cfg.class_names or found_names
     multi_label = any(isinstance(label, list) for label in found_labels)
     number = number_label_sets if multi_label else number_labels
-    labels, class_names = number(found_labels, names, model_names, where)
-    kept = _kept_rows(cfg, split, labels)
-    if len(set(labels[kept].tolist())) < 2:
-        raise UserError(f"the {len(kept)} drawn of {where} are all of one class; raise data.max_{split}_texts")
-    return TextData(tuple(texts[row] for row in kept), labels[kept], class_names, multi_label)
+    labels, class_names = number(found_labels, cfg.class_names or found_names, model_names, where)
+    return TextData(tuple(texts), labels, class_names, multi_label)
 
 
 def load_column(cfg: DataConfig, split: Split, column: str, model_names: tuple[str, ...] | None = None) -> list[Any]:
@@ -120,9 +147,7 @@ def load_column(cfg: DataConfig, split: Split, column: str, model_names: tuple[s
         raise UserError(f"there is no column {column!r} in bbc_news, which has texts and labels alone")
     table = _read_table(cfg, cfg.train if split == "train" else cfg.test)
     _check_columns(table, (column,), cfg)
-    _, found_labels, names = _read(cfg, split)
-    number = number_label_sets if any(isinstance(label, list) for label in found_labels) else number_labels
-    labels, _ = number(found_labels, cfg.class_names or names, model_names, cfg.source)
+    labels = _checked(_columns(table, cfg), cfg, model_names, cfg.source).labels
     values = list(table[column])
     return [values[row] for row in _kept_rows(cfg, split, labels)]
 
@@ -144,14 +169,16 @@ def _check_columns(table: Any, columns: Iterable[str], cfg: DataConfig, remedy: 
             )
 
 
-def _read(cfg: DataConfig, split: Split) -> tuple[list[list[Any]], list[Any], tuple[str, ...] | None]:
-    """One or two columns of texts, the labels, and how the data call the classes."""
+def _read(cfg: DataConfig, split: Split) -> _Columns:
     if cfg.source == "bbc_news":
         if cfg.text_pair_column is not None:
             raise UserError("data.text_pair_column is set, but bbc_news has single texts; leave it out")
         splits, class_names = bbc_news_paragraphs()
         return [[text for text, _ in splits[split]]], [label for _, label in splits[split]], class_names
-    table = _read_table(cfg, cfg.train if split == "train" else cfg.test)
+    return _columns(_read_table(cfg, cfg.train if split == "train" else cfg.test), cfg)
+
+
+def _columns(table: Any, cfg: DataConfig) -> _Columns:
     of_texts = [cfg.text_column] if cfg.text_pair_column is None else [cfg.text_column, cfg.text_pair_column]
     of_labels = cfg.label_columns or (cfg.label_column,)
     _check_columns(table, (*of_texts, *of_labels), cfg, ". Set data.text_column and data.label_column")

@@ -2,13 +2,14 @@
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
 import torch
 from tqdm.auto import tqdm
 
 from sae_lens_classif.config.classifier import PAIR_MARK
+from sae_lens_classif.data.given import texts_of
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.explaining.explanation import ActiveConcept, Explanation
 from sae_lens_classif.hooks.batching import states_of_inputs
@@ -26,7 +27,7 @@ Spans = list[tuple[int, int]]
 
 
 @overload
-def explain(  # type: ignore[overload-overlap]  # a string is an iterable of strings, too
+def explain(
     method: ConceptMethod | ClassifSAE,
     classifier: TextClassifier,
     text: str,
@@ -39,7 +40,7 @@ def explain(  # type: ignore[overload-overlap]  # a string is an iterable of str
 def explain(
     method: ConceptMethod | ClassifSAE,
     classifier: TextClassifier,
-    text: Iterable[str],
+    text: Any,
     descriptions: Sequence[Mapping[str, Any]] = ...,
     context: str = ...,
 ) -> list[Explanation]: ...
@@ -48,7 +49,7 @@ def explain(
 def explain(
     method: ConceptMethod | ClassifSAE,
     classifier: TextClassifier,
-    text: str | Iterable[str],
+    text: Any,
     descriptions: Sequence[Mapping[str, Any]] = (),
     context: str = "alone",
 ) -> Explanation | list[Explanation]:
@@ -60,7 +61,8 @@ def explain(
     Args:
         method: A fitted concept method, or a trained ClassifSAE.
         classifier: The model it explains.
-        text: Any text with at least one word, or any number of them, which are run together.
+        text: Any text with at least one word, or any number of them, which are run together: a list, a ``TextData``, a
+            DataFrame or ``datasets.Dataset`` with the column ``text``.
         descriptions: Concepts as ``summary.json`` lists them, for their class and key words.
         context: ``alone``: the changed hidden state is a sequence of one token (the paper). ``in_context``: the
             earlier tokens are kept.
@@ -69,11 +71,11 @@ def explain(
         One explanation of a text, a list of them of several.
 
     Raises:
-        UserError: If a text is no string or has no word, or ``context`` is none of the two.
+        UserError: If they are something else, a text is no string or has no word, or ``context`` is none of the two.
     """
     if context not in ("alone", "in_context"):
         raise UserError(f"context is {context!r}; valid: alone, in_context")
-    texts = [text] if isinstance(text, str) else list(text)
+    texts = list(texts_of(text))
     names = ["the text"] if isinstance(text, str) else [f"text {number}" for number in range(len(texts))]
     spans = list(map(_spans, texts, names))
     method, found = as_concept_method(method), []

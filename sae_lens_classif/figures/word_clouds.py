@@ -30,11 +30,13 @@ class ConceptWords:
         index: Number of the concept.
         class_name: Class it belongs to; None for a concept that is never active.
         weights: Weight of each word, such as its TF-IDF; those that are not above 0 are left out.
+        name: The name that it was given; may be empty.
     """
 
     index: int
     class_name: str | None
     weights: Mapping[str, float]
+    name: str = ""
 
 
 @style.figure_style()
@@ -72,7 +74,8 @@ def word_clouds(
 
 def _draw_cell(axes: Axes, concept: ConceptWords, colour: str) -> None:
     class_name = "never active" if concept.class_name is None else style.printable(concept.class_name, 22)
-    axes.set_title(f"Concept {concept.index} · {class_name}", fontsize=9, pad=3)
+    name = f"{concept.index} {style.printable(concept.name, 22)}" if concept.name else f"Concept {concept.index}"
+    axes.set_title(f"{name} · {class_name}", fontsize=9, pad=3)
     weights = _drawable_weights(concept.weights)
     axes.set(xlim=(-_MARGIN, _CANVAS[0] + _MARGIN), ylim=(_CANVAS[1] + _MARGIN, -_MARGIN), xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color="#C8C8C8", linewidth=0.6)

@@ -37,6 +37,7 @@ from sae_lens_classif.report.view import LENGTH, DefaultClass, Mistakes, Report,
 from sae_lens_classif.runs.about import last_part, model_in_words, shown_settings
 from sae_lens_classif.runs.figures import map_of_concepts, tradeoffs_of_seeds
 from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.names import names_of
 from sae_lens_classif.runs.results import read_comparison, read_effects, read_measures, read_summary
 from sae_lens_classif.runs.run_method import RunMethod, current_entry, load_fitted
 from sae_lens_classif.runs.steps import TestSplit
@@ -83,8 +84,9 @@ def gather_report(run: RunFolder, choices: Choices, method: str = METHOD) -> Rep
     settings = entry["settings_sha256"]
     shown = _masked(split.data) if choices.mask else split.data
     if choices.mask:
-        visible = set().union(*map(words_in, shown.texts))
-        entry = {**entry, "concepts": [masked_concept(concept, visible) for concept in entry["concepts"]]}
+        visible, given = set().union(*map(words_in, shown.texts)), names_of(run, of.name)
+        described = [masked_concept(one, visible, given.get(one["index"], "")) for one in entry["concepts"]]
+        entry = {**entry, "concepts": described}
     check_belong_together(of.method.autoencoder(), split.classifier, split.store, split.data)
     # Where everything is NaN nothing was measured, and there is nothing to show of the concepts.
     is_measured = "original_accuracy" in entry or bool(entry["concepts"])

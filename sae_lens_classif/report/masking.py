@@ -17,14 +17,15 @@ def masked(text: str) -> str:
     return _HANDLE.sub("@…", _LINK.sub("[link]", text))
 
 
-def masked_concept(concept: Mapping[str, Any], visible: Set[str]) -> dict[str, Any]:
+def masked_concept(concept: Mapping[str, Any], visible: Set[str], given: str = "") -> dict[str, Any]:
     """An entry of ``summary.json`` whose key words, and phrases of whose name, are words that masked texts still have.
 
     Args:
         concept: The entry.
         visible: Those words, folded.
+        given: The name that a user gave it, which stays as it is; empty where there is none.
     """
-    name = ", ".join(part for part in concept.get("name", "").split(", ") if words_in(part) <= visible)
+    name = given or ", ".join(part for part in concept.get("name", "").split(", ") if words_in(part) <= visible)
     return {**concept, "key_words": [word for word in concept["key_words"] if words_in(word) <= visible], "name": name}
 
 

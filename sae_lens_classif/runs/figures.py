@@ -31,6 +31,7 @@ from sae_lens_classif.figures.word_clouds import ConceptWords, word_clouds
 from sae_lens_classif.files import inside, read_json, sha256_of_file, sha256_of_files, write_json
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.runs.folder import RunFolder
+from sae_lens_classif.runs.names import names_of
 from sae_lens_classif.runs.results import read_summary
 from sae_lens_classif.runs.tables import competing
 from sae_lens_classif.store.store import ActivationStore
@@ -65,7 +66,9 @@ def draw_method(
         shutil.rmtree(folder, ignore_errors=True)
         return
     entry = read_summary(run)["methods"][name]
+    names = names_of(run, name)
     made_from = {"settings_sha256": entry["settings_sha256"], "evals": sorted(measures)}
+    made_from["names"] = {str(index): given for index, given in names.items()}
     status = Artifact(folder, folder / _MADE_FROM, made_from).status()
     if status.state == "current":
         return
@@ -75,7 +78,7 @@ def draw_method(
     about, gamma = "95 % intervals over texts", run.cfg.sae.gamma
     figures: list[Callable[[], object]] = [
         lambda: save_figure(map_of_concepts(method, store), folder / "concept_map"),
-        lambda: _draw_words(measures, entry["concepts"], store.class_names, folder),
+        lambda: _draw_words(measures, entry["concepts"], names, store.class_names, folder),
         lambda: draw_curves_of_methods(folder, {title: measures}, store.class_names, gamma, about),
     ]
     for draw in tqdm(figures, desc="Drawing", unit=" figures", delay=1):
@@ -86,13 +89,14 @@ def draw_method(
 def _draw_words(
     measures: Mapping[str, Measures],
     concepts: Sequence[Mapping[str, Any]],
+    names: Mapping[int, str],
     class_names: Sequence[str],
     folder: Path,
 ) -> None:
     if "interpretability" not in measures:
         return
     class_of = {concept["index"]: concept["class_name"] for concept in concepts}
-    save_figure(clouds_of_concepts(measures["interpretability"], class_of, class_names), folder / "word_clouds")
+    save_figure(clouds_of_concepts(measures["interpretability"], class_of, names, class_names), folder / "word_clouds")
 
 
 def map_of_concepts(method: ConceptMethod, store: ActivationStore, **choices: Any) -> Figure:
@@ -115,18 +119,23 @@ def map_of_concepts(method: ConceptMethod, store: ActivationStore, **choices: An
 
 
 def clouds_of_concepts(
-    found: Measures, class_of: Mapping[int, str], class_names: Sequence[str], new: NewFigure = Figure
+    found: Measures,
+    class_of: Mapping[int, str],
+    names: Mapping[int, str],
+    class_names: Sequence[str],
+    new: NewFigure = Figure,
 ) -> Figure:
     """Draw the key words of each concept.
 
     Args:
         found: What the evaluation of interpretability found.
         class_of: Class of each living concept.
+        names: Names that concepts were given.
         class_names: Names of the classes.
         new: Makes the figure.
     """
     words = found.details["key_words"]
-    cells = [ConceptWords(index, class_of.get(index), weights) for index, weights in enumerate(words)]
+    cells = [ConceptWords(index, class_of.get(index), own, names.get(index, "")) for index, own in enumerate(words)]
     return word_clouds(cells, class_names, new)
 
 

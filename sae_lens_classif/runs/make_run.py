@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sae_lens_classif.config.classifier import check_source
 from sae_lens_classif.config.code import settings_of_run
 from sae_lens_classif.config.presets import preset_file
 from sae_lens_classif.config.run import RunConfig
@@ -58,6 +59,7 @@ def _settings(folder: Path, presets: Sequence[str], settings: Mapping[str, Any])
     layers = [(str(file), read_yaml(file)) for file in map(preset_file, presets)]
     by_section: dict[str, dict[str, Any]] = {}
     for name, value in settings.items():
+        value = check_source(value) if name == "data.source" else value
         section, dot, setting = name.partition(".")
         if not dot:
             near = nearest(name, list(RunConfig.__dataclass_fields__))

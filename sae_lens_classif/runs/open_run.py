@@ -1,6 +1,6 @@
 """A finished run as one object, for Python and notebooks: what is in its folder, opened when it is first asked for."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
 from html import escape
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from typing_extensions import override
 
+from sae_lens_classif.data.given import texts_of
 from sae_lens_classif.data.texts import Split, TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import activations_of
@@ -24,7 +25,7 @@ from sae_lens_classif.explaining.scoring import score
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.runs.folder import METHOD, RunFolder
-from sae_lens_classif.runs.names import name_concept
+from sae_lens_classif.runs.names import name_concept, names_of
 from sae_lens_classif.runs.results import (
     Sweep,
     SweepRow,
@@ -192,30 +193,40 @@ class Run:
     @cached_property
     def mistakes(self) -> "MistakesTable":
         """The wrongly decided test texts, with the concept that misled the model, where there is one."""
-        return MistakesTable(self.states(), self.texts(), self._effects)
+        names = {concept["index"]: concept.get("name", "") for concept in self._entry["concepts"]}
+        return MistakesTable(self.states(), self.texts(), self._effects, names)
 
-    def activations(self, split: Split = "test") -> "pd.DataFrame":
-        """How active each concept is on each text: a row a text, a column a concept (its number).
+    def activations(self, split: Split = "test", named: bool = False) -> "pd.DataFrame":
+        """How active each concept is on each text: a row a text, a column a concept.
 
         Where there are many of both the columns are sparse.
+
+        Args:
+            split: Of which texts.
+            named: Whether a column is called by the number and the name that it was given, as ``"12 stock market"``,
+                instead of by the number alone.
         """
         import pandas as pd
 
         found = activations_of(self.method, self.states(split).read("hidden").float())
-        frame = pd.DataFrame(found.numpy()).rename_axis(index="text", columns="concept")
+        frame = pd.DataFrame(found.numpy())
+        if named:
+            frame.columns = [f"{index} {self.given_names.get(index, '')}".rstrip() for index in frame.columns]
+        frame = frame.rename_axis(index="text", columns="concept")
         return frame if found.numel() <= _DENSE_CELLS else frame.astype(pd.SparseDtype("float32", 0.0))
 
     @overload
-    def explain(self, text: str) -> Explanation: ...  # type: ignore[overload-overlap]  # a string is iterable, too
+    def explain(self, text: str) -> Explanation: ...
 
     @overload
-    def explain(self, text: "Iterable[str]") -> list[Explanation]: ...
+    def explain(self, text: Any) -> list[Explanation]: ...
 
-    def explain(self, text: "str | Iterable[str]") -> Explanation | list[Explanation]:
-        """Why a text gets its class, or each of several; see ``sae_lens_classif.explain``."""
+    def explain(self, text: Any) -> Explanation | list[Explanation]:
+        """Why a text gets its class, or each of several, as ``score`` takes them; see ``sae_lens_classif.explain``."""
         # They are called as the evaluation calls them, if there is one.
         described = self.summary["methods"].get(self._fitted.name, {}).get("concepts", ())
-        return explain(self.method, self.classifier, text, described, self.cfg.evaluate.context)
+        texts = text if isinstance(text, str) else texts_of(text, self.cfg.data.text_column)
+        return explain(self.method, self.classifier, texts, described, self.cfg.evaluate.context)
 
     def name(self, concept: int, name: str) -> None:
         """Give a concept a name, which is kept in the run folder and shown wherever the concept is.
@@ -226,24 +237,35 @@ class Run:
         """
         self.concepts[concept]  # or refused
         name_concept(self._run, concept, name, self._fitted.name)
-        for known in ("summary", "_entry", "evaluation", "concepts"):
+        for known in ("summary", "_entry", "evaluation", "concepts", "mistakes"):
             self.__dict__.pop(known, None)
 
-    def score(self, texts: "str | Iterable[str]") -> "pd.DataFrame":
+    @property
+    def given_names(self) -> dict[int, str]:
+        """The names that ``name`` gave, by the concepts' numbers."""
+        return names_of(self._run, self._fitted.name)
+
+    def score(self, texts: Any) -> "pd.DataFrame":
         """A row a text: its class, the probability, the class through the concepts alone, and the active concepts.
 
         Args:
-            texts: A text, or any number of them: a list, a column of a data frame.
+            texts: A text, or any number of them: a list, a column, or a whole DataFrame or ``datasets.Dataset``, whose
+                column ``data.text_column`` is read.
 
         Returns:
             ``text``, ``predicted``, ``probability``, ``through_concepts``, and in ``concepts`` a list of those that are
-            active, the largest effect first, each with ``concept``, ``activation``, ``effect`` and ``of`` which class.
+            active, the largest effect first, each with ``concept``, ``activation``, ``effect``, ``of`` which
+            class, and the ``name`` it was given.
+
+        Raises:
+            UserError: If they are something else, or the column is missing.
         """
         import pandas as pd
 
-        given = [texts] if isinstance(texts, str) else list(texts)
-        rows = [scored.to_row() for scored in score(self.method, self.classifier, given, self.cfg.evaluate.context)]
-        index = texts.index if isinstance(texts, pd.Series) else None
+        given = list(texts_of(texts, self.cfg.data.text_column))
+        found = score(self.method, self.classifier, given, self.cfg.evaluate.context, self.given_names)
+        rows = [scored.to_row() for scored in found]
+        index = texts.index if isinstance(texts, pd.Series | pd.DataFrame) else None
         names = ["predicted", "probability", "through_concepts", "concepts"]
         return pd.DataFrame(
             [{"text": text, **row} for text, row in zip(given, rows, strict=True)], index, ["text", *names]
@@ -482,15 +504,18 @@ def _few(values: Sequence[Any]) -> str:
 class MistakesTable(Table):
     """Wrong decisions on the test texts."""
 
-    def __init__(self, store: ActivationStore, data: TextData, effects: ConceptEffects | None) -> None:
+    def __init__(
+        self, store: ActivationStore, data: TextData, effects: ConceptEffects | None, names: Mapping[int, str]
+    ) -> None:
         """
         Args:
             store: What the model predicts.
             data: The texts.
             effects: Which concept misled it; None where that is not known.
+            names: Names of the concepts by their numbers.
         """
         self._predicted, self._labels = store.read("predicted"), store.read("label")
-        self._store, self._data = store, data
+        self._store, self._data, self._names = store, data, names
         self._misled = {text.row: text for text in effects.misled} if effects else {}
 
     @property
@@ -512,13 +537,15 @@ class MistakesTable(Table):
                     "labelled": self._in_words(self._labels[row]),
                     "decided": self._in_words(self._predicted[row]),
                     "misled_by": misled.concept if misled else None,
+                    "misled_by_name": self._names.get(misled.concept, "") if misled else None,
                     "adds_to_wrong": misled.for_wrong if misled else None,
                     "adds_to_right": misled.for_right if misled else None,
                     "right_without": misled.is_righted if misled else None,
                 }
             )
-        names = ["row", "text", "labelled", "decided", "misled_by", "adds_to_wrong", "adds_to_right", "right_without"]
-        return pd.DataFrame(rows, columns=names).set_index("row").astype({"misled_by": "Int64"})
+        of_concept = ["misled_by", "misled_by_name", "adds_to_wrong", "adds_to_right", "right_without"]
+        frame = pd.DataFrame(rows, columns=["row", "text", "labelled", "decided", *of_concept])
+        return frame.set_index("row").astype({"misled_by": "Int64"})
 
     def _in_words(self, decision: torch.Tensor) -> str:
         return self._store.rule.in_words(int(decision), self._store.class_names)

@@ -17,6 +17,7 @@ from sae_lens_classif.evals.results import finite
 from sae_lens_classif.explaining.scoring import CHUNK, score
 from sae_lens_classif.files import check_output, is_text, new_file, parse_json
 from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.names import names_of
 from sae_lens_classif.runs.run_classifier import open_checked_classifier
 from sae_lens_classif.runs.run_method import load_fitted
 
@@ -57,12 +58,12 @@ def score_file(
     if not first:
         raise UserError(f"{source} holds no row; give a file with at least one text")
     fitted, classifier = load_fitted(opened, method), open_checked_classifier(opened)
-    n_rows = 0
+    n_rows, names = 0, names_of(opened, fitted.name)
     with write_to() as write, tqdm(desc="Scoring", unit=" texts", delay=1) as progress:
         chunk = first
         while chunk:
             texts = [_text_of(row, n_rows + place, source, text_column) for place, row in enumerate(chunk)]
-            scored = score(fitted.method, classifier, texts, opened.cfg.evaluate.context)
+            scored = score(fitted.method, classifier, texts, opened.cfg.evaluate.context, names)
             write([{**row, **found.to_row()} for row, found in zip(chunk, scored, strict=True)])
             n_rows += len(chunk)
             progress.update(len(chunk))
@@ -243,7 +244,8 @@ def _to_parquet(path: Path, source: Path) -> Iterator[Write]:
     import pyarrow as pa
     import pyarrow.parquet
 
-    concept = {"concept": pa.int64(), "activation": pa.float64(), "effect": pa.float64(), "of": pa.string()}
+    numbers = {"concept": pa.int64(), "activation": pa.float64(), "effect": pa.float64()}
+    concept = {**numbers, "of": pa.string(), "name": pa.string()}
     results = {
         "predicted": pa.string(),
         "probability": pa.float64(),

@@ -3,12 +3,14 @@
 import logging
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm.std import tqdm
 
 from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.config.classifier import CacheConfig
+from sae_lens_classif.data.given import as_text_data
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.batching import states_of_inputs
@@ -25,13 +27,14 @@ _LABELS = {
 
 
 def cache_states(
-    classifier: TextClassifier, data: TextData, folder: str | Path, cfg: CacheConfig | None = None
+    classifier: TextClassifier, data: Any, folder: str | Path, cfg: CacheConfig | None = None
 ) -> ActivationStore:
     """Store the hidden state and predicted class of every text; what a killed run stored is kept.
 
     Args:
         classifier: The model.
-        data: Labelled texts.
+        data: Labelled texts of one split: a ``TextData``, a DataFrame or ``datasets.Dataset`` with the columns
+            ``text`` and ``label``, a pair ``(texts, labels)``, a list of dicts.
         folder: Where the store is, or will be.
         cfg: Precision and sizes.
 
@@ -39,10 +42,11 @@ def cache_states(
         The store.
 
     Raises:
-        UserError: If a store is there that was made from another model, data set or template, a state is not finite,
-            or the disk is full.
+        UserError: If the data are something else, a store is there that was made from another model, data set or
+            template, a state is not finite, or the disk is full.
     """
     cfg, folder = cfg or CacheConfig(), Path(folder)
+    data = as_text_data(data, classifier.class_names)
     if data.class_names != classifier.class_names:
         raise UserError(
             f"the classes of the texts ({', '.join(data.class_names)}) are not those of {classifier.name} "

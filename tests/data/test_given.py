@@ -1,18 +1,27 @@
 """Texts as people have them in Python."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import datasets
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+import sae_lens_classif as slc
 from sae_lens_classif.config.classifier import DataConfig
+from sae_lens_classif.config.run import EvaluateConfig
 from sae_lens_classif.data.given import write_given
 from sae_lens_classif.data.splitting import held_out_rows
 from sae_lens_classif.data.texts import TextData, load_column, load_text_data
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.hooks.classifier import TextClassifier
+from sae_lens_classif.methods.random_directions import RandomDirections
+from sae_lens_classif.store.caching import cache_states
+from sae_lens_classif.store.store import ActivationStore
 
 TEXTS = [f"text {number}" for number in range(20)]
 LABELS = ["good" if number % 4 else "bad" for number in range(20)]
@@ -150,6 +159,63 @@ def test_a_file_is_not_split_where_its_parts_are_named(tmp_path: Path) -> None:
 def test_anything_else_is_refused_with_a_list_of_what_is_taken(data: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         loaded(data, tmp_path)
+
+
+METHOD = RandomDirections(torch.eye(4, 32), torch.zeros(32))
+_TABLES = ("pandas DataFrame", "datasets.Dataset", "pair of lists", "list of dicts", "TextData")
+_ALL = (*_TABLES, "train and test", "DatasetDict", "path", "name on the Hub")
+_TEXTS = ("a text", "list or a column of texts", "pandas DataFrame", "datasets.Dataset", "TextData")
+
+
+@pytest.mark.parametrize("data", [3, np.zeros(3), None], ids=["number", "array", "none"])
+@pytest.mark.parametrize(
+    ("take", "kinds"),
+    [
+        (lambda data, _: slc.make_run("run", data if data is not None else object()), _ALL),
+        (lambda data, _: slc.make_run("run", settings={"data.source": data}), _TABLES),
+        (lambda data, _: slc.DataConfig(source=data), _TABLES),
+        (lambda data, _: slc.load_text_data(data, "test"), _TABLES),
+        (lambda data, model: slc.cache_states(model, data, "states"), _TABLES),
+        (lambda data, model: slc.evaluate(METHOD, model, ANY, data), _TABLES),
+        (lambda data, model: slc.explain(METHOD, model, data), _TEXTS),
+        (lambda data, model: list(slc.score(METHOD, model, data)), _TEXTS),
+    ],
+    ids=["make_run", "settings", "DataConfig", "load_text_data", "cache_states", "evaluate", "explain", "score"],
+)
+def test_every_function_that_takes_texts_says_what_it_takes(
+    data: Any,
+    take: Callable[[Any, TextClassifier], object],
+    kinds: tuple[str, ...],
+    classifier: TextClassifier,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if isinstance(data, np.ndarray) and kinds is _TEXTS:
+        data = {"text": "a dict"}  # an array may hold texts
+    with pytest.raises(UserError) as refused:
+        take(data, classifier)
+    assert [kind for kind in kinds if kind not in str(refused.value)] == []
+    assert list(tmp_path.rglob("*.parquet")) == []
+
+
+def test_states_of_a_data_frame_are_those_of_its_texts(
+    classifier: TextClassifier, test_data: TextData, test_store: ActivationStore, tmp_path: Path
+) -> None:
+    names = [test_data.class_names[label] for label in test_data.labels]
+    frame = pd.DataFrame({"text": test_data.texts, "label": names}, index=range(90, 0, -1))
+    for data in (frame, datasets.Dataset.from_pandas(frame), (test_data.texts, test_data.labels)):
+        assert cache_states(classifier, data, tmp_path / "states").fingerprints == test_store.fingerprints
+    cfg = EvaluateConfig(evals=("completeness",), n_bootstrap=2)
+    found, expected = (slc.evaluate(METHOD, classifier, test_store, data, cfg) for data in (frame, test_data))
+    assert found.metrics == expected.metrics
+    for data in (str(tmp_path), {"train": frame, "test": frame}):
+        with pytest.raises(UserError, match="give the texts of one split: a pandas DataFrame"):
+            cache_states(classifier, data, tmp_path / "other")
+    with pytest.raises(UserError, match="no column 'label' in data"):
+        cache_states(classifier, frame[["text"]], tmp_path / "other")
+    with pytest.raises(UserError, match="other texts than those given"):
+        slc.evaluate(METHOD, classifier, test_store, frame[::-1], cfg)
 
 
 @pytest.mark.parametrize("maximum", [None, 7])

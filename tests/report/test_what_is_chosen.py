@@ -6,17 +6,21 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from sae_lens_classif import UserError, write_report
+from sae_lens_classif import UserError, open_run, write_report
+from sae_lens_classif.audit.stable_concepts import Stability, StableConcept
 from sae_lens_classif.evals.slices import words_in
 from sae_lens_classif.report import masking
 from sae_lens_classif.report.build import Choices, gather_report
 from sae_lens_classif.report.downloads import downloads, tables
 from sae_lens_classif.report.masking import masked, masked_concept
+from sae_lens_classif.report.page import report_page
+from sae_lens_classif.report.view import Report
 from sae_lens_classif.runs.folder import RunFolder
 from tests.tiny_run import cli
 
@@ -87,6 +91,17 @@ def test_masked_texts_show_no_handle_and_no_address(run: Path, monkeypatch: pyte
             assert shown is not None and list(shown.words) == [masked(word) for word in explained.words]
 
 
+def test_a_name_that_was_given_is_not_masked(run: Path, tmp_path: Path) -> None:
+    opened = open_run(run)
+    index = next(iter(opened.concepts))
+    opened.name(index, "zzz my own")
+    for masks in ([], ["--mask"]):
+        page = tmp_path / f"page{len(masks)}.html"
+        assert cli("report", run, "--out", page, "--explained", 1, *masks).code == 0
+        named = f"Concept {index}: <bdi>zzz my own</bdi>"
+        assert named in page.read_text(encoding="utf-8")
+
+
 def test_no_key_word_or_name_of_a_concept_is_what_texts_hide() -> None:
     entry = {"index": 1, "key_words": ["elonmusk", "good", "it's"], "name": "elonmusk said, good news"}
     visible = words_in("It's good news, said …")
@@ -96,13 +111,11 @@ def test_no_key_word_or_name_of_a_concept_is_what_texts_hide() -> None:
 def test_the_tables_are_files_that_the_page_holds(demo_folder: Path) -> None:
     report = gather_report(RunFolder.open(demo_folder / "runs" / "demo"), Choices(0))
     files = {file.file: file.address for file in downloads(report)}
-    assert set(files) == {
-        *(
-            f"{name}.csv"
-            for name in ("concepts", "classes", "mistakes", "slices", "methods", "confusion", "activations")
-        ),
-        "classifsae.json",
-    }
+    names = (
+        "numbers", "concepts", "activations", "effect_by_activation", "alike", "classes", "confusion", "calibration",
+        "slices", "mistakes", "methods",
+    )  # fmt: skip
+    assert set(files) == {*(f"{name}.csv" for name in names), "classifsae.json"}
     contents = {name: base64.b64decode(address.partition(",")[2]).decode() for name, address in files.items()}
     rows = list(csv.DictReader(io.StringIO(contents["concepts.csv"])))
     assert [int(row["concept"]) for row in rows] == [concept.index for concept in report.concepts]
@@ -113,6 +126,56 @@ def test_the_tables_are_files_that_the_page_holds(demo_folder: Path) -> None:
         sum(sum(row[f"decided {name}"] for name in report.class_names) for row in whole["confusion"])
         == (report.summary["n_test_texts"])
     )
+
+
+@pytest.mark.parametrize("left_out", [None, "numbers", "classes", "calibration", "slices", "methods"])
+def test_every_number_in_a_table_of_the_page_is_in_a_file(
+    stable: Report, left_out: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = tables(stable)
+    found.pop(left_out or "", None)
+    values = [value for rows in found.values() for row in rows for value in row.values()]
+    numbers = {str(value) for value in values if isinstance(value, int)}
+    numbers |= {_digits(number) for number in map(str, numbers)}
+    for value in (value for value in values if isinstance(value, float)):
+        numbers |= {f"{abs(value) * scale:.{places}f}" for scale, places in ((100, 1), (1, 3), (1, 2), (1, 0), (1, 1))}
+    shown = {
+        _digits(cell)
+        for table in re.findall(r"<table.*?</table>", report_page(stable), re.DOTALL)
+        if "fingerprints" not in table and "slc-" not in table
+        for cell in re.findall(r"[\d,]*\.?\d+", " ".join(re.findall(r'<td class="number"[^>]*>(.*?)</td>', table)))
+    }
+    missing = shown - numbers
+    assert bool(missing) == (left_out is not None), missing
+
+
+def _digits(number: str) -> str:
+    return number.replace(",", "")
+
+
+@pytest.fixture(scope="module")
+def stable(demo_folder: Path) -> Report:
+    """The demo's report, with concepts that come back and are alike."""
+    report = gather_report(RunFolder.open(demo_folder / "runs" / "demo"), Choices(0))
+    first, second, *others = report.concepts
+    alike = replace(first, same_words=(second.index,), points_with=(second.index,), fires_with=(second.index,))
+    concepts = [
+        StableConcept.model_construct(index=concept.index, comes_back=0.5, same_texts=0.75, meetings=[None] * 4)
+        for concept in report.concepts
+    ]
+    stability = Stability.model_construct(other_seeds=[1, 2, 3, 4], matched_by="both", concepts=concepts)
+    return replace(report, concepts=(alike, second, *others), stability=stability)
+
+
+def test_what_is_alike_and_what_comes_back_is_in_the_files(stable: Report) -> None:
+    found, first, second = tables(stable), *stable.concepts[:2]
+    own = [(row["in"], row["other"]) for row in found["alike"] if row["concept"] == first.index]
+    others = [(way, second.index) for way in ("same direction", "same texts", "same words")]
+    assert own == [*(("nearest direction", other) for other, _ in first.nearest), *others]
+    row = found["concepts"][0]
+    assert (row["comes_back"], row["comes_back_on_texts"], row["other_trainings"]) == (0.5, 0.75, 4)
+    quarters = [row["adds"] for row in found["effect_by_activation"] if row["concept"] == first.index]
+    assert quarters == list(first.by_strength)
 
 
 def test_no_cell_is_a_formula_in_a_spreadsheet(run: Path) -> None:

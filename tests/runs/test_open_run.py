@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, NoReturn
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -158,8 +159,24 @@ def test_a_score_is_what_explain_says(run: Run, folder: Path) -> None:
     assert list(run.score(column).index) == [7, 8, 9] and len(run.score([])) == 0
     assert len(run.score(texts[0])) == 1
     with pytest.raises(slc.UserError, match="text 1 is of type float"):
-        run.score(["a text", float("nan")])  # type: ignore[list-item]
+        run.score(["a text", float("nan")])
     method, _ = load_trained(RunFolder.open(folder))
+    frame = pd.DataFrame({"text": texts, "id": range(3)}, index=[7, 8, 9])
+    as_table = [
+        frame,
+        datasets.Dataset.from_pandas(frame),
+        slc.TextData(tuple(texts), np.zeros(3, np.int64), ("a", "b")),
+    ]
+    for table in as_table:
+        assert run.score(table).reset_index(drop=True).equals(scored), type(table)
+        assert [found.text for found in run.explain(table)] == texts
+    assert list(run.score(frame).index) == [7, 8, 9]
+    for take in (run.score, run.explain):
+        with pytest.raises(slc.UserError, match=r"no column 'text' in the texts; .*'id'"):
+            take(frame[["id"]])
+        for wrong in (3, {"text": texts}, b"bytes"):
+            with pytest.raises(slc.UserError, match=r"are of type (int|dict|bytes); give a text, a list"):
+                take(wrong)
     many = slc.score(method, run.classifier, (texts[0] for _ in range(2500)))
     assert len({found.probability for found in many}) <= 3, "however they are cut into batches"
 
@@ -334,6 +351,7 @@ def test_a_name_is_shown_wherever_the_concept_is_and_goes_with_the_weights(demo_
     assert cli("report", demo_run, "--explained", "3").code == 0
     page = (demo_run / "report.html").read_text(encoding="utf-8")
     assert f"concept {index}</a> (<bdi>stock market &lt;b&gt;</bdi>)" in page and "stock market <b>" not in page
+    _assert_named_in_tables(run, index, demo_run)
     assert cli("publish", demo_run, "me/mine", "--dry-run").code == 0
     assert "stock market" in (demo_run / "hub" / "README.md").read_text(encoding="utf-8")
     weights = demo_run / "saes" / "classifsae" / "sae_weights.safetensors"
@@ -341,6 +359,26 @@ def test_a_name_is_shown_wherever_the_concept_is_and_goes_with_the_weights(demo_
     kept["classifsae"]["weights"] = "0" * 64
     (demo_run / "names.json").write_text(json.dumps(kept))
     assert weights.is_file() and slc.open_run(demo_run).concepts[index].name == default, "a name of other weights"
+
+
+def _assert_named_in_tables(run: Run, index: int, folder: Path) -> None:
+    text, name = run.concepts[index].top_texts[0], "stock market <b>"
+    named = {concept["concept"]: concept["name"] for concept in run.score(text)["concepts"][0]}
+    assert named[index] == name and {*named.values()} <= {name, ""}
+    (folder.parent / "in.csv").write_text('text\n"' + text.replace('"', '""') + '"\n', encoding="utf-8")
+    for out in (folder.parent / f"out{suffix}" for suffix in (".jsonl", ".csv", ".parquet")):
+        assert cli("score", folder, folder.parent / "in.csv", "--out", out).code == 0
+        assert {concept["concept"]: concept["name"] for concept in as_frame(out)["concepts"][0]} == named
+    mistakes = run.mistakes.to_pandas()
+    known = mistakes["misled_by"].dropna()
+    assert [run.concepts[number].name for number in known] == mistakes["misled_by_name"].dropna().tolist()
+    columns = list(run.activations(named=True))
+    assert columns == [f"{index} {name}" if number == index else str(number) for number in range(len(columns))]
+    titles = [axes.get_title() for axes in slc.plot.word_clouds(run)]
+    assert titles[index] == f"{index} {name} · {run.concepts[index].class_name}"
+    assert cli("evaluate", "--run", folder).code == 0
+    drawn = (folder / "figures" / "classifsae" / "word_clouds.svg").read_text(encoding="utf-8")
+    assert f"{index} stock market" in drawn
 
 
 def test_names_are_given_on_the_command_line_and_taken_back(demo_run: Path) -> None:
