@@ -36,7 +36,6 @@ from sae_lens_classif.runs.sweep import sweep_step
 from sae_lens_classif.runs.transfer import transfer_step
 
 Step = Callable[[RunFolder], Any]
-_EXPLAINED_IN_DEMO = 40  # texts; each takes a pass of the model for each of its words
 
 
 def _steps(*steps: Step) -> Step:
@@ -114,6 +113,10 @@ def _name(run: Path, concept: int, name: str, method: str) -> None:
     opened = open_run(run, method)
     opened.name(concept, name)
     Console().print(escape(repr(opened.concepts[concept].described)), highlight=False, soft_wrap=True)
+    Console().print(
+        f"Kept in {escape(str(run / 'names.json'))}. `report` and `publish`, run again, show it.",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
 
 
 def _score(run: Path, file: str, out: Path | None, **choices: Any) -> None:
@@ -124,6 +127,8 @@ def _score(run: Path, file: str, out: Path | None, **choices: Any) -> None:
 
 def _report(run: Path, out: Path | None, explained: int, method: str, **choices: Any) -> None:
     _show_report(write_report(run, out, explained, method, **choices))
+    if choices["mask"]:
+        Console().print("Handles and addresses on the web are masked in its texts.")
 
 
 def _show_report(page: Path) -> None:
@@ -144,7 +149,7 @@ def _demo(run: RunFolder) -> None:
     show_summary(Console(), summary, METHOD, run.texts("test").texts)
     show_comparison(Console(), compared)
     show_folder(Console(), run.folder)
-    _show_report(write_report(run, explained=_EXPLAINED_IN_DEMO))
+    _show_report(write_report(run))
 
 
 COMMANDS: dict[str, Step] = {

@@ -177,9 +177,7 @@ def _build_parser() -> _Parser:
     add["report"](
         "--out", metavar="FILE", type=_path, help="Where to write it. Default: RUN/report.html, RUN/report.NAME.html."
     )
-    add["report"](
-        "--explained", metavar="N", type=int, default=100, help="Texts whose class is explained word by word."
-    )
+    add["report"]("--explained", metavar="N", type=int, default=40, help="Texts whose class is explained word by word.")
     add["report"](
         "--by", metavar="COLUMN", action="append", default=[], help="Tell apart texts by a column of the data, as lang."
     )

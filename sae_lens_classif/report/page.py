@@ -33,11 +33,13 @@ from sae_lens_classif.templates import template
 _DARK = "#24282f"  # the background of a card on the dark page, as in report_style.html
 _CONTRAST = 5.0  # with white; with a card on the light page a little less
 
+EXPLAINED = 40  # texts; each takes a pass of the model for each of its words
+
 
 def write_report(
     run: str | Path | RunFolder,
     path: str | Path | None = None,
-    explained: int = 100,
+    explained: int = EXPLAINED,
     method: str = METHOD,
     *,
     by: str | Sequence[str] = (),

@@ -1,6 +1,6 @@
 """A finished run as one object, for Python and notebooks: what is in its folder, opened when it is first asked for."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
 from html import escape

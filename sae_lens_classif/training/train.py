@@ -201,6 +201,11 @@ def _resume(trainer: ClassifSAETrainer, folder: Path, store: ActivationStore, sp
     if newest is None:
         (folder / LOG_FILE).unlink(missing_ok=True)
         return
+    logger.info(
+        "SAE: going on at step %d of %d",
+        trainer.n_training_steps,
+        trainer.cfg.total_training_samples // trainer.cfg.train_batch_size_samples,
+    )
     trainer.data_provider = store.batches(trainer.cfg.train_batch_size_samples, split, trainer.n_training_samples)
 
 
