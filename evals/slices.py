@@ -13,6 +13,7 @@ from sae_lens_classif.evals.classifier_scores import share_ci95
 from sae_lens_classif.evals.significance import ALPHA, holm
 
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
+LEAST_TEXTS = 10  # that hold a word, for it to be told how they are decided
 _N_LENGTHS = 4
 
 
@@ -129,15 +130,14 @@ def words_in(text: str) -> set[str]:
 
 
 def words_of_texts(
-    texts: Sequence[str], decided: Sequence[Sequence[int]], is_right: torch.Tensor, most: int = 2000, least: int = 10
+    texts: Sequence[str], decided: Sequence[Sequence[int]], is_right: torch.Tensor, least: int = LEAST_TEXTS
 ) -> dict[str, WordCounts]:
-    """Of the most frequent words, how the texts that hold them are decided; neither case nor accents count.
+    """Of the words that are not rare, how the texts that hold them are decided; neither case nor accents count.
 
     Args:
         texts: The N texts.
         decided: Of each text its class, or its labels.
         is_right: bool (N,), which texts are decided rightly.
-        most: How many words at most.
         least: In how many texts a word must be.
     """
     rows: dict[str, list[int]] = defaultdict(list)
@@ -152,6 +152,6 @@ def words_of_texts(
             n_wrong=sum(not right[row] for row in own),
             n_decided=dict(sorted(Counter(number for row in own for number in decided[row]).items())),
         )
-        for word in ordered[:most]
+        for word in ordered
         if len(rows[word]) >= least
     }

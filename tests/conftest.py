@@ -139,7 +139,7 @@ def demo_folder(make_once: MakeOnce) -> Iterator[Path]:
         "--finetune.n_layers", "2", "--finetune.d_model", "32", "--finetune.epochs", "4", "--finetune.lr", "3e-3",
         "--prompt.max_tokens", "48",
         "--sae.d_sae", "64", "--train.total_samples", "50000", "--train.n_checkpoints", "0",
-        "--evaluate.n_bootstrap", "50",
+        "--evaluate.n_bootstrap", "120",  # as many as a difference needs
     ]  # fmt: skip
     folder = make_once("demo", lambda folder: main(["demo", "--run", str(folder / "runs" / "demo"), *options]))
     before = snapshot(folder)

@@ -164,8 +164,11 @@ def test_tradeoffs_are_a_named_mark_a_method(run: slc.Run) -> None:
         assert panel.get_xlabel()
 
 
-def test_a_sweep_is_a_panel_a_measure(swept: Path, tmp_path: Path) -> None:
+def test_a_sweep_is_a_panel_a_measure(swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for known in ("hooks.batching.states_of_inputs", "evals.base.run_interventions", "runs.sweep.sweep_step"):
+        monkeypatch.setattr(f"sae_lens_classif.{known}", None)
     axes = slc.plot.sweep(swept)
+    assert len(slc.open_run(swept).sweep) == 4
     rows = read_json(swept / "sweep" / "sweep.json")["rows"]
     (panel,) = [
         panel for panel in axes if "recovered" in panel.get_title() and "scaled" not in panel.get_title().lower()

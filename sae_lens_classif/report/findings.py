@@ -204,9 +204,9 @@ def _suffice(report: Report) -> Finding:
 def _cause(report: Report) -> Finding:
     shift = report.entry["conditional_tvd"]
     evidence = (
-        f"With one concept taken away in the model, on the texts where it is active, {number(shift, True)} of the "
-        f"probability moves to other classes on average{_interval(report, 'conditional_tvd')}, and "
-        f"{number(report.entry['conditional_label_flip_rate'], True)} of the decisions change."
+        f"An average concept, taken away from the texts on which it is active, moves {number(shift, True)} of their "
+        f"probability to other classes{_interval(report, 'conditional_tvd')} and gives "
+        f"{number(report.entry['conditional_label_flip_rate'], True)} of them another class."
     )
     evidence += _otherwise(report, f"conditional_tvd{RANDOM}", "Random directions, active as often, move {}.")
     if _is_poor("conditional_tvd", shift):

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,6 +11,7 @@ from markupsafe import Markup
 
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.measures import headline_rows
+from sae_lens_classif.evals.slices import LEAST_TEXTS
 from sae_lens_classif.figures.style import class_colour, darken, lighten
 from sae_lens_classif.files import check_output, folder_is_writable, write_text
 from sae_lens_classif.report.build import Choices, gather_report
@@ -25,10 +27,13 @@ from sae_lens_classif.report.sections import (
     suspect_concepts,
     word_index,
 )
+from sae_lens_classif.report.verdict import concerns
 from sae_lens_classif.report.view import Report
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.lock import only_writer
 from sae_lens_classif.templates import template
+
+logger = logging.getLogger(__name__)
 
 _DARK = "#24282f"  # the background of a card on the dark page, as in report_style.html
 _CONTRAST = 5.0  # with white; with a card on the light page a little less
@@ -83,6 +88,8 @@ def write_report(
         report = gather_report(files, choices, method)
         target = files.report(report.method) if path is None else Path(path)
         write_text(target, report_page(report))
+    for concern in concerns(report):
+        logger.warning(concern)
     return target
 
 
@@ -109,6 +116,7 @@ def report_page(report: Report) -> str:
         findings=found,
         confusion=confusion(report),
         word_index=word_index(report),
+        least_texts=LEAST_TEXTS,
         downloads=downloads(report),
         headline_rows=headline_rows({**report.summary, **report.entry}),
         is_alone=report.entry["context"] == "alone",

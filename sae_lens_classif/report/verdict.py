@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sae_lens_classif.evals.classifier_scores import ClassScores
-from sae_lens_classif.report.findings import ESSENTIAL, Finding, Verdict, unraised_classes
+from sae_lens_classif.report.findings import ESSENTIAL, Finding, Verdict, findings, unraised_classes
 from sae_lens_classif.report.view import LENGTH, Report
 from sae_lens_classif.runs.tables import CONTROLS
 from sae_lens_classif.wording import number
@@ -104,6 +104,18 @@ def _weaknesses(report: Report, found: Sequence[Finding]) -> Iterator[Weakness]:
     for finding in found:
         if finding.verdict == "no":
             yield Weakness(f"{finding.question} {finding.answer}.")
+    yield from _errs_more(report)
+    if unraised := unraised_classes(report):
+        yield Weakness("No concept clearly speaks for this class.", unraised[0])
+    yield from (Weakness(f"{finding.question} {finding.answer}.") for finding in found if finding.verdict == "partly")
+    if least is not None and known[least] < 1:
+        yield Weakness(_hardly_found(report.class_names[least], report.class_scores[least]), least)
+    yield from (Weakness(f"{finding.question} {finding.answer}.") for finding in found if finding.verdict == "unknown")
+    yield Weakness("Nothing was measured.")
+
+
+def _errs_more(report: Report) -> Iterator[Weakness]:
+    """Of each way to part the texts the part with the lowest accuracy, if it differs beyond chance."""
     for name, parts in report.slices.items():
         worse = [part for part in parts if part.differs and part.accuracy < report.scores.accuracy]
         for part in sorted(worse, key=lambda part: part.accuracy)[:1]:
@@ -112,13 +124,20 @@ def _weaknesses(report: Report, found: Sequence[Finding]) -> Iterator[Weakness]:
                 f"It errs more often on {where}: {number(part.accuracy, True)} of {part.n_texts:,} are decided "
                 f"rightly, of all {number(report.scores.accuracy, True)}."
             )
-    if unraised := unraised_classes(report):
-        yield Weakness("No concept clearly speaks for this class.", unraised[0])
-    yield from (Weakness(f"{finding.question} {finding.answer}.") for finding in found if finding.verdict == "partly")
-    if least is not None and known[least] < 1:
-        yield Weakness(_hardly_found(report.class_names[least], report.class_scores[least]), least)
-    yield from (Weakness(f"{finding.question} {finding.answer}.") for finding in found if finding.verdict == "unknown")
-    yield Weakness("Nothing was measured.")
+
+
+def concerns(report: Report) -> Iterator[str]:
+    """What fails, in sentences, for whoever does not open the page.
+
+    Args:
+        report: What the page shows.
+    """
+    found = list(findings(report))
+    said = trust(report, found)
+    if said.verdict == "no":
+        yield f"Can the concepts be trusted? {said.answer}. {said.reason}"
+    yield from (f"{finding.question} {finding.answer}." for finding in found if finding.verdict == "no")
+    yield from (weak.said for weak in _errs_more(report))
 
 
 def _hardly_found(name: str, scores: ClassScores) -> str:

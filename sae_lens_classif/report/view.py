@@ -180,7 +180,7 @@ class Report:
         stability: The concepts in other trainings; None where that was not looked at.
         multi_label: Whether a text may have several of the classes, or none.
         slices: Parts of the texts by their length (``LENGTH``) and by columns of the data, each under its name.
-        words: The most frequent words, with how the texts that hold them are decided.
+        words: The words that are not rare, with how the texts that hold them are decided.
         note: What whoever opens the page should know of the texts first; may be empty.
         is_masked: Whether handles and addresses on the web are masked in the texts.
         worth: How well the classifier does beside the simplest one.

@@ -59,7 +59,7 @@ def score_file(
         raise UserError(f"{source} holds no row; give a file with at least one text")
     fitted, classifier = load_fitted(opened, method), open_checked_classifier(opened)
     n_rows, names = 0, names_of(opened, fitted.name)
-    with write_to() as write, tqdm(desc="Scoring", unit=" texts", delay=1) as progress:
+    with write_to() as write, tqdm(total=_n_rows(source), desc="Scoring", unit=" texts", delay=1) as progress:
         chunk = first
         while chunk:
             texts = [_text_of(row, n_rows + place, source, text_column) for place, row in enumerate(chunk)]
@@ -152,6 +152,15 @@ def _text_file(path: Path) -> Iterator[TextIO]:
         raise UserError(f"{path} cannot be read as text ({error}); save it as UTF-8") from error
     except csv.Error as error:
         raise UserError(f"{path} cannot be read as CSV: {error}") from error
+
+
+def _n_rows(source: str | Path) -> int | None:
+    """How many there are, where that is known before they are read."""
+    if Path(source).suffix != ".parquet":
+        return None
+    import pyarrow.parquet
+
+    return int(pyarrow.parquet.read_metadata(source).num_rows)
 
 
 def _parquet(path: Path) -> Iterator[Row]:

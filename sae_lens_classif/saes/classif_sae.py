@@ -107,6 +107,12 @@ class ClassifSAE(TopKSAE):
     def get_activation_fn(self) -> Callable[[torch.Tensor], torch.Tensor]:
         return TopKWithKeptPlaces(places_of(self.cfg)) if self.cfg.k_concepts else super().get_activation_fn()
 
+    @override
+    def __repr__(self) -> str:
+        cfg, where = self.cfg, self.cfg.metadata.hook_name
+        said = f"{cfg.d_in} → {cfg.d_sae} latents, {cfg.n_concepts} concepts, {cfg.n_classes} classes"
+        return f"ClassifSAE({said}{f', at {where}' if where else ''})"
+
     def classify(self, z: torch.Tensor) -> torch.Tensor:
         """Class logits of the head.
 

@@ -254,6 +254,14 @@ def test_help_of_every_step_says_what_each_setting_does_and_its_default(cli: Cli
     assert "--overwrite" in text
 
 
+def test_help_of_run_begins_with_the_ten_settings_that_matter(cli: Cli) -> None:
+    told = re.findall(r"^  --([a-z]+\.[a-z_]+)$", cli("run", "--help").stdout, re.MULTILINE)
+    assert told == [
+        "data.source", "data.text_column", "data.label_column", "data.max_train_texts", "classifier.model",
+        "prompt.template", "finetune.base_model", "sae.n_concepts", "train.total_samples", "train.seed",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(("step", "missing"), [("cache", "`finetune`"), ("train", "`cache`"), ("evaluate", "`train`")])
 def test_a_step_without_the_one_before_says_which_is_missing(cli: Cli, tmp_path: Path, step: str, missing: str) -> None:
     ended = cli(step, "--run", tmp_path / "new")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -40,6 +41,30 @@ def test_the_constraints_hold_an_allowed_version_of_every_dependency(file: str) 
 def test_the_readme_installs_the_torch_of_the_constraints() -> None:
     named = re.findall(r"torch==([\d.]+)", (_ROOT / "README.md").read_text(encoding="utf-8"))
     assert named == [_pinned("constraints.txt")["torch"]]
+
+
+def test_the_readme_installs_as_make_does() -> None:
+    readme, script, make = (
+        (_ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "tools/install.sh", "Makefile")
+    )
+    (by_hand,) = re.findall(r"^uv pip install (.*)$", readme, re.MULTILINE)
+    by_hand = by_hand.replace("-e ", "--editable ").replace("-c ", "--constraint ")
+    (by_script,) = re.findall(r"uv pip install (.*?); then", script.replace("\\\n\t", ""))
+    known = {"$venv/bin/python": "", "${TORCH_BACKEND:-auto}": "auto", "$constraints": "constraints.txt"}
+    for variable, value in {**known, ".[$extra]": ".[demo]"}.items():
+        by_script = by_script.replace(f'"{variable}"', value)
+    asked = (set(map(tuple, _options(line))) for line in (by_hand, by_script))
+    assert next(asked) == next(asked) - {("quiet",), ("python",)}
+    (environment,) = re.findall(r"^uv venv (.*)$", readme, re.MULTILINE)
+    assert environment == "--seed --python 3.11" and 'uv venv --quiet --seed --python "${PYTHON:-3.11}"' in script
+    for name, constraints, extra in re.findall(r"tools/install\.sh (\S+) (\S+) (\S+)", make):
+        assert (_ROOT / constraints).is_file() and extra in {"demo", "dev"}, name
+    assert "tools/install.sh $(VENV) constraints.txt demo" in make
+
+
+def _options(line: str) -> list[list[str]]:
+    """Each option with its value, in a list of its own."""
+    return [part.split() for part in shlex.join(shlex.split(line)).split("--") if part.strip()]
 
 
 def _install(folder: Path, uv: str, **settings: str) -> subprocess.CompletedProcess[str]:

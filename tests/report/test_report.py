@@ -6,7 +6,9 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from html import unescape as html_unescape
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,16 +29,17 @@ from sae_lens_classif import (
 from sae_lens_classif.config.classifier import ClassifierConfig, DataConfig, PromptConfig
 from sae_lens_classif.config.methods import CompareConfig
 from sae_lens_classif.config.run import RunConfig
-from sae_lens_classif.evals.classifier_scores import ClassifierScores, ClassScores
+from sae_lens_classif.evals.classifier_scores import Calibration, ClassifierScores, ClassScores, SurenessBin
 from sae_lens_classif.evals.comparison import ComparedMethod, Difference, Estimate
 from sae_lens_classif.evals.concept_effects import MisledText
+from sae_lens_classif.evals.slices import Slice
 from sae_lens_classif.evals.worth import Worth
 from sae_lens_classif.files import read_json
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
-from sae_lens_classif.report.build import Choices, gather_report
+from sae_lens_classif.report.build import Choices, _more_on_wrong, _same_words, gather_report
 from sae_lens_classif.report.findings import Finding, findings, reliances, telling_mistake, unraised_classes
 from sae_lens_classif.report.page import report_page
-from sae_lens_classif.report.view import DefaultClass, Mistakes, Report, ShownConcept, ShownText
+from sae_lens_classif.report.view import LENGTH, DefaultClass, Mistakes, Report, ShownConcept, ShownText
 from sae_lens_classif.runs.about import shown_settings
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.results import read_comparison
@@ -476,7 +479,8 @@ def test_each_number_stands_where_it_belongs(report: Report) -> None:
     first = _concept(
         3, (0.31, -0.32, 0.03), n_texts=33, weights={"erstes": 1.0, "zweites": 0.25}, activation_rate=0.341, tvd=0.342,
         flips=0.343, concept_sim=0.344, is_more_on_wrong=True, rate_on_wrong=0.4, rate_on_right=0.35, top_texts=(0,),
-        wrong_texts=(1,),
+        wrong_texts=(1,), histogram=(20, 9, 4), largest=2.34, by_strength=(0.11, 0.21, 0.31, 0.41),
+        slopes=(0.512, -0.612, 0.012), nearest=((5, 0.876),), same_words=(5,),
     )  # fmt: skip
     second = _concept(
         5, (0.51, 0.0, 0.0), n_texts=1, weights={"anderes": 1.0}, class_number=1, rate_on_wrong=0.1, rate_on_right=0.2
@@ -488,8 +492,16 @@ def test_each_number_stands_where_it_belongs(report: Report) -> None:
         scores=dataclasses.replace(
             _scores(_of_class(7, 0.61, 0.62), _of_class(0, None, 0.5), _of_class(9, 1, None)),
             confusion=torch.tensor([[2, 5, 0], [0, 0, 0], [0, 0, 9]]), accuracy=0.911,
+            balanced_accuracy=0.811, macro_f1=0.711,
+            calibration=Calibration((SurenessBin(16, 0.655, 0.755, (0.505, 0.905)),), 0.656, 0.107),
         ),
-        slices={}, words={},
+        slices={
+            LENGTH: (
+                Slice("1 to 9 words", 40, 4, 0.901, (0.771, 0.961), True),
+                Slice("10 words", 60, 6, 0.902, (0.8, 0.96), False),
+            )
+        },
+        words={},
         concepts=(first, second),
         default_class=DefaultClass(2, 0.91, (0.33, 0.31, 0.36)),
         texts=texts,
@@ -514,26 +526,13 @@ def test_each_number_stands_where_it_belongs(report: Report) -> None:
         "wrong text", "Be", "Ah", "concept 3",
     )  # fmt: skip
     scores = (
-        "Ah",
-        "7",
-        "61.0 %",
-        "40.0",
-        "90.0",
-        "62.0 %",
-        "50.0 %",
-        "Be",
-        "71.4 %",
-        "Be",
-        "0",
-        "–",
-        "50.0 %",
-        "–",
-        "Ce",
-        "9",
-        "100.0 %",
-        "–",
-        "–",
-    )
+        "Ah", "7", "61.0 %", "40.0", "90.0", "62.0 %", "50.0 %", "Be", "71.4 %",
+        "Be", "0", "–", "50.0 %", "–", "Ce", "9", "100.0 %", "–", "–",
+        "Accuracy", "91.1 %", "balanced accuracy", "81.1 %", "macro F1", "71.1 %",
+        "What is taken for what", "Ah", "2", "5", "0", "Be", "0", "0", "0", "Ce", "0", "0", "9",
+        "65.6 %", "91.1 %", "10.7", "65.5 %", "16", "75.5 %", "50.5", "90.5",
+        "By the length of the text", "1 to 9 words", "40", "90.1 %", "77.1", "96.1", "10 words", "60", "90.2 %",
+    )  # fmt: skip
     _assert_in_order(_words(html, "classifier"), *scores)
     _assert_in_order(
         _words(html, "trust"),
@@ -548,8 +547,13 @@ def test_each_number_stands_where_it_belongs(report: Report) -> None:
     _assert_in_order(
         cards[0],
         "Concept 3", "erstes, zweites", "34.1 %", "34.2 %", "34.3 %", "0.010", "0.344",
-        "Be", "-32.0 points", "Ah", "+31.0 points", "Ce", "+3.0 points", "text of the concept",
+        "Half of its key words", "5", "Nearest in direction", "5", "0.88",
+        "Be", "-32.0 points", "Ah", "+31.0 points", "Ce", "+3.0 points",
+        "up to 2.34", "+11.0 points", "+21.0 points", "+31.0 points", "+41.0 points",
+        "Be", "-0.612", "Ah", "+0.512", "Ce", "+0.012", "text of the concept",
     )  # fmt: skip
+    assert 'aria-label="Texts by activation, least first: 20, 9, 4"' in concepts
+    assert "90.1 %*" in _words(html, "classifier") and "90.2 %*" not in _words(html, "classifier")
     _assert_in_order(cards[1], "Concept 5", "anderes", "Ah", "+51.0 points")
     mistakes = _words(html, "mistakes")
     _assert_in_order(
@@ -625,6 +629,50 @@ def test_the_words_of_a_long_text_are_shaded_where_it_is_shown(report: Report) -
     (shown,) = re.findall(r'<p class="slc-text" dir="auto">(.*?)</p>\n<div class="tag">', report_page(alone), re.DOTALL)
     assert shown.startswith("…") and ">word299</span>" in shown and "word0<" not in shown
     assert 500 < len(re.sub("<.*?>", "", shown)) < 650
+
+
+def test_no_sentence_says_what_nobody_understands(page: ParsedPage, report: Report) -> None:
+    words = " ".join(page.words.split())
+    told = words[: words.index("Methods side by side")]
+    for phrase in ("of the decisions change", "mean over concepts", "by an active concept", "a concept that is active"):
+        assert phrase not in told
+
+
+def test_the_demo_answers_whether_it_is_more_than_chance(report: Report) -> None:
+    assert _found(report)["Is it"].verdict in ("yes", "no")
+
+
+def test_the_page_says_itself_that_it_holds_test_texts(report: Report) -> None:
+    assert "This page holds some of the test texts." in _words_of_first_page(report)
+    noted = dataclasses.replace(report, note="Rude words")
+    assert "This page holds some of the test texts. Rude words" in _words_of_first_page(noted)
+
+
+def _words_of_first_page(report: Report) -> str:
+    words = " ".join(ParsedPage(report_page(report)).words.split())
+    return words[: words.index("Can the concepts be trusted?")]
+
+
+def test_a_concept_is_more_on_wrong_decisions_only_beyond_chance() -> None:
+    # Of 20 wrong and 100 right decisions: all against none; 3 against 8; as often; less often.
+    effects = SimpleNamespace(
+        rate_on_wrong=torch.tensor([1.0, 0.15, 0.1, 0.0]), rate_on_right=torch.tensor([0.0, 0.08, 0.1, 0.9])
+    )
+    assert _more_on_wrong(effects, [0, 1, 2, 3], 20, 120) == {0}  # type: ignore[arg-type]
+    assert _more_on_wrong(effects, [1, 2, 3], 20, 120) == set()  # type: ignore[arg-type]
+    # By itself p is 0.04; as one of three questions it says nothing (Holm).
+    weak = SimpleNamespace(rate_on_wrong=torch.tensor([0.25, 0.1, 0.1]), rate_on_right=torch.tensor([0.08, 0.09, 0.09]))
+    assert _more_on_wrong(weak, [0], 20, 120) == {0}  # type: ignore[arg-type]
+    assert _more_on_wrong(weak, [0, 1, 2], 20, 120) == set()  # type: ignore[arg-type]
+
+
+def test_concepts_have_the_same_words_where_they_share_half_of_all() -> None:
+    def entry(index: int, words: str) -> dict[str, Any]:
+        return {"index": index, "key_words": words.split()}
+
+    concepts = [entry(0, "a b c"), entry(1, "a b d"), entry(2, "a e f"), entry(3, ""), entry(4, "c b a")]
+    assert _same_words(concepts[0], concepts) == (1, 4), "2 of 4, 1 of 5, none, all"
+    assert _same_words(concepts[3], concepts) == ()
 
 
 def test_settings_are_shown_without_the_folders_of_the_machine() -> None:
@@ -747,6 +795,36 @@ def test_a_summary_of_another_version_is_refused_in_words(copy: Path) -> None:
 def test_an_evaluation_of_another_sae_is_refused(copy: Path) -> None:
     change_sae(copy, lambda sae: sae.b_enc.add_(0.1))
     assert_refused_at_once(cli("report", copy), str(copy / "summary.json"), "`evaluate`")
+
+
+def test_whatever_the_page_warns_of_the_command_line_says_too(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_sae(copy, lambda sae: sae.b_enc[:2].fill_(-1e6))
+    measured = cli("evaluate", "--run", copy)
+    assert measured.code == 0, measured.stderr
+    made = gather_report(RunFolder.open(copy), Choices(0))
+    trained = _method("classifsae", 0.9, n_seeds=2)
+    lost = Estimate(None, None, (0.8, None))
+    trained = dataclasses.replace(trained, estimates={**trained.estimates, "scaled_recovery": lost})
+    worse = Slice("1 to 9 words", 40, 30, 0.2, (0.1, 0.3), True)
+    made = dataclasses.replace(
+        made,
+        comparison=(trained,),
+        slices={LENGTH: (worse, dataclasses.replace(worse, name="10 words", differs=False))},
+        scores=dataclasses.replace(made.scores, accuracy=0.7),
+    )
+    monkeypatch.setattr("sae_lens_classif.report.page.gather_report", lambda *_: made)
+    reported = cli("report", copy, "--out", tmp_path / "page.html")
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    failed = re.findall(
+        r'class="(?:warning|verdict no)">(?:<strong>Warning:</strong> )?(.*?)</(?:p|span)>', html, re.DOTALL
+    )
+    said = [" ".join(html_unescape(one).split()) for one in failed]
+    assert len(said) > 3 and any("not every training recovers" in one for one in said)
+    told = " ".join(" ".join(ended.stdout + ended.stderr for ended in (measured, reported)).split())
+    assert [one for one in said if one.rstrip(".") not in told] == []
+    assert "It errs more often on texts of 1 to 9 words: 20.0 % of 40 are decided rightly, of all 70.0 %." in told
 
 
 def test_a_place_that_cannot_be_is_refused_before_any_work(copy: Path, tmp_path: Path) -> None:

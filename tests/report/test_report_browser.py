@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -13,6 +14,13 @@ from tests.fakes.browser import PICTURES, picture
 from tests.report.conftest import REPORTS
 from tests.tiny_run import STRANGE
 
+_LOOKS: tuple[tuple[int, Literal["light", "dark"], Literal["screen", "print"]], ...] = (
+    (390, "dark", "screen"),
+    (768, "light", "screen"),
+    (1400, "dark", "screen"),
+    (1400, "light", "screen"),
+    (768, "light", "print"),
+)
 SHOWN = ":not([hidden])"
 _COUNT = """(number) => {
     const part = document.querySelectorAll("section[data-group], details.more")[number];
@@ -24,6 +32,34 @@ _STANDING_OUT = """() => [...document.querySelectorAll("main *")].filter(part =>
     part.checkVisibility() && !part.closest(".wide, svg, pre, .skip, .stack thead")
     && (part.getBoundingClientRect().right > innerWidth + 1 || part.getBoundingClientRect().left < -1)
 ).slice(0, 3).map(part => part.outerHTML.slice(0, 200))"""
+
+
+# Parts that reach beyond the card that they stand in.
+_OUT_OF_ITS_CARD = """() => [...document.querySelectorAll(".card")].flatMap(card => {
+    const edge = card.getBoundingClientRect();
+    return [...card.querySelectorAll("*")].filter(part => part.checkVisibility() && !part.closest(".wide, svg, pre")
+        && (part.getBoundingClientRect().right > edge.right + 1 || part.getBoundingClientRect().left < edge.left - 1));
+}).slice(0, 3).map(part => part.outerHTML.slice(0, 200))"""
+# The colour behind a picture, and those of the words in it, as numbers 0..255.
+_GROUND_AND_INKS = """selector => {
+    const frame = document.querySelector(selector);
+    const numbers = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
+    const drawn = [...frame.querySelectorAll("svg [id^=text_] *, svg text")];
+    const inks = drawn.map(part => getComputedStyle(part).fill).filter(fill => fill.startsWith("rgb"));
+    return [numbers(getComputedStyle(frame).backgroundColor), [...new Set(inks)].map(numbers)];
+}"""
+
+
+def contrast(one: Sequence[float], other: Sequence[float]) -> float:
+    """Of two colours, as WCAG has it."""
+
+    def luminance(colour: Sequence[float]) -> float:
+        shares = (value / 255 for value in colour)
+        linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+        return sum(weight * share for weight, share in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
 
 
 @pytest.fixture
@@ -89,16 +125,16 @@ def test_whatever_is_in_texts_and_names_the_page_is_whole(opened: Page, request:
 def test_no_rule_for_people_who_cannot_see_or_use_a_mouse_is_broken(
     browser: Browser, opened: Page, request: pytest.FixtureRequest
 ) -> None:
-    for scheme in ("light", "dark"):
+    for width, scheme, medium in _LOOKS:
         # The checker puts its script into the page, which the page's own policy forbids.
-        context = browser.new_context(color_scheme=scheme, bypass_csp=True)
+        context = browser.new_context(color_scheme=scheme, bypass_csp=True, viewport={"width": width, "height": 900})
         page = context.new_page()
+        page.emulate_media(media=medium)
         page.goto(opened.url)
-        for folded in page.locator("details").all()[:40]:
-            folded.evaluate("part => { part.open = true; }")
+        unfold(page, "details")
         found = Axe().run(page).response["violations"]
         context.close()
-        assert [(rule["id"], rule["nodes"][0]["html"][:200]) for rule in found] == [], scheme
+        assert [(rule["id"], rule["nodes"][0]["html"][:200]) for rule in found] == [], (width, scheme, medium)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +142,8 @@ def test_no_rule_for_people_who_cannot_see_or_use_a_mouse_is_broken(
     [
         {"report": name, "scheme": scheme, "width": width}
         for name in REPORTS
-        for scheme, width in (("dark", 390), ("light", 768), ("dark", 1400))
+        for scheme in ("light", "dark")
+        for width in (390, 768, 1400)
     ],
     indirect=True,
     ids=lambda asked: f"{asked['report']}-{asked['width']}-{asked['scheme']}",
@@ -122,6 +159,35 @@ def test_at_no_width_is_anything_cut_off_and_no_part_stands_out(opened: Page, re
         assert opened.evaluate(_STANDING_OUT) == [], folded
     opened.locator(CARDS).first.scroll_into_view_if_needed()
     picture(opened, f"report_{name}_concept")
+
+
+@every_report
+def test_on_a_telephone_tables_are_read_downwards_and_nothing_leaves_its_card(opened: Page) -> None:
+    opened.set_viewport_size({"width": 390, "height": 900})
+    unfold(opened, "details")
+    for table in opened.locator("table.stack").all():
+        frame = table.locator("xpath=..")
+        assert frame.evaluate("frame => frame.scrollWidth - frame.clientWidth") <= 0, table.inner_text()[:80]
+        tops = (
+            table.locator("tbody tr")
+            .first.locator("th, td")
+            .evaluate_all("cells => cells.map(cell => cell.getBoundingClientRect().top)")
+        )
+        assert tops == sorted(set(tops)), "each cell below the one before"
+        unlabelled = table.locator("tbody td:not([data-label])")
+        assert unlabelled.count() == 0
+    for part in ("classifier", "methods"):
+        assert opened.locator(f"#{part} .wide table:not(.stack)").count() == 0
+    assert opened.evaluate(_OUT_OF_ITS_CARD) == []
+
+
+@report_of("demo", scheme="dark")
+def test_in_the_dark_pictures_have_a_ground_on_which_their_ink_is_read(opened: Page) -> None:
+    unfold(opened, "details")
+    for picture_of in (".map", ".drawn"):
+        ground, inks = opened.evaluate(_GROUND_AND_INKS, picture_of)
+        assert inks, picture_of
+        assert min(contrast(ground, ink) for ink in inks) >= 4.5, picture_of
 
 
 @report_of("few")
@@ -390,8 +456,8 @@ def test_a_pie_leads_to_its_card(opened: Page) -> None:
     assert len(opened.context.pages) == 1
 
 
-@report_of("demo")
-def test_on_paper_every_text_is_there_and_no_button(opened: Page) -> None:
+@every_report
+def test_on_paper_every_text_is_there_and_no_button(opened: Page, request: pytest.FixtureRequest) -> None:
     opened.emulate_media(media="print", color_scheme="dark")
     opened.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert shown(opened, "[data-card=concept] [data-text]") == opened.locator("[data-card=concept] [data-text]").count()
@@ -400,20 +466,24 @@ def test_on_paper_every_text_is_there_and_no_button(opened: Page) -> None:
     assert opened.locator("#words dt").first.is_visible()
     assert opened.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     PICTURES.mkdir(parents=True, exist_ok=True)
-    written = opened.pdf(path=PICTURES / "report_demo.pdf", format="A4")
+    written = opened.pdf(path=PICTURES / f"report_{request.node.callspec.id}.pdf", format="A4")
     opened.evaluate("dispatchEvent(new Event('afterprint'))")
     assert opened.locator("details[open]").count() == 1, "as it was: the concepts"
     assert written.startswith(b"%PDF") and len(re.findall(rb"/Type /Page\b", written)) >= 3
 
 
-@report_of("demo", width=703)  # an A4 sheet less its margins
-def test_the_first_page_is_one_sheet(opened: Page) -> None:
+@every_report
+def test_the_first_page_is_one_sheet(opened: Page, request: pytest.FixtureRequest) -> None:
+    opened.set_viewport_size({"width": 703, "height": 900})  # an A4 sheet less its margins
+    opened.evaluate("window.print = () => { window.asked = document.body.className; }")
+    opened.click("#printFirst")
+    assert opened.evaluate("window.asked") == "onlyFirst"
     opened.emulate_media(media="print")
     assert opened.locator(".firstPage").evaluate("part => part.scrollHeight") <= 1031
-    opened.evaluate("document.body.classList.add('onlyFirst')")
     opened.evaluate("dispatchEvent(new Event('beforeprint'))")
     PICTURES.mkdir(parents=True, exist_ok=True)
-    written = opened.pdf(path=PICTURES / "report_demo_first_page.pdf", prefer_css_page_size=True)
+    name = f"report_{request.node.callspec.id}_first_page.pdf"
+    written = opened.pdf(path=PICTURES / name, prefer_css_page_size=True)
     assert len(re.findall(rb"/Type /Page\b", written)) == 1
     opened.evaluate("dispatchEvent(new Event('afterprint'))")
     assert opened.locator("body.onlyFirst").count() == 0
@@ -427,6 +497,13 @@ def test_a_word_is_told_by_how_the_texts_with_it_are_decided(opened: Page) -> No
     expect(opened.locator("#slice")).to_contain_text(told)
     opened.fill("#search", "no such word anywhere")
     expect(opened.locator("#slice")).to_have_text("")
+    opened.fill("#search", "Kolibri")
+    expect(opened.locator("#slice")).to_have_text("“kolibri”, as a whole word, is in fewer than 10 test texts")
+
+
+@report_of("demo")
+def test_the_first_page_has_three_examples(opened: Page) -> None:
+    assert shown(opened, ".firstPage .example") == 3
 
 
 @report_of("demo")

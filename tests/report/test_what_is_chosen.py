@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,7 +48,8 @@ def run(few_strange: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(few_strange.parent, tmp_path / "strange")) / "run"
 
 
-def _with_column(run: Path, name: str) -> None:
+def _change_texts(run: Path, change: Callable[[dict[str, str], int], dict[str, str]]) -> None:
+    """Put other test texts beside the run's own, and let the run read these."""
     source = Path(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["data"]["source"])
     texts = run.parent / "more"
     shutil.copytree(source, texts)
@@ -55,15 +57,16 @@ def _with_column(run: Path, name: str) -> None:
     with file.open(encoding="utf-8", newline="") as opened:
         rows = list(csv.DictReader(opened))
     with file.open("w", encoding="utf-8", newline="") as opened:
-        writer = csv.DictWriter(opened, [*rows[0], name])
+        changed = [change(row, number) for number, row in enumerate(rows)]
+        writer = csv.DictWriter(opened, list(changed[0]))
         writer.writeheader()
-        writer.writerows({**row, name: "de" if number % 2 else "en"} for number, row in enumerate(rows))
+        writer.writerows(changed)
     settings = (run / "config.yaml").read_text(encoding="utf-8")
     (run / "config.yaml").write_text(settings.replace(str(source), str(texts)), encoding="utf-8")
 
 
 def test_texts_are_told_apart_by_a_column(run: Path, tmp_path: Path) -> None:
-    _with_column(run, "lang")
+    _change_texts(run, lambda row, number: {**row, "lang": "de" if number % 2 else "en"})
     report = gather_report(RunFolder.open(run), Choices(0, columns=("lang",)))
     n_texts = report.summary["n_test_texts"]
     parts = report.slices["lang"]
@@ -89,6 +92,29 @@ def test_masked_texts_show_no_handle_and_no_address(run: Path, monkeypatch: pyte
         if explained is not None:
             shown = hidden.texts[number].explanation
             assert shown is not None and list(shown.words) == [masked(word) for word in explained.words]
+
+
+def test_a_masked_page_shows_no_handle_and_no_link_anywhere(run: Path, tmp_path: Path) -> None:
+    _change_texts(
+        run, lambda row, number: {**row, "text": f"@some_body{number % 3} https://t.co/x{number % 2} {row['text']}"}
+    )
+    assert cli("cache", "--run", run, "--overwrite").code == 0
+    assert cli("evaluate", "--run", run).code == 0
+    for masks in ([], ["--mask"]):
+        page = tmp_path / f"page{len(masks)}.html"
+        ended = cli("report", run, "--out", page, "--explained", 5, *masks)
+        assert ended.code == 0, ended.stderr
+        html = page.read_text(encoding="utf-8")
+        # A name of SVG is no link of a text; what the SVG images hold are pixels.
+        shown = re.sub(r'xmlns(:\w+)?="http[^"]*"|xlink:href="data:image[^"]*"', "", html)
+        files = [
+            base64.b64decode(held).decode() for held in re.findall(r'href="data:[^"]*;base64,([^"]*)" download', html)
+        ]
+        assert len(files) > 5
+        for told in (shown, *files):
+            found = re.findall(r"@some_body\d|some_body\d|https?:\S+|t\.co", told)
+            assert not masks or found == []
+        assert bool(masks) or "some_body1" in shown
 
 
 def test_a_name_that_was_given_is_not_masked(run: Path, tmp_path: Path) -> None:

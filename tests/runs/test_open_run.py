@@ -3,7 +3,11 @@
 import csv
 import io
 import json
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,9 +19,11 @@ import torch
 
 import sae_lens_classif as slc
 from sae_lens_classif.files import read_json
+from sae_lens_classif.runs import score_file
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.open_run import Run
 from sae_lens_classif.runs.run_method import load_trained
+from tests.fakes.hub_server import HubServer
 from tests.tiny_run import cli
 
 
@@ -40,6 +46,8 @@ def test_a_run_opens_what_its_folder_holds(run: Run, folder: Path) -> None:
     assert run.classifier.class_names == run.states().class_names == run.texts().class_names
     assert len(run.states("train")) == 600 and len(run.texts()) == 150
     assert isinstance(run.sae, slc.ClassifSAE)
+    parts = {"classifier", "sae", "states", "texts", "evaluation", "concepts", "comparison", "sweep", "mistakes"}
+    assert parts | {"activations", "score", "explain", "name"} <= set(dir(run)), "tab completion finds them"
     entry = summary(folder)["methods"]["classifsae"]
     assert run.evaluation.metrics["recovery_accuracy"] == entry["recovery_accuracy"]
     assert list(run.evaluation.warnings) == entry["warnings"] and run.evaluation.effects is not None
@@ -86,6 +94,8 @@ def test_nothing_is_computed_again_that_the_folder_holds(folder: Path, monkeypat
     assert opened.evaluation.metrics["concept_sim"] is not None
     assert opened.concepts.to_pandas().shape[0] and opened.mistakes.to_pandas().shape[1]
     assert opened.comparison.to_pandas().shape[0] and len(opened.activations())
+    for draw in (slc.plot.activation_rates, slc.plot.concept_map, slc.plot.word_clouds, slc.plot.ablation):
+        draw(opened)
 
 
 def test_activations_are_what_the_sae_gives(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,8 +110,8 @@ def test_activations_are_what_the_sae_gives(run: Run, monkeypatch: pytest.Monkey
 
 def test_what_it_shows_is_short_and_escaped(run: Run) -> None:
     shown = [
-        run, run.states(), run.texts(), run.classifier, run.evaluation, run.concepts, run.comparison, run.mistakes,
-        next(iter(run.concepts.values())), run.explain("the match <b>ended</b> in a draw"),
+        run, run.states(), run.texts(), run.classifier, run.sae, run.evaluation, run.concepts, run.comparison,
+        run.mistakes, next(iter(run.concepts.values())), run.explain("the match <b>ended</b> in a draw"),
     ]  # fmt: skip
     for thing in shown:
         assert 10 < len(repr(thing)) < 400 and "\n" not in repr(thing) and "0x" not in repr(thing), repr(thing)
@@ -253,6 +263,49 @@ def test_files_that_cannot_be_scored_are_refused_and_nothing_is_left(
     assert {path.name for path in tmp_path.iterdir()} <= {name}
 
 
+def test_no_more_texts_are_read_than_are_scored_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sae_lens_classif.explaining.scoring.CHUNK", 3)
+    pulled: list[int] = []
+    texts = (pulled.append(number) or "the match" for number in range(10))  # type: ignore[func-returns-value]
+    found = slc.score(run.method, run.classifier, texts)
+    next(found)
+    assert len(pulled) == 3
+    assert len(list(found)) == 9 and len(pulled) == 10
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
+def test_no_more_rows_are_read_than_are_written_at_once(
+    folder: Path, tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score_file, "CHUNK", 2)
+    read, held = [0], list[int]()
+    all_rows = score_file._rows
+
+    def counted(*arguments: Any) -> Iterator[Any]:
+        for row in all_rows(*arguments):
+            read[0] += 1
+            yield row
+
+    def noted(*arguments: Any) -> Any:
+        held.append(read[0])
+        return slc.score(*arguments)
+
+    monkeypatch.setattr(score_file, "_rows", counted)
+    monkeypatch.setattr(score_file, "score", noted)
+    frame = pd.DataFrame({"text": ["the match", "the bank", "a phone", "a film", "the vote"]})
+    for source in (tmp_path / f"in{suffix}" for suffix in (".jsonl", ".csv", ".parquet")):
+        read[0] = 0
+        held.clear()
+        if source.suffix == ".jsonl":
+            frame.to_json(source, orient="records", lines=True)
+        elif source.suffix == ".csv":
+            frame.to_csv(source, index=False)
+        else:
+            frame.to_parquet(source)
+        assert score_file.score_file(folder, source, tmp_path / f"out{ending}") == 5
+        assert held == [2, 4, 5], "two are read, scored and written before the next two"
+
+
 def test_a_csv_of_many_lines_is_read_as_python_reads_it(folder: Path, tmp_path: Path) -> None:
     with (tmp_path / "in.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("text",), *[(f'a "quoted", text\nof two lines {number}',) for number in range(5)]])
@@ -284,6 +337,32 @@ def test_a_data_frame_becomes_a_run_in_one_call(
         slc.make_run(tmp_path / "other", frame, settings={"data.text_colum": "tweet"})
     with pytest.raises(slc.UserError, match="there is no preset 'smal'; did you mean 'small'"):
         slc.make_run(tmp_path / "other", frame, preset="smal")
+
+
+def test_data_of_the_hub_become_a_run_by_their_name(
+    train_data: slc.TextData, test_data: slc.TextData, classifier_folder: Path, tmp_path: Path
+) -> None:
+    served = tmp_path / "hub" / "datasets" / "somebody" / "words"
+    served.mkdir(parents=True)
+    for split, data in (("train", train_data), ("test", test_data)):
+        rows = {"text": list(data.texts), "label": data.labels.tolist()}
+        pd.DataFrame(rows).to_csv(served / f"{split}.csv", index=False)
+    settings = {
+        "data.class_names": list(train_data.class_names), "classifier.model": str(classifier_folder),
+        "train.total_samples": 640, "train.batch_size": 32, "evaluate.evals": ["completeness"],
+        "evaluate.n_bootstrap": 2, "evaluate.figures": False,
+    }  # fmt: skip
+    code = (
+        "import sae_lens_classif as slc\n"
+        f"run = slc.make_run('run', 'somebody/words', settings={settings!r})\n"
+        "print(len(run.texts('train')), len(run.texts()), run.cfg.data.source)"
+    )
+    with HubServer(tmp_path / "hub") as hub:
+        environ = {**os.environ, **hub.environment(tmp_path / "home")}
+        command = [sys.executable, "-W", "ignore", "-c", code]
+        done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(len(train_data)), str(len(test_data)), "somebody/words"]
 
 
 def test_columns_that_change_are_kept_or_refused_and_never_changed_in_silence(
