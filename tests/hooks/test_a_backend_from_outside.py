@@ -67,7 +67,7 @@ class Dummy(TextClassifier):
 
 
 def open_model(request):
-    return Dummy(read_json(Path(request.model) / "config.json"), request)
+    return Dummy(json.loads((Path(request.model) / "config.json").read_text(encoding="utf-8")), request)
 """
 
 
