@@ -22,6 +22,7 @@ from tests.robustness.workshop import COMMANDS, STAGES, Command, Workshop, diffe
 
 _APART = 0.5  # seconds between their starts, at most
 Pair = tuple[Command, Command]
+History = tuple[Command, ...]
 # Of commands that differ in little one is tried.
 _LEFT_OUT = (
     "evaluate with figures", "compare with figures", "compare --tune", "finetune anew", "stability anew", "sweep anew",
@@ -40,7 +41,7 @@ class Pairs:
         """
         self._workshop = workshop
         self._outcomes = outcomes
-        self._alone = dict[tuple[str, str, str], dict[str, bytes]]()
+        self._alone = dict[tuple[str, ...], dict[str, bytes]]()
 
     def at_once(self, pair: Pair, stage: str, apart: float) -> None:
         """Start two commands, the second a little later, and see what they leave.
@@ -64,7 +65,8 @@ class Pairs:
             if (fault := fault_of(result))
         ]
         where = f"from {stage}, {apart:.2f} s apart"
-        problem = self._again(pair, stage)
+        done = tuple(command for command, result in zip(pair, ended, strict=True) if not result.code)
+        problem = self._again(pair, stage, done)
         if problem:
             faults.append(f"ended {_codes(ended)}, then {problem[0]}: {problem[1]}")
         if faults:
@@ -73,31 +75,33 @@ class Pairs:
         else:
             self._outcomes.passed(row, "both well" if not any(result.code for result in ended) else "one refused")
 
-    def _again(self, pair: Pair, stage: str) -> tuple[str, str] | None:
-        """Run both again, one after the other, and compare with the same where they never met."""
+    def _again(self, pair: Pair, stage: str, done: History) -> tuple[str, str] | None:
+        """Run both again, one after the other, and compare with the same where they never met: where those that ended
+        well came in one order or the other, and where both came.
+        """
         again = self._in_turn(pair)
         found = self._workshop.contents()
         nearest = list[str]()
-        for order in (pair, pair[::-1]):
-            unlike = differences(found, self._never_met(order, pair, stage))
+        for before in dict.fromkeys((done, done[::-1], pair, pair[::-1])):
+            unlike = differences(found, self._never_met(before, pair, stage))
             if not unlike:
                 return None
             nearest = min(nearest or unlike, unlike, key=len)
         fault = next((fault for result in again if (fault := fault_of(result))), None)
         return ("again: " + fault, again[-1].last_line) if fault else ("not whole", some(nearest))
 
-    def _never_met(self, order: Pair, pair: Pair, stage: str) -> dict[str, bytes]:
-        """What they leave in an order, and then again in that of the pair."""
-        key = (stage, order[0].name, order[1].name)
+    def _never_met(self, before: History, pair: Pair, stage: str) -> dict[str, bytes]:
+        """What they leave after commands that came before, one after the other."""
+        key = (stage, *(command.name for command in (*before, *pair)))
         if key not in self._alone:
             self._workshop.begin(stage)
-            self._in_turn(order)
+            self._in_turn(before)
             self._in_turn(pair)
             self._alone[key] = self._workshop.contents()
         return self._alone[key]
 
-    def _in_turn(self, pair: Pair) -> list[Ended]:
-        return [self._workshop.run(command.words) for command in pair]
+    def _in_turn(self, commands: History) -> list[Ended]:
+        return [self._workshop.run(command.words) for command in commands]
 
 
 def _codes(ended: Sequence[Ended]) -> str:
