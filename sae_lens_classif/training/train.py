@@ -185,7 +185,7 @@ def _claim(folder: Path, asked: dict[str, Any]) -> None:
 
 
 def _resume(trainer: ClassifSAETrainer, folder: Path, store: ActivationStore, split: RowSplit) -> None:
-    whole = [path for path in (folder / _CHECKPOINTS).glob("*") if path.name.isdigit()]
+    whole = [path for path in (folder / _CHECKPOINTS).glob("*") if path.name.isdecimal()]
     if not whole:
         (folder / LOG_FILE).unlink(missing_ok=True)
         return

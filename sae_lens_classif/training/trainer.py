@@ -182,7 +182,7 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
                 save_file(self._best_weights, folder / _BEST_WEIGHTS)
                 write_json(folder / _BEST_SCORE, self.best_score)
         for older in Path(base).iterdir():
-            if older.name.isdigit() and int(older.name) < self.n_training_samples:
+            if older.name.isdecimal() and int(older.name) < self.n_training_samples:
                 shutil.rmtree(older)
 
     def resume(self, checkpoint: Path) -> None:
