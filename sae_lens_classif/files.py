@@ -169,7 +169,7 @@ def check_path(path: str | Path) -> None:
     longest = max((len(os.fsencode(part)) for part in Path(name).parts), default=0)
     if longest > _LONGEST_NAME or len(os.fsencode(name)) > _LONGEST_PATH:
         raise UserError(
-            f"the path {name[:60]!r} … is too long: a path may have {_LONGEST_PATH:,} bytes, and the name of a file or "
+            f"the path {name!r} is too long: a path may have {_LONGEST_PATH:,} bytes, and the name of a file or "
             f"folder {_LONGEST_NAME}"
         )
 
