@@ -15,8 +15,7 @@ from sae_lens_classif.evals.evaluate import check_belong_together
 from sae_lens_classif.evals.matching import By, ConceptSet, Matching, match
 from sae_lens_classif.evals.measures import Cosine, Count, Share
 from sae_lens_classif.files import sha256_of_json, write_json, write_text
-from sae_lens_classif.runs.folder import METHOD, RunFolder
-from sae_lens_classif.runs.lock import only_writer
+from sae_lens_classif.runs.folder import METHOD, RunFolder, opened_to_write
 from sae_lens_classif.runs.results import read_summary
 from sae_lens_classif.runs.run_method import RunMethod, current_entry, load_fitted
 from sae_lens_classif.runs.steps import TestSplit
@@ -151,10 +150,11 @@ def diff(
         UserError: If they are one and the same run, one is not trained and evaluated as it stands now, or the texts
             cannot be read.
     """
-    a, b = (_Measured.open(run, method, allow_code) for run in (run_a, run_b))
-    if a.run.folder.resolve() == b.run.folder.resolve():
-        raise UserError(f"{a.run.folder} is given twice; give two runs")
-    with only_writer(b.run.folder, "diff"):
+    folders = [run.folder if isinstance(run, RunFolder) else Path(run) for run in (run_a, run_b)]
+    if folders[0].resolve() == folders[1].resolve():
+        raise UserError(f"{folders[0]} is given twice; give two runs")
+    with opened_to_write(run_b, "diff", allow_code=allow_code) as files_b:
+        a, b = (_Measured.open(run, method, allow_code) for run in (run_a, files_b))
         result = _held_against(a, b)
         file = "diff" if a.of.name == METHOD else f"diff.{a.of.name}"
         folder = _folder(a.run, b.run)

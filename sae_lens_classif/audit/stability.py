@@ -19,8 +19,7 @@ from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.methods.find import find_method
 from sae_lens_classif.runs.compare import fit_task
 from sae_lens_classif.runs.fitted_methods import MethodError, fit_or_load, is_fitted
-from sae_lens_classif.runs.folder import METHOD, RunFolder
-from sae_lens_classif.runs.lock import only_writer
+from sae_lens_classif.runs.folder import METHOD, RunFolder, opened_to_write
 from sae_lens_classif.runs.pace import Pace
 from sae_lens_classif.runs.results import influence_of, read_summary
 from sae_lens_classif.runs.run_method import RunMethod, current_entry, load_fitted
@@ -60,8 +59,7 @@ def stability(
         raise UserError(f"seeds is {seeds}; at least 2 trainings are needed, the run's own and another")
     if seeds > _MOST_SEEDS:
         raise UserError(f"seeds is {seeds}; at most {_MOST_SEEDS:,} trainings can be compared with each other")
-    files = run if isinstance(run, RunFolder) else RunFolder.open(run, overwrite, allow_code)
-    with only_writer(files.folder, "stability"):
+    with opened_to_write(run, "stability", overwrite, allow_code) as files:
         result = _stability(files, seeds, method)
         write_json(stability_file(files, result.method), result.model_dump(mode="json"))
     return result

@@ -346,6 +346,7 @@ def _execute(arguments: Sequence[str]) -> None:
     from sae_lens_classif.runs.lock import only_writer
 
     with only_writer(run.folder, asked.step):
+        run = _run(asked, settings)  # once more: whoever wrote there before may have noted other settings
         run.claim()
         if asked.data is None:
             COMMANDS[asked.step](run)

@@ -11,13 +11,12 @@ from pydantic import BaseModel
 
 from sae_lens_classif.audit.stable_concepts import read_stability
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import folder_is_writable, inside, new_folder, read_json, write_json, write_text
+from sae_lens_classif.files import inside, new_folder, read_json, write_json, write_text
 from sae_lens_classif.methods.base import built_in_methods
 from sae_lens_classif.publishing.model_card import LOCAL_MODEL, SAE_ID, TEXTS_FILE, TOPK_ID, CardFacts, model_card
 from sae_lens_classif.publishing.upload import upload
 from sae_lens_classif.runs.figures import pictures
-from sae_lens_classif.runs.folder import METHOD, SETTINGS_FILE, RunFolder
-from sae_lens_classif.runs.lock import only_writer
+from sae_lens_classif.runs.folder import METHOD, SETTINGS_FILE, RunFolder, opened_to_write
 from sae_lens_classif.runs.results import read_comparison, read_measures, read_summary
 from sae_lens_classif.runs.run_method import RunMethod, load_fitted, measured
 from sae_lens_classif.runs.tables import write_comparison
@@ -62,11 +61,9 @@ def publish(
             else, or the Hub cannot be reached or refuses.
     """
     _check(repo_id, license)
-    files = RunFolder.open(run)
-    folder_is_writable(files.folder)
-    if files.hub.is_file():
-        raise UserError(f"{files.hub} is a file; what is published is written there: move it away")
-    with only_writer(files.folder, "publish"):
+    with opened_to_write(run, "publish") as files:
+        if files.hub.is_file():
+            raise UserError(f"{files.hub} is a file; what is published is written there: move it away")
         with new_folder(files.hub) as temporary:
             write_repository(temporary, files, repo_id, method=method, license=license, with_texts=with_texts)
         return str(files.hub) if dry_run else upload(files.hub, repo_id, private=private)

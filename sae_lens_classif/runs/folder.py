@@ -1,7 +1,8 @@
 """The folder of a run: where each step puts its result, and whether what is there is what is asked for."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from sae_lens_classif.data.texts import Split, TextData, load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import folder_is_writable, sha256_of_json, write_text
 from sae_lens_classif.plugins import names_code
+from sae_lens_classif.runs.lock import only_writer
 from sae_lens_classif.runs.places import PLACES, found_places, is_gone, note_places, was_moved
 
 METHOD = "classifsae"
@@ -284,6 +286,26 @@ class RunFolder:
             # What was moved is known by its fingerprint.
             and not (f"{section}.{name}" in PLACES and is_gone(old) and not is_gone(value))
         ]
+
+
+@contextmanager
+def opened_to_write(
+    run: str | Path | RunFolder, what: str, overwrite: bool = False, allow_code: str | Iterable[str] = ()
+) -> Iterator[RunFolder]:
+    """Open a run as the only one who writes there; its settings are read when nobody else does any more.
+
+    Args:
+        run: The run folder; a ``RunFolder`` is taken as it is.
+        what: What is done, for whoever comes second.
+        overwrite: See ``RunFolder.open``.
+        allow_code: As well.
+
+    Raises:
+        UserError: If the folder holds no run, or another process writes there.
+    """
+    files = run if isinstance(run, RunFolder) else RunFolder.open(run, overwrite, allow_code)
+    with only_writer(files.folder, what):
+        yield run if isinstance(run, RunFolder) else RunFolder.open(run, overwrite, allow_code)
 
 
 def _concerns(setting: str, result: str) -> bool:
