@@ -15,6 +15,7 @@ import yaml
 
 from sae_lens_classif import UserError, open_run, write_report
 from sae_lens_classif.audit.stable_concepts import Stability, StableConcept
+from sae_lens_classif.evals.coming_back import ComesBack, Shares
 from sae_lens_classif.evals.slices import words_in
 from sae_lens_classif.report import masking
 from sae_lens_classif.report.build import Choices, gather_report
@@ -23,7 +24,7 @@ from sae_lens_classif.report.masking import masked, masked_concept
 from sae_lens_classif.report.page import report_page
 from sae_lens_classif.report.view import Report
 from sae_lens_classif.runs.folder import RunFolder
-from tests.tiny_run import cli
+from tests.tiny_run import change_settings, cli
 
 
 @pytest.mark.parametrize(
@@ -61,8 +62,7 @@ def _change_texts(run: Path, change: Callable[[dict[str, str], int], dict[str, s
         writer = csv.DictWriter(opened, list(changed[0]))
         writer.writeheader()
         writer.writerows(changed)
-    settings = (run / "config.yaml").read_text(encoding="utf-8")
-    (run / "config.yaml").write_text(settings.replace(str(source), str(texts)), encoding="utf-8")
+    change_settings(run, str(source), str(texts))
 
 
 def test_texts_are_told_apart_by_a_column(run: Path, tmp_path: Path) -> None:
@@ -189,7 +189,11 @@ def stable(demo_folder: Path) -> Report:
         StableConcept.model_construct(index=concept.index, comes_back=0.5, same_texts=0.75, meetings=[None] * 4)
         for concept in report.concepts
     ]
-    stability = Stability.model_construct(other_seeds=[1, 2, 3, 4], matched_by="both", concepts=concepts)
+    some = Shares(mean=0.5, mean_by_influence=0.6, every=0.5, every_by_influence=0.5)
+    shares = {"both": ComesBack(measured=some, floor=some, ceiling=some)}
+    stability = Stability.model_construct(
+        other_seeds=[1, 2, 3, 4], matched_by="both", concepts=concepts, shares=shares, pairs=[]
+    )
     return replace(report, concepts=(alike, second, *others), stability=stability)
 
 

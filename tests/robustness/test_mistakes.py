@@ -11,7 +11,7 @@ import pytest
 
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import check_folder, parse_json, read_json, read_text
+from sae_lens_classif.files import parse_json, read_json, read_text, refuse_devices
 from tests.tiny_run import Ended, Tiny, cli, make_tiny
 
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
@@ -98,7 +98,7 @@ def test_only_regular_files_of_utf_8_are_read(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=words):
             read_text(tmp_path / name)
     with pytest.raises(UserError, match="pipe is a pipe"):
-        check_folder(tmp_path)
+        refuse_devices(tmp_path)
     assert read_json(tmp_path / "marked") == {}
 
 
