@@ -6,7 +6,7 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 OTHERWISE := tests/evals tests/hooks tests/methods tests/reference tests/saes tests/store tests/training
 SMOKE := --finetune.epochs 3 --finetune.lr 2e-3 --data.max_train_texts 1500 --data.max_test_texts 300 --train.total_samples 100000
 
-.PHONY: demo test test-all test-otherwise test-lowest lint smoke check bench docs clean
+.PHONY: demo test test-all test-otherwise test-lowest robust lint smoke check bench docs clean
 
 demo: $(VENV)/.demo  ## The whole job on BBC news: five to ten minutes on two cores.
 	$(BIN)/sae-lens-classif demo
@@ -22,6 +22,12 @@ test-otherwise: $(VENV)/.dev  ## What computes, with another rounding, two threa
 
 test-lowest: build/lowest/.dev  ## The test suite with the oldest releases that pyproject.toml allows; they may warn.
 	OMP_NUM_THREADS=1 build/lowest/bin/python -m pytest -n 2 --dist worksteal -W default
+
+robust: $(VENV)/.dev  ## Kills, damaged files, commands that meet, strange inputs: some hours; see docs/reliability.md.
+	mkdir -p build
+	for part in kills flips pairs fuzzing; do \
+		OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.robustness.$$part --seed 0 2> build/robust-$$part.log || failed=1; done; \
+		exit $${failed:-0}
 
 lint: $(VENV)/.dev  ## Formatter, linter, strict type checker.
 	$(BIN)/ruff format --check .

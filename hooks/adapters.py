@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from huggingface_hub import hf_hub_download
+from pydantic import BaseModel
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
@@ -14,12 +15,14 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICA
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from sae_lens_classif.errors import UserError, require
-from sae_lens_classif.files import read_json
+from sae_lens_classif.files import read_json, refuse_pickles
 from sae_lens_classif.hub import hub_is_reachable
+from sae_lens_classif.shapes import read_shape
 
 _VIRTUAL = "prompt_embeddings"  # as PEFT calls them
 _CONFIG = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
+_LEADS_ELSEWHERE = ("adapters", "megatron_config")  # other adapters, which may be pickles; a module to be imported
 _HEADS = ("classifier", "score", "out_proj", "pre_classifier")  # as transformers' models call their heads
 
 
@@ -94,6 +97,7 @@ class Adapter:
     def _weights_file(self) -> Path:
         """The adapter's safetensors, on this machine; PEFT by itself would read a pickle where there are none."""
         file = Path(self.model) / _WEIGHTS
+        refuse_pickles(file.parent)
         try:
             if not Path(self.model).is_dir():
                 file = Path(hf_hub_download(self.model, _WEIGHTS, local_files_only=not hub_is_reachable()))
@@ -107,6 +111,14 @@ class Adapter:
             ) from error
 
 
+class _Noted(BaseModel):
+    """What counts of an adapter's configuration."""
+
+    base_model_name_or_path: str | None = None
+    task_type: str | None = None
+    peft_type: str | None = None
+
+
 def find_adapter(model: str, local: bool) -> Adapter | None:
     """The adapter that a folder or a name on the Hub holds; None for a whole model.
 
@@ -115,7 +127,7 @@ def find_adapter(model: str, local: bool) -> Adapter | None:
         local: Look on this machine alone.
 
     Raises:
-        UserError: If its configuration names no base.
+        UserError: If its configuration names no base, or something else that PEFT would open by it.
     """
     folder = Path(model)
     if folder.is_dir():
@@ -125,12 +137,33 @@ def find_adapter(model: str, local: bool) -> Adapter | None:
         file = _on_hub(model, local)
     if file is None:
         return None
-    content = read_json(file)
-    base = content.get("base_model_name_or_path")
+    _refuse_leads(file)
+    noted: _Noted = read_shape(_Noted, file, "PEFT", "give another adapter")
+    base = noted.base_model_name_or_path
     if not base:
         raise UserError(f"{file} does not say of which model it is an adapter; set base_model_name_or_path in it")
-    is_soft_prompt = content.get("peft_type") == "PROMPT_TUNING"
-    return Adapter(model, str(base), content.get("task_type") == "SEQ_CLS", is_soft_prompt)
+    return Adapter(model, base, noted.task_type == "SEQ_CLS", noted.peft_type == "PROMPT_TUNING")
+
+
+def check_embedded(folder: Path) -> None:
+    """Refuse a whole model's folder with an adapter in it, which transformers applies, that is no safetensors.
+
+    Raises:
+        UserError: If there is one.
+    """
+    if (folder / _CONFIG).is_file():
+        _refuse_leads(folder / _CONFIG)
+        if not (folder / _WEIGHTS).is_file():
+            raise UserError(
+                f"{folder} holds an adapter ({_CONFIG}) without {_WEIGHTS}; delete the one or add the other"
+            )
+
+
+def _refuse_leads(file: Path) -> None:
+    content = read_json(file)
+    leads = [name for name in _LEADS_ELSEWHERE if isinstance(content, dict) and content.get(name)]
+    if leads:
+        raise UserError(f"{file} sets {leads[0]}, by which PEFT opens more than this adapter; give one without")
 
 
 @cache  # a model is opened in several steps, and each asks

@@ -1,6 +1,5 @@
 """Any classifier in two functions: from texts to states, and from states to class logits."""
 
-import re
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, Literal
@@ -17,7 +16,6 @@ from sae_lens_classif.plugins import module_of_the_user
 States = Callable[[list[str]], "torch.Tensor | npt.NDArray[Any]"]
 Head = Callable[[torch.Tensor], torch.Tensor]
 HOOK = "hook_states"
-_OF_THE_USER = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _PROBES = (
     "The quick brown fox jumps over the lazy dog.",
     "no",
@@ -52,11 +50,6 @@ def classifier_from(
         UserError: If the functions do not give such states and logits.
     """
     return FunctionClassifier(states, head, tuple(class_names), name, version, multi_label)
-
-
-def is_of_the_user(model: str) -> bool:
-    """Whether a name is ``module:function``, of which ``open_of_the_user`` makes a classifier."""
-    return _OF_THE_USER.fullmatch(model) is not None
 
 
 def open_of_the_user(name: str) -> TextClassifier:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import torch
-from safetensors import SafetensorError
+from pydantic import BaseModel
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -17,9 +17,11 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from sae_lens_classif.errors import UserError
-from sae_lens_classif.hooks.adapters import Adapter, find_adapter
+from sae_lens_classif.errors import UserError, fault_of_the_machine
+from sae_lens_classif.files import read_json, refuse_devices, refuse_pickles
+from sae_lens_classif.hooks.adapters import Adapter, check_embedded, find_adapter
 from sae_lens_classif.hub import cache_alone, hub_is_reachable, hub_unreachable_message, nobody_asked_to_convert
+from sae_lens_classif.shapes import in_shape
 
 _ONLY_SAFETENSORS = (
     "reading a pickle can run code of its own, so only safetensors are read. Where you trust it, open it once with "
@@ -58,9 +60,18 @@ def config_of_model(model: str) -> dict[str, Any]:
         if adapter is not None:
             return _with_base(adapter, lambda base: config_of_model(base))
         content, _ = PreTrainedConfig.get_config_dict(model, local_files_only=is_local(model))
-    except (OSError, ValueError):  # opening the model says it better
+    except Exception:  # of all kinds where its file is damaged; opening the model says it better
         return {}
+    in_shape(_Config, content, Path(model) / "config.json", "transformers", "give the model as it was saved")
     return dict(content)
+
+
+class _Config(BaseModel):
+    """What is asked of a model's configuration before it is opened."""
+
+    model_type: str | None = None
+    architectures: list[str] | None = None
+    id2label: dict[str, str] | None = None
 
 
 def architecture_of(model: str) -> str | None:
@@ -110,10 +121,13 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     if adapter is not None and not any(Path(model).glob("tokenizer*")):
         return _with_base(adapter, load_tokenizer)
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model, local_files_only=local)
-    except (OSError, ValueError) as error:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            model, local_files_only=local, trust_remote_code=False
+        )
+        is_empty = not tokenizer("a", add_special_tokens=False)["input_ids"]
+    except Exception as error:  # of all kinds where its files are damaged
         raise UserError(_loading_message(model, "tokenizer", error)) from error
-    if not tokenizer("a", add_special_tokens=False)["input_ids"]:
+    if is_empty:
         raise UserError(_loading_message(model, "tokenizer", ValueError("its vocabulary is empty")))
     return tokenizer
 
@@ -198,9 +212,10 @@ def _from_pretrained(loader: Any, model: str, **settings: Any) -> tuple[PreTrain
     """Load weights from safetensors alone, and say which tensors were missing there.
 
     Raises:
-        UserError: If there are no such weights, or they are not finite.
+        UserError: If there are no such weights, they are a pickle, or they are not finite.
     """
     local = is_local(model)
+    check_model_folder(Path(model))
     try:
         # Where PEFT is installed, an adapter is looked for on the Hub all the same.
         with cache_alone(local), nobody_asked_to_convert():
@@ -208,7 +223,9 @@ def _from_pretrained(loader: Any, model: str, **settings: Any) -> tuple[PreTrain
                 model, local_files_only=local, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
                 **settings,
             )  # fmt: skip
-    except (OSError, ValueError, SafetensorError) as error:
+    except Exception as error:  # of all kinds where its files are damaged
+        if fault_of_the_machine(error):
+            raise
         raise UserError(_loading_message(model, "model", error)) from error
     for key, weight in loaded.named_parameters():
         if not weight.isfinite().all():
@@ -216,26 +233,56 @@ def _from_pretrained(loader: Any, model: str, **settings: Any) -> tuple[PreTrain
     return cast(PreTrainedModel, loaded), sorted(info["missing_keys"])
 
 
+def check_model_folder(folder: Path) -> None:
+    """Refuse a model's folder of which transformers would read a pickle, or files outside it; any other path is fine.
+
+    Raises:
+        UserError: If it is one.
+    """
+    refuse_pickles(folder)
+    check_embedded(folder)
+    index = folder / "model.safetensors.index.json"
+    content = read_json(index) if index.is_file() else {}
+    shards = content.get("weight_map", {}) if isinstance(content, dict) else None
+    if not isinstance(shards, dict):
+        raise UserError(f"{index} is not what transformers writes (no weight_map); copy or download the model again")
+    for name in shards.values():
+        if not (isinstance(name, str) and Path(name).name == name and name.endswith(".safetensors")):
+            raise UserError(
+                f"{index} names the weights {name!r}; only safetensors beside it are read: copy or download the model "
+                "again"
+            )
+
+
 def is_local(model: str) -> bool:
     """Whether a model is to be looked for on this machine alone: a folder, or anything where the Hub does not answer.
 
     Raises:
-        UserError: If it is the path of a folder that is not there.
+        UserError: If it is the path of a folder that is not there or holds a pipe or a device, or of a file.
     """
     path = Path(model)
     if path.is_dir():
+        refuse_devices(path)
         return True
+    if path.is_file():
+        raise UserError(
+            f"{model} is a file; give the folder of a model. A pickle, as of scikit-learn, is not read: open it in a "
+            "function of your own, module:function"
+        )
     if path.is_absolute() or model.startswith(".") or model.count("/") > 1:
         raise UserError(f"the model folder {model!r} does not exist; give a local folder or a name on the Hub")
     return not hub_is_reachable()
 
 
 def _loading_message(model: str, what: str, error: Exception) -> str:
+    if "trust_remote_code" in str(error):
+        return (
+            f"the {what} {model} brings code of its own, which is not run (trust_remote_code is False); open it in a "
+            "function of your own, module:function"
+        )
     if Path(model).is_dir():
-        reason = str(error).splitlines()[0]
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         held = ", ".join(sorted(path.name for path in Path(model).iterdir())) or "nothing"
-        if "pytorch_model" in held and ".safetensors" not in held:
-            return f"the weights in the folder {model} are a pickle: {_ONLY_SAFETENSORS}"
         return f"no {what} can be loaded from the folder {model} (it holds: {held}): {reason}"
     if not hub_is_reachable():
         return hub_unreachable_message(f"the {what} {model}")

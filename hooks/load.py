@@ -2,19 +2,24 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import BaseModel, Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 from sae_lens_classif.config.classifier import PromptConfig
+from sae_lens_classif.config.yaml import settings_from
 from sae_lens_classif.errors import UserError, nearest
-from sae_lens_classif.files import new_folder, read_json, write_json
+from sae_lens_classif.files import new_folder, write_json
 from sae_lens_classif.hooks.backends import DEFAULT, ModelRequest, backend_for, backend_names, find_backend
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.hooks.functions import is_of_the_user, open_of_the_user
+from sae_lens_classif.hooks.functions import open_of_the_user
 from sae_lens_classif.hooks.heads import names_in_config
 from sae_lens_classif.hooks.huggingface import architecture_of, config_of_model, is_local, is_soft_prompt, pick_device
+from sae_lens_classif.plugins import names_code
+from sae_lens_classif.shapes import read_shape
 
 CLASSIFIER_FILE = "classifier.json"
 _TUNE = "tune one with `sae-lens-classif finetune --finetune.base_model {model}`, or give a model that has one"
@@ -87,7 +92,7 @@ def load_classifier(
         UserError: If the model, its weights or the hook is missing, a label is not one token, classes or prompt
             are not those in the folder, or nothing opens its architecture.
     """
-    if is_of_the_user(str(model)):
+    if names_code(str(model)):
         return _checked(open_of_the_user(str(model)), class_names, hook)
     is_local(str(model))  # or refused, before anything else is said about it
     noted = Path(model) / CLASSIFIER_FILE
@@ -120,7 +125,7 @@ def _checked(classifier: TextClassifier, class_names: tuple[str, ...] | None, ho
 
 def names_of_model(model: str) -> tuple[str, ...] | None:
     """How a model with a head calls its classes, in their order, if it says so."""
-    if is_of_the_user(model):
+    if names_code(model):
         return None
     return names_in_config(config_of_model(model).get("id2label") or {})
 
@@ -159,6 +164,14 @@ def _known() -> str:
     return "; ".join(f"{', '.join(find_backend(name).ARCHITECTURES)} ({name})" for name in backend_names())
 
 
+class _Noted(BaseModel):
+    """Content of the file that ``finetune`` writes beside a model."""
+
+    prompt: dict[str, Any]
+    class_names: tuple[str, ...] = Field(min_length=2)
+    multi_label: bool = False
+
+
 def _noted(
     file: Path, prompt: PromptConfig | None, class_names: tuple[str, ...] | None
 ) -> tuple[PromptConfig, tuple[str, ...], bool]:
@@ -167,14 +180,9 @@ def _noted(
     Raises:
         UserError: If something else is asked for, or the file is not what ``finetune`` writes.
     """
-    content = read_json(file)
-    try:
-        words = content["prompt"].get("label_words")
-        prompt_noted = PromptConfig(**{**content["prompt"], "label_words": words and tuple(words)})
-        noted = prompt_noted, tuple(content["class_names"]), bool(content.get("multi_label"))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file} is not what `finetune` writes ({error}); make the classifier anew") from error
-    for name, asked, found in (("class_names", class_names, noted[1]), ("prompt", prompt, noted[0])):
-        if asked not in (None, found):
-            raise UserError(f"{file} says {name} = {found!r}, asked for is {asked!r}; leave {name} out, or use that")
+    found: _Noted = read_shape(_Noted, file, "`finetune`", "make the classifier anew")
+    noted = settings_from(PromptConfig, found.prompt, f"{file}, prompt"), found.class_names, found.multi_label
+    for name, asked, own in (("class_names", class_names, noted[1]), ("prompt", prompt, noted[0])):
+        if asked not in (None, own):
+            raise UserError(f"{file} says {name} = {own!r}, asked for is {asked!r}; leave {name} out, or use that")
     return noted

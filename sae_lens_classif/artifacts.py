@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import read_json, sha256_of_file, sha256_of_json
+from sae_lens_classif.files import inside, read_json, sha256_of_file, sha256_of_json
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -118,10 +118,15 @@ def damaged_files(folder: Path, note: Any) -> Iterator[str]:
     files = note.get("files", {}) if isinstance(note, dict) else {}
     checksums = files if isinstance(files, dict) else dict.fromkeys(files)  # earlier versions noted the names alone
     for name, noted in checksums.items():
-        if not (folder / name).is_file():
-            yield f"{folder / name} is missing"
-        elif noted not in (None, sha256_of_file(folder / name)):
-            yield f"{folder / name} was altered since it was written (its checksum is another)"
+        try:
+            path = inside(folder, name)
+        except UserError as error:
+            yield str(error)
+            continue
+        if not path.is_file():
+            yield f"{path} is missing"
+        elif noted not in (None, sha256_of_file(path)):
+            yield f"{path} was altered since it was written (its checksum is another)"
 
 
 def _short(value: Any) -> str:

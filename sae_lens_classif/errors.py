@@ -2,6 +2,9 @@
 
 import importlib.util
 
+# How torch words it.
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Storage size calculation overflowed")
+
 
 class UserError(ValueError):
     """Something in the user's settings, data or files is wrong.
@@ -9,6 +12,23 @@ class UserError(ValueError):
     The message says what was got, what was expected and what to do. The command line prints it in
     one line and exits with code 2; every other exception is ours and exits with code 1.
     """
+
+
+def fault_of_the_machine(error: Exception) -> str | None:
+    """What is wrong with the machine, where that is what an error of Python or of a library means, and what to do.
+
+    Args:
+        error: Whatever was raised.
+
+    Returns:
+        None for an error of ours.
+    """
+    words = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or any(sign in words for sign in _OUT_OF_MEMORY):
+        return f"there is not enough memory for this ({words or 'none is left'}); ask for smaller sizes or batches"
+    if isinstance(error, UnicodeEncodeError) and error.encoding.lower().replace("-", "") != "utf8":
+        return f"here words are {error.encoding}, in which {error.object[:60]!a} cannot be said; set PYTHONUTF8=1"
+    return None
 
 
 def nearest(name: str, valid: list[str]) -> str:

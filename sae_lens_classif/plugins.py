@@ -14,6 +14,7 @@ from typing import Any
 from sae_lens_classif.errors import UserError
 
 _PACKAGE = __name__.rpartition(".")[0]
+_OF_THE_USER = re.compile(r"(?!sae:)[^/\\]*:[^/\\]*")
 
 
 def built_in(room: str) -> dict[str, EntryPoint]:
@@ -83,8 +84,19 @@ def load(point: EntryPoint, constant: str = "") -> Any:
         ) from error
 
 
+def names_code(name: str) -> bool:
+    """Whether a name is ``module:attribute``, whose module is imported where the name is used.
+
+    Args:
+        name: Of a model or a concept method; ``sae:...`` is that of an SAE, which is data.
+    """
+    return _OF_THE_USER.fullmatch(name) is not None
+
+
 def module_of_the_user(name: str, what: str) -> ModuleType:
     """Import the module of ``module:attribute``, also from the folder where the command was typed.
+
+    The name is the user's own: one that a run folder holds is asked about first (``RunFolder.allowed``).
 
     Args:
         name: As above.

@@ -5,8 +5,6 @@ import hashlib
 import json
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,15 +25,9 @@ from sae_lens_classif.files import (
     write_tensors,
     write_text,
 )
+from tests.tiny_run import ended_process
 
 _FULL = Path("/dev/full")
-
-
-def _ended_process() -> int:
-    """Number of a process that ran and is no more."""
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        process.wait()
-    return process.pid
 
 
 def _content(folder: Path) -> dict[str, str]:
@@ -133,7 +125,7 @@ def test_json_that_cannot_be_read_is_an_error_that_names_the_file(
 
 def test_a_new_folder_replaces_the_old_one_only_when_it_is_whole(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
-    leftover = tmp_path / f"folder.{_ended_process()}.partial"
+    leftover = tmp_path / f"folder.{ended_process()}.partial"
     leftover.mkdir()
     (leftover / "of_a_killed_run.txt").write_text("half")
     for version in ("first", "second"):
@@ -168,7 +160,7 @@ def test_a_folder_is_renamed_in_place_of_another_one(tmp_path: Path) -> None:
 
 
 def test_what_killed_processes_left_is_cleared_and_what_they_were_replacing_comes_back(tmp_path: Path) -> None:
-    ended, own = _ended_process(), os.getpid()
+    ended, own = ended_process(), os.getpid()
     kept = {
         "folder/file.txt": "old",
         f"mine.txt.{own}.partial": "is being written",

@@ -1,6 +1,5 @@
 """``slc.plot``: what is drawn is what the run folder holds, on new axes or the user's."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 
 import sae_lens_classif as slc
 from sae_lens_classif.figures.style import save_figure
+from sae_lens_classif.files import read_json
 from tests.tiny_run import Tiny, make_tiny
 
 ONE = ("activation_rates", "concept_map", "sentence_sim")
@@ -58,7 +58,7 @@ def figure_of(axes: Any) -> Figure:
 
 
 def result(folder: Path, evaluation: str, part: str = "eval_result_details", method: str = "classifsae") -> Any:
-    content = json.loads((folder / "evals" / method / f"{evaluation}.json").read_text(encoding="utf-8"))[part]
+    content = read_json(folder / "evals" / method / f"{evaluation}.json")[part]
     return content[0] if isinstance(content, list) else content
 
 
@@ -169,7 +169,7 @@ def test_a_sweep_is_a_panel_a_measure(swept: Path, tmp_path: Path, monkeypatch: 
         monkeypatch.setattr(f"sae_lens_classif.{known}", None)
     axes = slc.plot.sweep(swept)
     assert len(slc.open_run(swept).sweep) == 4
-    rows = json.loads((swept / "sweep" / "sweep.json").read_text())["rows"]
+    rows = read_json(swept / "sweep" / "sweep.json")["rows"]
     (panel,) = [
         panel for panel in axes if "recovered" in panel.get_title() and "scaled" not in panel.get_title().lower()
     ]

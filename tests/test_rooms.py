@@ -12,6 +12,7 @@ _ROOMS = (
     "errors",
     "files",
     "artifacts",
+    "shapes",
     "plugins",
     "hub",
     "wording",

@@ -3,6 +3,8 @@
 import contextlib
 import csv
 import io
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,3 +187,10 @@ def snapshot(folder: Path, *patterns: str) -> Snapshot:
 def contents(files: Snapshot) -> dict[str, bytes]:
     """The bytes alone."""
     return {name: content for name, (_, content) in files.items()}
+
+
+def ended_process() -> int:
+    """Number of a process that ran and is no more."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid

@@ -21,9 +21,12 @@ if uv pip install --quiet --python "$venv/bin/python" --torch-backend "${TORCH_B
 fi
 
 # uv does not know the mirror that pip may be set up for. From PyPI pip would take gigabytes of CUDA along with torch.
-if ! "$venv/bin/python" -m pip config list | grep -q -E 'index|find-links'; then
+case $("$venv/bin/python" -m pip config list) in
+*index* | *find-links*) ;;
+*)
 	echo "uv could not install it, see above. Without uv: the README, 'Installing'" >&2
 	exit 1
-fi
+	;;
+esac
 echo "uv could not install it; pip is set up for an index of its own: now with pip"
 pip install --constraint "$constraints" --editable ".[$extra]"

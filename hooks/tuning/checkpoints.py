@@ -64,7 +64,7 @@ class Checkpoints(TrainerCallback):
         self._epoch_start = load_file(self.newest / _EPOCH_START)["rng"] if self.newest else torch.get_rng_state()
 
     def _whole(self) -> list[Path]:
-        return [path for path in self._artifact.path.glob("*") if path.name.isdigit()]
+        return [path for path in self._artifact.path.glob("*") if path.name.isdecimal()]
 
     def _drop_damaged(self) -> None:
         for checkpoint in self._whole():

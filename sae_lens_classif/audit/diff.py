@@ -1,7 +1,7 @@
 """``diff``: which concepts of one classifier are kept, gone, new or changed in effect in another."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +15,7 @@ from sae_lens_classif.evals.evaluate import check_belong_together
 from sae_lens_classif.evals.matching import By, ConceptSet, Matching, match
 from sae_lens_classif.evals.measures import Cosine, Count, Share
 from sae_lens_classif.files import sha256_of_json, write_json, write_text
-from sae_lens_classif.runs.folder import METHOD, RunFolder
-from sae_lens_classif.runs.lock import only_writer
+from sae_lens_classif.runs.folder import METHOD, RunFolder, opened_to_write
 from sae_lens_classif.runs.results import read_summary
 from sae_lens_classif.runs.run_method import RunMethod, current_entry, load_fitted
 from sae_lens_classif.runs.steps import TestSplit
@@ -112,8 +111,8 @@ class _Measured:
     entry: Mapping[str, Any]
 
     @classmethod
-    def open(cls, run: str | Path | RunFolder, method: str) -> "_Measured":
-        files = run if isinstance(run, RunFolder) else RunFolder.open(run)
+    def open(cls, run: str | Path | RunFolder, method: str, allow_code: str | Iterable[str]) -> "_Measured":
+        files = run if isinstance(run, RunFolder) else RunFolder.open(run, allow_code=allow_code)
         of, split = load_fitted(files, method), TestSplit(files)
         entry = current_entry(files, of, split.store, read_summary(files))
         if not entry["concepts"]:
@@ -126,7 +125,13 @@ class _Measured:
         return {concept["index"]: concept for concept in self.entry["concepts"]}
 
 
-def diff(run_a: str | Path | RunFolder, run_b: str | Path | RunFolder, method: str = METHOD) -> Diff:
+def diff(
+    run_a: str | Path | RunFolder,
+    run_b: str | Path | RunFolder,
+    method: str = METHOD,
+    *,
+    allow_code: str | Iterable[str] = (),
+) -> Diff:
     """Hold the concepts of two classifiers against each other: fine-tuned again, of another base model, on other data.
 
     Concepts are matched on the first run's test texts, which both classifiers read. Directions count where the two
@@ -138,15 +143,18 @@ def diff(run_a: str | Path | RunFolder, run_b: str | Path | RunFolder, method: s
         run_a: The first run folder, trained and evaluated.
         run_b: The second.
         method: Whose concepts: the runs' ClassifSAEs, or a method that ``compare`` fitted in both.
+        allow_code: A name of code that the runs' settings may name, ``module:attribute``, or several; a ``RunFolder``
+            says so itself.
 
     Raises:
         UserError: If they are one and the same run, one is not trained and evaluated as it stands now, or the texts
             cannot be read.
     """
-    a, b = _Measured.open(run_a, method), _Measured.open(run_b, method)
-    if a.run.folder.resolve() == b.run.folder.resolve():
-        raise UserError(f"{a.run.folder} is given twice; give two runs")
-    with only_writer(b.run.folder, "diff"):
+    folders = [run.folder if isinstance(run, RunFolder) else Path(run) for run in (run_a, run_b)]
+    if folders[0].resolve() == folders[1].resolve():
+        raise UserError(f"{folders[0]} is given twice; give two runs")
+    with opened_to_write(run_b, "diff", allow_code=allow_code) as files_b:
+        a, b = (_Measured.open(run, method, allow_code) for run in (run_a, files_b))
         result = _held_against(a, b)
         file = "diff" if a.of.name == METHOD else f"diff.{a.of.name}"
         folder = _folder(a.run, b.run)

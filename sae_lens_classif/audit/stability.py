@@ -1,7 +1,7 @@
 """``stability``: do the concepts of a run come back when it is trained again with other seeds?"""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
@@ -19,8 +19,7 @@ from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.methods.find import find_method
 from sae_lens_classif.runs.compare import fit_task
 from sae_lens_classif.runs.fitted_methods import MethodError, fit_or_load, is_fitted
-from sae_lens_classif.runs.folder import METHOD, RunFolder
-from sae_lens_classif.runs.lock import only_writer
+from sae_lens_classif.runs.folder import METHOD, RunFolder, opened_to_write
 from sae_lens_classif.runs.pace import Pace
 from sae_lens_classif.runs.results import influence_of, read_summary
 from sae_lens_classif.runs.run_method import RunMethod, current_entry, load_fitted
@@ -28,10 +27,16 @@ from sae_lens_classif.runs.steps import TestSplit
 from sae_lens_classif.store.store import ActivationStore
 
 logger = logging.getLogger(__name__)
+_MOST_SEEDS = 1000
 
 
 def stability(
-    run: str | Path | RunFolder, seeds: int = 5, method: str = METHOD, *, overwrite: bool = False
+    run: str | Path | RunFolder,
+    seeds: int = 5,
+    method: str = METHOD,
+    *,
+    overwrite: bool = False,
+    allow_code: str | Iterable[str] = (),
 ) -> Stability:
     """Train the concepts of a run again with other seeds, and find out which of them come back.
 
@@ -43,6 +48,8 @@ def stability(
         seeds: How many trainings in all; the run's own is the first of them, the others have the seeds that follow.
         method: Whose concepts: the run's ClassifSAE, or a method that ``compare`` fitted, with the first of its seeds.
         overwrite: Whether trainings of other settings or texts are made anew; a ``RunFolder`` says so itself.
+        allow_code: A name of code that the run's settings may name, ``module:attribute``, or several; a ``RunFolder``
+            says so itself.
 
     Raises:
         UserError: If the run is not trained and evaluated as it stands now, fewer than two trainings are asked for, or
@@ -50,8 +57,9 @@ def stability(
     """
     if seeds < 2:
         raise UserError(f"seeds is {seeds}; at least 2 trainings are needed, the run's own and another")
-    files = run if isinstance(run, RunFolder) else RunFolder.open(run, overwrite)
-    with only_writer(files.folder, "stability"):
+    if seeds > _MOST_SEEDS:
+        raise UserError(f"seeds is {seeds}; at most {_MOST_SEEDS:,} trainings can be compared with each other")
+    with opened_to_write(run, "stability", overwrite, allow_code) as files:
         result = _stability(files, seeds, method)
         write_json(stability_file(files, result.method), result.model_dump(mode="json"))
     return result

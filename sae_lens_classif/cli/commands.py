@@ -23,7 +23,7 @@ from sae_lens_classif.cli.display import (
 )
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.explaining.explanation import to_page
-from sae_lens_classif.files import write_text
+from sae_lens_classif.files import check_output, write_text
 from sae_lens_classif.publishing.publish import publish as publish_run
 from sae_lens_classif.report.page import write_report
 from sae_lens_classif.runs import steps as pipeline
@@ -36,7 +36,6 @@ from sae_lens_classif.runs.sweep import sweep_step
 from sae_lens_classif.runs.transfer import transfer_step
 
 Step = Callable[[RunFolder], Any]
-_EXPLAINED_IN_DEMO = 40  # texts; each takes a pass of the model for each of its words
 
 
 def _steps(*steps: Step) -> Step:
@@ -84,21 +83,24 @@ def _publish(run: Path, repo: str, *, dry_run: bool, **choices: Any) -> None:
     show_publication(Console(), RunFolder.open(run).hub, address, repo, dry_run)
 
 
-def _stability(run: Path, seeds: int, method: str, overwrite: bool) -> None:
-    show_stability(Console(), stability(run, seeds, method, overwrite=overwrite))
+def _stability(run: Path, seeds: int, method: str, **choices: Any) -> None:
+    show_stability(Console(), stability(run, seeds, method, **choices))
     show_folder(Console(), run)
     Console().print("`report` and `publish`, run again, show it with the concepts.")
 
 
-def _diff(run: Path, other: Path, method: str) -> None:
-    show_diff(Console(), diff(run, other, method))
+def _diff(run: Path, other: Path, method: str, allow_code: Sequence[str]) -> None:
+    show_diff(Console(), diff(run, other, method, allow_code=allow_code))
     show_folder(Console(), other / "diff")
 
 
-def _explain(run: Path, texts: Sequence[str], html: Path | None, method: str) -> None:
+def _explain(run: Path, texts: Sequence[str], html: Path | None, method: str, allow_code: Sequence[str]) -> None:
     if len(texts) > 1 and all(len(text.split()) < 2 for text in texts):
         raise UserError(f"every one of the {len(texts)} texts is a single word; a text of several words needs quotes")
-    explanations = open_run(run, method).explain(texts)
+    opened = open_run(run, method, allow_code=allow_code)
+    if html is not None:
+        check_output(html)
+    explanations = opened.explain(texts)
     for number, explanation in enumerate(explanations):
         Console().print("\n" * min(number, 1), end="")
         show_explanation(Console(), explanation, with_text=len(texts) > 1)
@@ -111,16 +113,22 @@ def _name(run: Path, concept: int, name: str, method: str) -> None:
     opened = open_run(run, method)
     opened.name(concept, name)
     Console().print(escape(repr(opened.concepts[concept].described)), highlight=False, soft_wrap=True)
+    Console().print(
+        f"Kept in {escape(str(run / 'names.json'))}. `report` and `publish`, run again, show it.",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
 
 
-def _score(run: Path, file: str, out: Path | None, text_column: str, method: str) -> None:
-    n_texts = score_file(run, file, out, text_column, method)
+def _score(run: Path, file: str, out: Path | None, **choices: Any) -> None:
+    n_texts = score_file(run, file, out, **choices)
     if out is not None:
         Console().print(f"{n_texts:,} texts: {escape(str(out))}", soft_wrap=True, highlight=False)
 
 
 def _report(run: Path, out: Path | None, explained: int, method: str, **choices: Any) -> None:
     _show_report(write_report(run, out, explained, method, **choices))
+    if choices["mask"]:
+        Console().print("Handles and addresses on the web are masked in its texts.")
 
 
 def _show_report(page: Path) -> None:
@@ -141,7 +149,7 @@ def _demo(run: RunFolder) -> None:
     show_summary(Console(), summary, METHOD, run.texts("test").texts)
     show_comparison(Console(), compared)
     show_folder(Console(), run.folder)
-    _show_report(write_report(run, explained=_EXPLAINED_IN_DEMO))
+    _show_report(write_report(run))
 
 
 COMMANDS: dict[str, Step] = {

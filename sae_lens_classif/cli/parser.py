@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import io
 import logging
 import os
 import sys
@@ -15,9 +16,11 @@ from typing_extensions import override
 
 from sae_lens_classif._version import __version__
 from sae_lens_classif.cli.completion import complete, is_asked
+from sae_lens_classif.config.code import settings_of_run
 from sae_lens_classif.config.presets import preset_file, preset_names
-from sae_lens_classif.config.yaml import SECTIONS, SETTINGS, config_of, read_yaml, settings_parser, yaml_value
-from sae_lens_classif.errors import UserError
+from sae_lens_classif.config.yaml import SECTIONS, SETTINGS, read_yaml, settings_parser, yaml_value
+from sae_lens_classif.errors import UserError, fault_of_the_machine
+from sae_lens_classif.files import check_characters, check_path
 from sae_lens_classif.hooks.backends import backend_names
 from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.runs.folder import METHOD, RunFolder
@@ -58,8 +61,10 @@ _MAIN_SETTINGS = (
     "train.seed",
 )
 _MORE_MAIN_SETTINGS = {"compare": ("compare.methods", "compare.seeds")}
+_LONGEST_ERROR = 2000  # characters
 _OF_A_RUN = ("stability", "diff", "explain", "name", "score", "report", "publish")  # these take a finished run
 _WITHOUT_SETTINGS = (*_OF_A_RUN, "across")
+_WITHOUT_CODE = ("name", "publish", "across")  # these run neither the model nor the fit of a method
 
 
 class _Parser(argparse.ArgumentParser):
@@ -120,6 +125,14 @@ def _described_settings() -> argparse.ArgumentParser:
     return parser
 
 
+def _path(word: str) -> Path:
+    try:
+        check_path(word)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return Path(word)
+
+
 def _build_parser() -> _Parser:
     """Parser of all commands, without the settings of the steps: these are for whoever parses what it leaves."""
     parser = _Parser(allow_abbrev=False, prog="sae-lens-classif", description="Which concepts does a classifier use?")
@@ -129,9 +142,14 @@ def _build_parser() -> _Parser:
         command = commands.add_parser(step, allow_abbrev=False, help=purpose, description=purpose)
         command.set_defaults(step=step, command=command)
         if step in _OF_A_RUN:
-            command.add_argument("run", metavar="RUN", type=Path, help="The run folder, trained and evaluated.")
+            command.add_argument("run", metavar="RUN", type=_path, help="The run folder, trained and evaluated.")
         elif step not in _WITHOUT_SETTINGS:
             _add_step_options(command, step)
+        if step not in _WITHOUT_CODE:
+            command.add_argument(
+                "--allow-code", metavar="NAME", action="append", default=[], help="Code that the run folder's settings "
+                "may name, module:function or module:Class; it is run. Else only what is named here is."
+            )  # fmt: skip
         command.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
     add = {step: command.add_argument for step, command in commands.choices.items()}
     add["demo"]("--encoder", action="store_true", help="With MiniLM, a BERT, instead of a decoder: runs/demo-encoder.")
@@ -139,29 +157,27 @@ def _build_parser() -> _Parser:
     for step in ("evaluate", *_OF_A_RUN):
         add[step]("--method", metavar="NAME", default=METHOD, help="Whose concepts: a method that `compare` fitted.")
     add["sweep"]("--grid", metavar="SETTING=V,V", action="append", help="A setting and its values; can be repeated.")
-    add["across"]("runs", metavar="RUN", type=Path, nargs="+", help="Run folders with a comparison, one a data set.")
-    add["across"]("--out", metavar="OUT", type=Path, default=Path("runs/across"), help="Default: runs/across.")
+    add["across"]("runs", metavar="RUN", type=_path, nargs="+", help="Run folders with a comparison, one a data set.")
+    add["across"]("--out", metavar="OUT", type=_path, default=Path("runs/across"), help="Default: runs/across.")
     add["across"]("--against", metavar="NAME", default=METHOD, help="The method that the others are held against.")
     add["stability"](
         "--seeds", metavar="N", type=int, default=5, help="How many trainings, the run's own the first. Default: 5."
     )
     add["stability"]("--overwrite", action="store_true", help="Make trainings of other settings or texts anew.")
-    add["diff"]("other", metavar="OTHER", type=Path, help="The run folder it is held against, such as the later one.")
+    add["diff"]("other", metavar="OTHER", type=_path, help="The run folder it is held against, such as the later one.")
     add["explain"]("texts", metavar="TEXT", nargs="+", help="The text, in quotes, or several, each in quotes.")
-    add["explain"]("--html", metavar="FILE", type=Path, help="Write what is shown as a page, too.")
+    add["explain"]("--html", metavar="FILE", type=_path, help="Write what is shown as a page, too.")
     add["name"]("concept", metavar="N", type=int, help="Number of the concept.")
     add["name"]("name", metavar="NAME", help="Its name, in quotes; empty to take it back.")
     add["score"]("file", metavar="FILE", help="JSON lines, CSV or parquet; - for standard input, a text a line.")
     add["score"](
-        "--out", metavar="FILE", type=Path, help="JSON lines, CSV or parquet. Default: JSON lines to standard output."
+        "--out", metavar="FILE", type=_path, help="JSON lines, CSV or parquet. Default: JSON lines to standard output."
     )
     add["score"]("--text_column", metavar="NAME", default="text", help="Column of the texts. Default: text.")
     add["report"](
-        "--out", metavar="FILE", type=Path, help="Where to write it. Default: RUN/report.html, RUN/report.NAME.html."
+        "--out", metavar="FILE", type=_path, help="Where to write it. Default: RUN/report.html, RUN/report.NAME.html."
     )
-    add["report"](
-        "--explained", metavar="N", type=int, default=100, help="Texts whose class is explained word by word."
-    )
+    add["report"]("--explained", metavar="N", type=int, default=40, help="Texts whose class is explained word by word.")
     add["report"](
         "--by", metavar="COLUMN", action="append", default=[], help="Tell apart texts by a column of the data, as lang."
     )
@@ -189,10 +205,17 @@ def _add_step_options(command: _Parser, step: str) -> None:
     command.add_argument("--help-all", action=_HelpAll, nargs=0, help="Show the help with every setting, and exit.")
     command.set_defaults(grid=None, data=None, encoder=False, method=METHOD)
     command.usage = f"sae-lens-classif {step} [--run FOLDER] [options]"
-    command.add_argument("--run", metavar="FOLDER", help="The run folder. Default: runs/<preset>, or runs/run.")
+    command.add_argument(
+        "--run", metavar="FOLDER", type=_path, help="The run folder. Default: runs/<preset>, or runs/run."
+    )
     command.add_argument("--preset", help=f"Settings to begin with, several with commas: {', '.join(preset_names())}.")
     command.add_argument(
-        "--config", metavar="FILE", action="append", default=[], help="A YAML file with settings; can be repeated."
+        "--config",
+        metavar="FILE",
+        type=_path,
+        action="append",
+        default=[],
+        help="A YAML file with settings; can be repeated.",
     )
     command.add_argument(
         "--overwrite", action="store_true", help="Delete what was made with other settings or texts, and make it anew."
@@ -243,16 +266,13 @@ def _run(asked: argparse.Namespace, options: Sequence[str]) -> RunFolder:
     demo = f"demo{'-encoder' if asked.encoder else ''}" if asked.step == "demo" else ""
     presets = [name for name in (demo, *(asked.preset or "").split(",")) if name]
     folder = Path(asked.run or f"runs/{'-'.join(presets) or 'run'}")
-    own = folder / "config.yaml"
-    files = [own] if os.path.isfile(own) else []  # noqa: PTH113  (a name too long is none; claiming the folder says so)
-    files += [*map(preset_file, presets), *asked.config]
-    layers = [(str(file), read_yaml(file)) for file in files]
+    layers = [(str(file), read_yaml(file)) for file in (*map(preset_file, presets), *asked.config)]
     if asked.grid:
         layers.append(("--grid", {"sweep": {"grid": parse_grid(asked.grid)}}))
-    cfg = config_of(*layers, options=options)
+    cfg, code = settings_of_run(folder, *layers, options=options)
     if asked.data is None and asked.method != METHOD:
         raise UserError("--method goes with --data; the methods that `compare` fitted are measured by it already")
-    return RunFolder(folder, cfg, asked.overwrite)
+    return RunFolder(folder, cfg, asked.overwrite, allow_code=code.union(asked.allow_code))
 
 
 def parse_grid(entries: Sequence[str]) -> dict[str, list[Any]]:
@@ -278,6 +298,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Default: those of the process.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal can show every letter
     try:
         _execute(arguments or ["--help"])
     except KeyboardInterrupt:
@@ -286,17 +308,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        if isinstance(error, UserError):
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        told = str(error) if isinstance(error, UserError) else fault_of_the_machine(error)
+        if told is not None:
+            print(f"error: {_in_one_line(told)}", file=sys.stderr)
             sys.exit(2)
         ours = f"{type(error).__name__}: {error} (--debug shows where)"
         print(f"error of sae-lens-classif itself: {ours}", file=sys.stderr)
         sys.exit(1)
 
 
+def _in_one_line(words: str) -> str:
+    """Words of an error, without what a terminal takes for a command, and what no one would read."""
+    line = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in " ".join(words.split()))
+    return line if len(line) <= _LONGEST_ERROR else f"{line[: _LONGEST_ERROR - 200]} … {line[-200:]}"
+
+
 def _execute(arguments: Sequence[str]) -> None:
     if is_asked():
         complete(_with_settings(_build_parser()))
+    for word in arguments:
+        check_characters(word)
     asked, settings = _asked_for(arguments)
     run = None if asked.step in _WITHOUT_SETTINGS else _run(asked, settings)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -315,6 +346,7 @@ def _execute(arguments: Sequence[str]) -> None:
     from sae_lens_classif.runs.lock import only_writer
 
     with only_writer(run.folder, asked.step):
+        run = _run(asked, settings)  # once more: whoever wrote there before may have noted other settings
         run.claim()
         if asked.data is None:
             COMMANDS[asked.step](run)

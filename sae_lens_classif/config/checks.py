@@ -6,7 +6,9 @@ from dataclasses import Field, field, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from sae_lens_classif.errors import UserError, nearest
+from sae_lens_classif.files import check_characters, check_path
 
+_LARGEST = 10**15  # floats count no further, and whole numbers of more digits are no size, seed or amount
 _BOUNDS = {
     "above": (operator.gt, "above"),
     "least": (operator.ge, "at least"),
@@ -24,6 +26,15 @@ def limited(default: Any, **bounds: float) -> Any:
     """
     known = default if isinstance(default, Field) else field(default=default)
     return field(default=known.default, metadata={**known.metadata, "bounds": bounds})
+
+
+def path(default: Any) -> Any:
+    """A path, or the name of something that may be found at one; of a tuple, each of them.
+
+    Args:
+        default: See ``limited``.
+    """
+    return field(default=default, metadata={"path": True})
 
 
 def positive(default: Any) -> Any:
@@ -59,12 +70,30 @@ def check(section: str, settings: Any, kind: Any = None) -> None:
         if get_origin(hint) is Literal:
             words = list(get_args(hint))
             require(value in words, f"{name} is {value!r}; {nearest(str(value), words)}")
+        _check_words(name, value, "path" in entry.metadata)
         if value is not None and value != "auto":
             _check_bounds(name, value if isinstance(value, tuple) else (value,), entry.metadata.get("bounds", {}))
 
 
 def _check_bounds(name: str, numbers: Iterable[float], bounds: Mapping[str, float]) -> None:
     for number in numbers:
+        is_number = isinstance(number, int | float)
+        require(
+            not is_number or -_LARGEST <= number <= _LARGEST,  # which NaN is not
+            f"{name} is {number}; it must be a number, not infinite, and of 15 digits at most",
+        )
         if not all(_BOUNDS[bound][0](number, limit) for bound, limit in bounds.items()):
             words = " and ".join(f"{_BOUNDS[bound][1]} {limit:g}" for bound, limit in bounds.items())
             raise UserError(f"{name} is {number}; it must be {words}")
+
+
+def _check_words(name: str, value: Any, is_path: bool) -> None:
+    """Refuse words that no text and no name of a file can be."""
+    if isinstance(value, str):
+        try:
+            (check_path if is_path else check_characters)(value)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
+    elif isinstance(value, Mapping | tuple | list):
+        for inside in (*value, *value.values()) if isinstance(value, Mapping) else value:
+            _check_words(name, inside, is_path)

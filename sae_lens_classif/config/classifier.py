@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from sae_lens_classif.artifacts import incidental
-from sae_lens_classif.config.checks import check, limited, positive, require
+from sae_lens_classif.config.checks import check, limited, path, positive, require
 from sae_lens_classif.errors import UserError
 
 MOST_LABELS = 62  # of several at once: a set of them is the bits of an int64
@@ -41,10 +41,10 @@ class DataConfig:
         max_test_texts: Use only so many test texts, drawn at random. Default: all.
     """
 
-    source: str = "bbc_news"
+    source: str = path("bbc_news")
     subset: str | None = None
-    train: str = "train"
-    test: str = "test"
+    train: str = path("train")
+    test: str = path("test")
     text_column: str = "text"
     text_pair_column: str | None = None
     label_column: str = "label"
@@ -118,7 +118,7 @@ class ClassifierConfig:
         backend: What runs the model. Default: the one that opens its architecture.
     """
 
-    model: str | None = None
+    model: str | None = path(None)
     hook: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str | None = incidental(None)
@@ -162,7 +162,7 @@ class FinetuneConfig:
         n_checkpoints: At most so many times the state is saved, so that a killed run goes on.
     """
 
-    base_model: str = "EleutherAI/pythia-410m"
+    base_model: str = path("EleutherAI/pythia-410m")
     head: Literal["label_tokens", "classification"] | None = None
     adapter: Literal["lora", "soft_prompt"] | None = None
     lora_rank: int | None = positive(None)

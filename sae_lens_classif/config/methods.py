@@ -1,9 +1,12 @@
 """Settings of the other concept methods and of their comparison."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from sae_lens_classif.config.checks import check, limited, positive, require
+from sae_lens_classif.config.checks import check, limited, path, positive, require
+
+_MOST_CELLS = 10_000  # of a sweep: each is a training
 
 
 @dataclass
@@ -68,18 +71,20 @@ class CompareConfig:
             the first are those of the run. 0: those of the run, untried.
     """
 
-    methods: tuple[str, ...] = (
-        "classifsae",
-        "clusters",
-        "topk_sae",
-        "classifier_only",
-        "rate_only",
-        "all_latents",
-        "ica",
-        "concept_shap",
-        "hi_concept",
-        "random_directions",
-        "permuted_labels",
+    methods: tuple[str, ...] = path(
+        (
+            "classifsae",
+            "clusters",
+            "topk_sae",
+            "classifier_only",
+            "rate_only",
+            "all_latents",
+            "ica",
+            "concept_shap",
+            "hi_concept",
+            "random_directions",
+            "permuted_labels",
+        )
     )
     seeds: tuple[int, ...] = limited((0,), least=0)
     # Words first, as in a grid.
@@ -108,6 +113,8 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         check("sweep", self)
+        n_cells = math.prod(map(len, self.grid.values()))
+        require(n_cells <= _MOST_CELLS, f"sweep.grid has {n_cells:,} cells; it may have {_MOST_CELLS:,} at most")
         for name, values in self.grid.items():
             require(bool(values), f"sweep.grid has no value for {name}; give at least one, as {name}=1,2")
             require(len(set(map(_key, values))) == len(values), f"sweep.grid names a value of {name} twice")

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, Literal, Self
 
 from sae_lens_classif.artifacts import incidental
-from sae_lens_classif.config.checks import check, limited, positive, require
+from sae_lens_classif.config.checks import check, limited, path, positive, require
 from sae_lens_classif.config.classifier import CacheConfig, ClassifierConfig, DataConfig, FinetuneConfig, PromptConfig
 from sae_lens_classif.config.methods import BaselineConfig, CompareConfig, SweepConfig
 from sae_lens_classif.errors import UserError, nearest
@@ -277,7 +277,7 @@ class EvaluateConfig:
     norm: Literal["original", "own"] = "original"
     ablation: Literal["zero", "mean", "resample"] = "zero"
     batch_size: int = positive(incidental(4096))
-    sentence_encoder: str = "all-MiniLM-L6-v2"
+    sentence_encoder: str = path("all-MiniLM-L6-v2")
     n_bootstrap: int = positive(1000)
     top_texts: int = positive(10)
     figures: bool = incidental(True)

@@ -14,13 +14,16 @@ from jsonargparse import ArgumentError, ArgumentParser
 from typing_extensions import override
 
 from sae_lens_classif.config.checks import check
+from sae_lens_classif.config.extent import TooMuch, check_extent
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.errors import UserError, nearest
+from sae_lens_classif.files import read_text
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _Kind = TypeVar("_Kind", bound="DataclassInstance")
+_HEAD = "# Written by a run; the last line is the checksum of the others."
 _CHECKSUM = "# sha256 of the lines above: "
 Settings = dict[str, dict[str, Any]]
 SECTIONS: dict[str, Any] = get_type_hints(RunConfig)
@@ -29,6 +32,8 @@ SETTINGS: dict[str, Any] = {  # the type of every setting, by its full name
     for section, settings in SECTIONS.items()
     for name, kind in get_type_hints(settings).items()
 }
+_MOST_BYTES = 2**20  # of a file of settings
+_SHOWN = 40  # characters of a word
 
 
 def load_config(path: str | Path) -> RunConfig:
@@ -56,11 +61,27 @@ def config_of(*layers: tuple[str, Any], options: Sequence[str] = ()) -> RunConfi
     parser, parsed = settings_parser(), None
     for where, settings in layers:
         known = check_settings(settings, where)
+        _check_words(known, where)
         with _in_one_line(f"{where}: "):
             parsed = parser.parse_object(known, parsed)
+    _check_words([*options, *(word.partition("=")[2] for word in options)], "the command line")
     with _in_one_line():
         parsed = parser.parse_args(options, parsed)
     return RunConfig(**vars(parser.instantiate(parsed)))
+
+
+def _check_words(value: Any, where: str) -> None:
+    """Refuse words that jsonargparse, which reads each of them as YAML, would not come to the end of."""
+    if isinstance(value, str):
+        try:
+            check_extent(value)
+        except TooMuch as error:
+            raise UserError(f"{where} holds {value[:_SHOWN]!r} …, which is {error}") from error
+        except yaml.YAMLError:
+            return  # words as they are
+    elif isinstance(value, Mapping | Sequence):
+        for inside in (*value, *value.values()) if isinstance(value, Mapping) else value:
+            _check_words(inside, where)
 
 
 @contextmanager
@@ -121,6 +142,24 @@ class _Dumper(yaml.SafeDumper):
 class _Loader(yaml.SafeLoader):
     """YAML 1.2's numbers: ``1e-4`` is one, and not a string as in YAML 1.1; no dates, which no setting is."""
 
+    @override
+    def construct_document(self, node: yaml.Node) -> Any:
+        try:
+            return super().construct_document(node)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # As of a number with more digits than Python reads, or of a tag that does not go with its value.
+            raise yaml.YAMLError(f"a value cannot be read ({error})") from error
+
+
+def _load(text: str) -> Any:
+    """What a YAML text holds.
+
+    Raises:
+        yaml.YAMLError: If it is no YAML, or holds more than any settings.
+    """
+    check_extent(text)
+    return yaml.load(text, _Loader)
+
 
 _Loader.yaml_implicit_resolvers = {
     first: [entry for entry in entries if entry[0] != "tag:yaml.org,2002:timestamp"]
@@ -138,44 +177,57 @@ def read_settings(path: str | Path) -> Settings:
     Raises:
         UserError: If the file is missing or no YAML, or a key is unknown.
     """
-    return check_settings(read_yaml(path), str(path))
+    return check_settings(read_noted(path), str(path))
+
+
+def read_noted(path: str | Path) -> Any:
+    """Content of the settings that a run noted, which are never empty.
+
+    Raises:
+        UserError: As ``read_yaml``, and if there are none.
+    """
+    settings = read_yaml(path)
+    if not settings:
+        raise UserError(f"{path} is empty, and a run noted its settings there; put it back, or use another run folder")
+    return settings
 
 
 def read_yaml(path: str | Path) -> Any:
     """Content of a YAML file; an empty one holds no settings.
 
     Raises:
-        UserError: If the file is missing, no YAML, or was changed after a run wrote it.
+        UserError: If the file is missing, no file, no YAML, too large, or was changed after a run wrote it.
     """
+    text = read_text(path, _MOST_BYTES)
     try:
-        text = Path(path).read_text(encoding="utf-8")
         _check_unchanged(text, path)
-        return yaml.load(text, _Loader) or {}
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
+        return _load(text) or {}
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from error
+        raise UserError(
+            f"{path} is not valid YAML: {error}; mend it, or delete it and give the settings anew"
+        ) from error
 
 
 def with_checksum(text: str) -> str:
-    """YAML that says its own SHA-256 in a last line, so that damage is found when it is read."""
+    """YAML that says its own SHA-256 in a last line, and so in the first, so that damage is found when it is read."""
+    text = f"{_HEAD}\n{text}"
     return f"{text}{_CHECKSUM}{hashlib.sha256(text.encode()).hexdigest()}\n"
 
 
 def _check_unchanged(text: str, path: str | Path) -> None:
-    before, _, checksum = text.rstrip().rpartition(_CHECKSUM)
-    is_noted = re.fullmatch("[0-9a-f]{64}", checksum) and before.endswith("\n")
-    if is_noted and hashlib.sha256(before.encode()).hexdigest() != checksum:
+    before, found, checksum = text.rstrip().rpartition(_CHECKSUM)
+    is_cut = text.startswith(_HEAD) and not found
+    if is_cut or (found and hashlib.sha256(before.encode()).hexdigest() != checksum):
         raise UserError(
             f"{path} was changed since the run wrote it (its checksum is another); where you mean the change, delete "
-            "the file's last line"
+            "the file's first and last line"
         )
 
 
 def yaml_value(text: str) -> Any:
     """A single value as YAML 1.2 reads it: a number, true, null, or the text itself."""
     try:
-        return yaml.load(text, _Loader)
+        return _load(text)
     except yaml.YAMLError:
         return text
 

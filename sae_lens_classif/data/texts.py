@@ -16,8 +16,10 @@ import numpy.typing as npt
 from sae_lens_classif.config.classifier import GIVEN, PAIR_MARK, DataConfig
 from sae_lens_classif.data.bbc_news import bbc_news_paragraphs
 from sae_lens_classif.data.labels import number_label_sets, number_labels, sets_of_columns
+from sae_lens_classif.data.nesting import check_nesting
 from sae_lens_classif.data.splitting import held_out_rows
 from sae_lens_classif.errors import UserError, nearest
+from sae_lens_classif.files import is_text
 
 if TYPE_CHECKING:
     from sae_lens_classif.decisions import DecisionRule
@@ -214,6 +216,8 @@ def _read_table(cfg: DataConfig, split: str) -> Any:
         return _read_from_hub(cfg, split)
     if file.stat().st_size == 0:
         raise UserError(f"{file} is empty; give a file with texts and labels")
+    if _READERS[file.suffix] == "json":
+        check_nesting(file)
     verbosity = datasets.logging.get_verbosity()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # it logs what the error below says
     try:
@@ -290,6 +294,9 @@ def _cut(texts: list[Any], max_characters: int | None, where: str) -> list[str]:
             f"{len(not_strings)} of {where} are not strings (row {row} is of type "
             f"{type(texts[row]).__name__}); remove those rows or name another data.text_column"
         )
+    halves = [row for row, text in enumerate(texts) if not is_text(text)]
+    if halves:
+        raise UserError(f"{len(halves)} of {where} hold half a character (the first is row {halves[0]}); save as UTF-8")
     cut = [text[:max_characters] for text in texts]
     empty = [row for row, text in enumerate(cut) if not text.strip()]
     if empty:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from sae_lens import SAE
 
 from sae_lens_classif.artifacts import settings_that_matter
@@ -20,9 +21,8 @@ from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.config.yaml import settings_from
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import (
-    altered,
+    inside,
     new_folder,
-    read_json,
     read_tensors,
     sha256_of_file,
     sha256_of_files,
@@ -32,6 +32,7 @@ from sae_lens_classif.files import (
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.plugins import built_in, from_outside, load
+from sae_lens_classif.shapes import in_shape, read_shape
 from sae_lens_classif.store.shuffle import Rows
 from sae_lens_classif.store.store import ActivationStore
 
@@ -241,7 +242,9 @@ class ConceptMethod(ABC):
             raise UserError(f"{folder} holds the method {content['method']!r}, not {cls.name!r}; use load_method")
         _check_files(folder, content["sha256"])
         tensors = read_tensors(folder / _TENSORS)[0] if (folder / _TENSORS).is_file() else {}
-        saes: dict[str, SAE[Any]] = {name: SAE.load_from_disk(folder / name, device="cpu") for name in content["saes"]}
+        saes: dict[str, SAE[Any]] = {
+            name: SAE.load_from_disk(inside(folder, name), device="cpu") for name in content["saes"]
+        }
         method = cls(**content["values"], **tensors, **saes)
         method.notes = tuple(content["notes"])
         return method
@@ -354,15 +357,25 @@ def _place(kind: type) -> str:
 
 def _read_content(folder: Path) -> dict[str, Any]:
     """What ``method.json`` says."""
-    content = read_json(folder / METHOD_FILE, "compare")
-    if not (isinstance(content, dict) and content.keys() >= {"method", "values", "saes", "notes", "sha256"}):
-        raise altered(folder / METHOD_FILE, "compare")
+    file, remedy = folder / METHOD_FILE, f"delete {folder} and fit the method again"
+    content: dict[str, Any] = read_shape(dict[str, Any], file, "`compare`", remedy)
+    in_shape(_Content, content, file, "`compare`", remedy)
     return content
+
+
+class _Content(BaseModel):
+    """What ``method.json`` holds beside its own checksum."""
+
+    method: str
+    values: dict[str, Any]
+    saes: list[str]
+    notes: list[str]
+    sha256: dict[str, str]
 
 
 def _check_files(folder: Path, checksums: Mapping[str, str]) -> None:
     for name, expected in checksums.items():
-        path = folder / name
+        path = inside(folder, name)
         if not path.is_file() or sha256_of_file(path) != expected:
             state = "was altered" if path.is_file() else "is missing"
             raise UserError(f"{path} {state}; delete {folder} and fit the method again (`compare`)")
@@ -411,7 +424,8 @@ def load_method(folder: str | Path) -> ConceptMethod:
     spec = registered_method(name)
     if spec is None:
         raise UserError(
-            f"{folder} holds the method {name!r}, which no class has; import the module that defines it first. "
+            f"{folder} holds the method {name!r}, which no class has; import the module that defines it first (on "
+            "the command line: --method module:Class). "
             f"{nearest(name, sorted({*REGISTRY, *titles()}))}"
         )
     return spec.kind.load(folder)

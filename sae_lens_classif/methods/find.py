@@ -13,7 +13,7 @@ from sae_lens_classif.methods.base import ConceptMethod, MethodSpec, built_in_me
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.methods.sae_probe import SOLVER, SAEProbeConcepts, check_fits, load_sae
-from sae_lens_classif.plugins import module_of_the_user
+from sae_lens_classif.plugins import module_of_the_user, names_code
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 
 
@@ -29,7 +29,7 @@ def find_method(name: str) -> MethodSpec:
     """
     if name.startswith("sae:"):
         return _guest(name.removeprefix("sae:"))
-    if ":" in name:
+    if names_code(name):
         return _class_of_the_user(name)
     spec = registered_method(name)
     if spec is None or not spec.title:

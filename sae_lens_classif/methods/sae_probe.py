@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from sae_lens_classif.config.methods import ProbeSettings
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.files import refuse_pickles
 from sae_lens_classif.hub import cache_alone, hub_is_reachable, hub_unreachable_message
 from sae_lens_classif.methods.base import ConceptMethod, FitTask
 from sae_lens_classif.methods.classif_sae import RATE_LOSS, TOPK, of_the_paper, put_norm_back, train_sae
@@ -242,6 +243,7 @@ def load_sae(source: str) -> SAE[Any]:
     folder = Path(source)
     if not folder.is_dir() and ":" not in source:
         raise UserError(f"there is no folder {source!r}; give a folder with an SAE, or RELEASE:SAE_ID")
+    refuse_pickles(folder)
     offline = not folder.is_dir() and not hub_is_reachable()
     try:
         if folder.is_dir():

@@ -7,20 +7,22 @@ from typing import Any
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # re-exported, but not by that name
+from pydantic import BaseModel
 
 from sae_lens_classif.audit.stable_concepts import read_stability
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import folder_is_writable, new_folder, read_json, write_json, write_text
+from sae_lens_classif.files import inside, new_folder, read_json, write_json, write_text
 from sae_lens_classif.methods.base import built_in_methods
 from sae_lens_classif.publishing.model_card import LOCAL_MODEL, SAE_ID, TEXTS_FILE, TOPK_ID, CardFacts, model_card
 from sae_lens_classif.publishing.upload import upload
-from sae_lens_classif.runs.folder import METHOD, SETTINGS_FILE, RunFolder
-from sae_lens_classif.runs.lock import only_writer
+from sae_lens_classif.runs.figures import pictures
+from sae_lens_classif.runs.folder import METHOD, SETTINGS_FILE, RunFolder, opened_to_write
 from sae_lens_classif.runs.results import read_comparison, read_measures, read_summary
 from sae_lens_classif.runs.run_method import RunMethod, load_fitted, measured
 from sae_lens_classif.runs.tables import write_comparison
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.saes.export import export_topk
+from sae_lens_classif.shapes import read_shape
 from sae_lens_classif.store.store import ActivationStore
 
 # Picture, how the card calls it.
@@ -59,11 +61,9 @@ def publish(
             else, or the Hub cannot be reached or refuses.
     """
     _check(repo_id, license)
-    files = RunFolder.open(run)
-    folder_is_writable(files.folder)
-    if files.hub.is_file():
-        raise UserError(f"{files.hub} is a file; what is published is written there: move it away")
-    with only_writer(files.folder, "publish"):
+    with opened_to_write(run, "publish") as files:
+        if files.hub.is_file():
+            raise UserError(f"{files.hub} is a file; what is published is written there: move it away")
         with new_folder(files.hub) as temporary:
             write_repository(temporary, files, repo_id, method=method, license=license, with_texts=with_texts)
         return str(files.hub) if dry_run else upload(files.hub, repo_id, private=private)
@@ -143,10 +143,9 @@ def _write_concepts(folder: Path, run: RunFolder, of: RunMethod, model: str) -> 
         return
     export_topk(sae, folder / TOPK_ID)
     sae.save_model(folder / SAE_ID)
-    write_json(
-        folder / SAE_ID / "cfg.json", dict(sorted(sae.cfg.to_dict().items())), with_checksum=False
-    )  # SAELens' order varies
-    shutil.copyfile(run.sae / SETTINGS_FILE, folder / SAE_ID / SETTINGS_FILE)
+    cfg = dict(sorted(sae.cfg.to_dict().items()))  # SAELens' order varies
+    write_json(folder / SAE_ID / "cfg.json", cfg, with_checksum=False)
+    shutil.copyfile(inside(run.sae, SETTINGS_FILE), folder / SAE_ID / SETTINGS_FILE)
 
 
 def _write_evaluations(folder: Path, of: RunMethod, entry: Mapping[str, Any], repo_id: str, model: str) -> None:
@@ -212,11 +211,20 @@ def _copy_figures(folder: Path, run: RunFolder, method: str, entry: Mapping[str,
         entry: Its entry of the summary.
         with_comparison: Whether those of the comparison belong to it.
     """
-    made_from = run.figures / method / "made_from.json"
-    is_of_this = made_from.is_file() and read_json(made_from)["settings_sha256"] == entry["settings_sha256"]
-    drawn = sorted((run.figures / method).glob("*.png")) if is_of_this else []
-    compared = sorted(run.figures.glob("*.png")) if with_comparison else []
+    step = "evaluate" if method == METHOD else "compare"
+    drawn = pictures(run.figures / method, step, entry["settings_sha256"])
+    compared = pictures(run.figures, "compare") if with_comparison else []
     for picture in [*drawn, *compared]:
         target = folder / picture.relative_to(run.figures)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(picture, target)
+
+
+class _Drawn(BaseModel):
+    settings_sha256: str
+
+
+def _drawn_from(file: Path) -> str:
+    """Fingerprint of the results that figures show."""
+    noted: _Drawn = read_shape(_Drawn, file, "`evaluate`", f"delete {file.parent} and run the step again")
+    return noted.settings_sha256

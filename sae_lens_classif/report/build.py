@@ -124,6 +124,7 @@ def gather_report(run: RunFolder, choices: Choices, method: str = METHOD) -> Rep
         slices=_slices(split.store, split.data, columns),
         words=_words(split.store, shown),
         note=choices.note,
+        is_masked=choices.mask,
     )
 
 

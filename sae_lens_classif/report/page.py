@@ -3,8 +3,8 @@
 import base64
 import hashlib
 import logging
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from markupsafe import Markup
@@ -13,7 +13,7 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.measures import headline_rows
 from sae_lens_classif.evals.slices import LEAST_TEXTS
 from sae_lens_classif.figures.style import class_colour, darken, lighten
-from sae_lens_classif.files import folder_is_writable, write_text
+from sae_lens_classif.files import check_output, write_text
 from sae_lens_classif.report.build import Choices, gather_report
 from sae_lens_classif.report.downloads import downloads
 from sae_lens_classif.report.findings import findings
@@ -29,8 +29,7 @@ from sae_lens_classif.report.sections import (
 )
 from sae_lens_classif.report.verdict import concerns
 from sae_lens_classif.report.view import Report
-from sae_lens_classif.runs.folder import METHOD, RunFolder
-from sae_lens_classif.runs.lock import only_writer
+from sae_lens_classif.runs.folder import METHOD, RunFolder, opened_to_write
 from sae_lens_classif.templates import template
 
 logger = logging.getLogger(__name__)
@@ -38,16 +37,19 @@ logger = logging.getLogger(__name__)
 _DARK = "#24282f"  # the background of a card on the dark page, as in report_style.html
 _CONTRAST = 5.0  # with white; with a card on the light page a little less
 
+EXPLAINED = 40  # texts; each takes a pass of the model for each of its words
+
 
 def write_report(
     run: str | Path | RunFolder,
     path: str | Path | None = None,
-    explained: int = 100,
+    explained: int = EXPLAINED,
     method: str = METHOD,
     *,
     by: str | Sequence[str] = (),
     mask: bool = False,
     note: str = "",
+    allow_code: str | Iterable[str] = (),
 ) -> Path:
     """Write one self-contained page about a run: its classifier, its concepts, how far to trust them, its mistakes.
 
@@ -63,6 +65,8 @@ def write_report(
         by: A column of the data, such as a language, or several: the page says by it where the classifier errs more.
         mask: Whether handles (``@name``) and addresses on the web are masked in the texts.
         note: What whoever opens the page should know first, such as that its texts are offensive.
+        allow_code: A name of code that the run's settings may name, ``module:attribute``, or several; a ``RunFolder``
+            says so itself.
 
     Returns:
         Path of the page.
@@ -71,20 +75,27 @@ def write_report(
         UserError: If the run is not trained and evaluated as it stands now, its texts have no such column, or ``path``
             cannot be written.
     """
-    files = run if isinstance(run, RunFolder) else RunFolder.open(run)
-    if path is not None and Path(path).is_dir():
-        raise UserError(f"{path} is a folder; give the path of a file, such as {Path(path) / 'report.html'}")
-    folder_is_writable(files.folder if path is None else Path(path).parent)
+    if path is not None:
+        check_output(path)
     if explained < 0:
         raise UserError(f"explained is {explained}; it must be at least 0")
     choices = Choices(explained, [by] if isinstance(by, str) else by, mask, note)
-    with only_writer(files.folder, "report") if path is None else nullcontext():
+    with _opened(run, allow_code, in_run=path is None) as files:
         report = gather_report(files, choices, method)
         target = files.report(report.method) if path is None else Path(path)
         write_text(target, report_page(report))
     for concern in concerns(report):
         logger.warning(concern)
     return target
+
+
+def _opened(
+    run: str | Path | RunFolder, allow_code: str | Iterable[str], in_run: bool
+) -> AbstractContextManager[RunFolder]:
+    """The run, as its only writer where the page is written there: a page elsewhere can be of a run that is read-only."""
+    if in_run:
+        return opened_to_write(run, "report", allow_code=allow_code)
+    return nullcontext(run if isinstance(run, RunFolder) else RunFolder.open(run, allow_code=allow_code))
 
 
 def report_page(report: Report) -> str:

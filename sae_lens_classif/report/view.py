@@ -182,6 +182,7 @@ class Report:
         slices: Parts of the texts by their length (``LENGTH``) and by columns of the data, each under its name.
         words: The words that are not rare, with how the texts that hold them are decided.
         note: What whoever opens the page should know of the texts first; may be empty.
+        is_masked: Whether handles and addresses on the web are masked in the texts.
         worth: How well the classifier does beside the simplest one.
     """
 
@@ -212,6 +213,7 @@ class Report:
     slices: Mapping[str, Sequence[Slice]] = field(default_factory=dict)
     words: Mapping[str, WordCounts] = field(default_factory=dict)
     note: str = ""
+    is_masked: bool = False
 
     def decision_in_words(self, decision: int) -> str:
         """Name of a class, or names of a set of labels."""

@@ -11,13 +11,15 @@ from sae_lens_classif.evals.measures import Measure, columns, find_measure
 from sae_lens_classif.evals.ranking import mean_ranks
 from sae_lens_classif.evals.results import finite
 from sae_lens_classif.figures.tradeoffs import Marks
-from sae_lens_classif.files import write_json, write_text
+from sae_lens_classif.files import check_output, write_json, write_text
 from sae_lens_classif.runs.across_tables import titles, to_latex, to_markdown
 from sae_lens_classif.runs.figures import TRADEOFFS, draw_tradeoffs, tradeoffs_of
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.results import Across, DataSet, Score, read_measures, read_methods
 from sae_lens_classif.runs.tables import CONTROLS, competing
 from sae_lens_classif.store.store import ActivationStore
+
+_FILES = ("across.json", "across.md", "across.tex", "tradeoffs.png", "tradeoffs.svg")
 
 
 def across(runs: Sequence[str | Path], out: str | Path = "runs/across", against: str = REFERENCE) -> Across:
@@ -41,6 +43,8 @@ def across(runs: Sequence[str | Path], out: str | Path = "runs/across", against:
     if len(runs) < 2:
         raise UserError(f"{len(runs)} run folder was given; `across` needs two or more, each of another data set")
     opened = [RunFolder.open(run) for run in runs]
+    for name in _FILES:
+        check_output(Path(out) / name)
     _check_data(opened)
     compared = [read_methods(run) for run in opened]
     _check_reference([set(one.methods) for one in compared], opened, against)

@@ -14,7 +14,13 @@ from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.base import ConceptMethod, FitTask, MethodSpec
 from sae_lens_classif.methods.find import find_method
 from sae_lens_classif.methods.tuning import check_grid
-from sae_lens_classif.runs.figures import draw_curves_of_methods, draw_method, draw_tradeoffs, tradeoffs_of_seeds
+from sae_lens_classif.runs.figures import (
+    draw_curves_of_methods,
+    draw_method,
+    draw_tradeoffs,
+    note_figures,
+    tradeoffs_of_seeds,
+)
 from sae_lens_classif.runs.fitted_methods import (
     MethodError,
     as_method_error,
@@ -44,10 +50,11 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
     that of the first seed.
 
     Raises:
-        UserError: If a method does not exist or cannot be fitted to this model and these texts; before any is fitted.
+        UserError: If a method does not exist, is code that the user did not ask for, or cannot be fitted to this model
+            and these texts; before any is fitted.
     """
     cfg = run.cfg
-    specs = [find_method(name) for name in cfg.compare.methods]
+    specs = [find_method(run.allowed(name)) for name in cfg.compare.methods]
     _check_names(specs)
     _check_settings(specs, cfg.compare.settings)
     for spec in specs if cfg.compare.tune else ():
@@ -84,6 +91,7 @@ def compare_step(run: RunFolder) -> tuple[ComparedMethod, ...]:
         about = f"95 % intervals over texts, seed {cfg.compare.seeds[0]}"
         draw_curves_of_methods(run.figures, drawn, split.store.class_names, cfg.sae.gamma, about)
         draw_tradeoffs(run.figures, tradeoffs_of_seeds(compared))
+        note_figures(run.figures)
     return compared
 
 

@@ -4,16 +4,20 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
 
 from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import new_folder, read_json, sha256_of_file, write_json
+from sae_lens_classif.files import new_folder, sha256_of_file, write_json
 from sae_lens_classif.methods.base import METHOD_FILE, ConceptMethod, FitTask, MethodSpec, load_method
 from sae_lens_classif.methods.tuning import with_settings
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.run_method import FIT_FILE, load_trained
 from sae_lens_classif.runs.steps import train_step
 from sae_lens_classif.runs.tuning import TRIALS_FILE, best_trial, run_trials, trials_file, tuned_by, write_trials
+from sae_lens_classif.shapes import read_shape
 
 
 class MethodError(Exception):
@@ -29,6 +33,13 @@ def as_method_error() -> Iterator[None]:
         raise
     except Exception as error:
         raise MethodError(f"{type(error).__name__}: {error}") from error
+
+
+class _Fit(BaseModel):
+    """What is noted with a fitted method."""
+
+    made_from: dict[str, Any]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -73,8 +84,8 @@ def fit_or_load(run: RunFolder, spec: MethodSpec, task: FitTask) -> Fitted:
             made_from = spec.made_from(task, tuned_by(run, spec))
             write_json(temporary / FIT_FILE, {"made_from": made_from, "seconds": time.perf_counter() - start})
         trials_file(run, spec, task).unlink(missing_ok=True)
-    seconds = read_json(folder / FIT_FILE)["seconds"]
-    return Fitted(load_method(folder), sha256_of_file(folder / METHOD_FILE), seconds)
+    noted: _Fit = read_shape(_Fit, folder / FIT_FILE, "`compare`", f"delete {folder} and run `compare` again")
+    return Fitted(load_method(folder), sha256_of_file(folder / METHOD_FILE), noted.seconds)
 
 
 def is_done(run: RunFolder, spec: MethodSpec, task: FitTask) -> bool:

@@ -1,6 +1,8 @@
 """The folder of a run: where each step puts its result, and whether what is there is what is asked for."""
 
 import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -8,10 +10,13 @@ from typing import Any
 
 from sae_lens_classif.artifacts import Artifact, settings_that_matter
 from sae_lens_classif.config.run import RunConfig
-from sae_lens_classif.config.yaml import load_config, read_settings, with_checksum, write_settings
+from sae_lens_classif.config.yaml import config_of, read_noted, read_settings, with_checksum, write_settings
 from sae_lens_classif.data.texts import Split, TextData, load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import folder_is_writable, sha256_of_json, write_text
+from sae_lens_classif.plugins import names_code
+from sae_lens_classif.runs.lock import only_writer
+from sae_lens_classif.runs.places import PLACES, found_places, is_gone, note_places, was_moved
 
 METHOD = "classifsae"
 SETTINGS_FILE = "runner_cfg.json"  # the name under which SAELens' uploader takes a training's settings along
@@ -62,25 +67,41 @@ class RunFolder:
         folder: The run folder.
         cfg: Its settings.
         overwrite: Whether results of other settings or texts are made anew.
+        allow_code: Names of code, ``module:attribute``, that the user asked for.
     """
 
     def __init__(
-        self, folder: str | Path, cfg: RunConfig, overwrite: bool = False, base: "RunFolder | None" = None
+        self,
+        folder: str | Path,
+        cfg: RunConfig,
+        overwrite: bool = False,
+        base: "RunFolder | None" = None,
+        allow_code: str | Iterable[str] = (),
     ) -> None:
         """
         Args:
             folder: The run folder; need not exist.
             cfg: The settings asked for.
             overwrite: Whether results of other settings or texts are made anew.
-            base: Another run, whose classifier and hidden states are shared where the settings are the same.
+            base: Another run, whose classifier and hidden states are shared where the settings are the same, and what
+                code it may run.
+            allow_code: A name of code that the settings may name, ``module:attribute``, or several.
         """
         self.folder = Path(folder)
-        self.cfg = cfg
+        self.cfg = found_places(self.folder, cfg)
         self.overwrite = overwrite
+        self.allow_code = frozenset([allow_code] if isinstance(allow_code, str) else allow_code)
+        if base is not None:
+            self.allow_code |= base.allow_code
         self._base = base
 
     def texts(self, split: Split) -> TextData:
         """The texts of a split, whose classes are called as a model with a head calls them, unless the data do."""
+        if was_moved(self.folder, "data.source", self.cfg.data.source):
+            raise UserError(
+                f"the texts of {self.folder} are no longer in {self.cfg.data.source}; say once where they are now: "
+                f"sae-lens-classif cache --run {self.folder} --data.source WHERE"
+            )
         return load_text_data(self.cfg.data, split, self.names_of_model)
 
     @cached_property
@@ -93,19 +114,34 @@ class RunFolder:
         return names_of_model(self.cfg.classifier.model)
 
     @classmethod
-    def open(cls, folder: str | Path, overwrite: bool = False) -> "RunFolder":
+    def open(cls, folder: str | Path, overwrite: bool = False, allow_code: str | Iterable[str] = ()) -> "RunFolder":
         """A run that was made before, with its own settings.
 
         Args:
             folder: The run folder.
             overwrite: Whether results of other settings or texts are made anew.
+            allow_code: A name of code that the folder's settings may name, ``module:attribute``, or several.
 
         Raises:
             UserError: If the folder holds no run.
         """
         if not (Path(folder) / "config.yaml").is_file():
             raise UserError(f"{folder} is no run folder (it has no config.yaml); give one that `run` made")
-        return cls(folder, load_config(Path(folder) / "config.yaml"), overwrite)
+        file = Path(folder) / "config.yaml"
+        return cls(folder, config_of((str(file), read_noted(file))), overwrite, allow_code=allow_code)
+
+    def allowed(self, name: str) -> str:
+        """A name out of the run's settings, of a model or a method.
+
+        Raises:
+            UserError: If it is of code that the user did not ask for: whoever made the folder may have written it.
+        """
+        if names_code(name) and name not in self.allow_code:
+            raise UserError(
+                f"the settings of {self.folder} name the code {name!r}, which is not run unless you ask for it; where "
+                f"you trust it, add --allow-code {name} (in Python: allow_code={name!r})"
+            )
+        return name
 
     def _shared(self, result: str) -> Path:
         """Where a result lies that cells of a sweep have in common: all those with the same settings for it."""
@@ -236,6 +272,7 @@ class RunFolder:
         settings = to_plain(self.cfg)
         del settings["evaluate"]["evals"]  # which to run is a matter of one command
         write_text(self.config_file, with_checksum(write_settings(settings)))
+        note_places(self.folder, self.cfg)
 
     def _changed(self) -> list[tuple[str, Any, Any]]:
         """Settings that matter and are not what the folder's results were made with: name, old and new value."""
@@ -246,7 +283,29 @@ class RunFolder:
             for name, value in settings.items()
             # A setting that the folder does not know came later; it was made with its default.
             if (old := noted.get(section, {}).get(name, defaults[section][name])) != value
+            # What was moved is known by its fingerprint.
+            and not (f"{section}.{name}" in PLACES and is_gone(old) and not is_gone(value))
         ]
+
+
+@contextmanager
+def opened_to_write(
+    run: str | Path | RunFolder, what: str, overwrite: bool = False, allow_code: str | Iterable[str] = ()
+) -> Iterator[RunFolder]:
+    """Open a run as the only one who writes there; its settings are read when nobody else does any more.
+
+    Args:
+        run: The run folder; a ``RunFolder`` is taken as it is.
+        what: What is done, for whoever comes second.
+        overwrite: See ``RunFolder.open``.
+        allow_code: As well.
+
+    Raises:
+        UserError: If the folder holds no run, or another process writes there.
+    """
+    files = run if isinstance(run, RunFolder) else RunFolder.open(run, overwrite, allow_code)
+    with only_writer(files.folder, what):
+        yield run if isinstance(run, RunFolder) else RunFolder.open(run, overwrite, allow_code)
 
 
 def _concerns(setting: str, result: str) -> bool:

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import clear_leftovers, folder_is_writable
@@ -31,24 +31,30 @@ def only_writer(folder: Path, what: str) -> Iterator[None]:
         UserError: If another process still writes there after ten seconds, or the folder cannot be written to.
     """
     folder_is_writable(folder)
-    lock = FileLock(folder.resolve() / _LOCK, thread_local=False, is_singleton=True)
+    file = folder.resolve() / _LOCK
+    lock = FileLock(file, thread_local=False, is_singleton=True)
     if lock.is_locked:
         yield
         return
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        _wait(lock, folder)
+    _acquire(lock, folder)
+    while not file.exists():  # the one before left nothing, and took the file along
+        lock.release()
+        _acquire(lock, folder)
     try:
         clear_leftovers(folder)
         (folder / _WRITER).write_text(f"process {os.getpid()} on {socket.gethostname()} (`{what}`)", encoding="utf-8")
         yield
     finally:
         (folder / _WRITER).unlink(missing_ok=True)
+        if list(folder.iterdir()) == [folder / _LOCK]:  # nothing was made, as where the settings were refused
+            (folder / _LOCK).unlink()
         lock.release()
 
 
-def _wait(lock: FileLock, folder: Path) -> None:
+def _acquire(lock: BaseFileLock, folder: Path) -> None:
+    with contextlib.suppress(Timeout):
+        lock.acquire(timeout=0)
+        return
     logger.warning("%s is written to by %s: waiting for %.0f seconds", folder, _writer(folder), SECONDS)
     try:
         lock.acquire(timeout=SECONDS)

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from sae_lens_classif.config.classifier import check_source
+from sae_lens_classif.config.code import settings_of_run
 from sae_lens_classif.config.presets import preset_file
 from sae_lens_classif.config.run import RunConfig
-from sae_lens_classif.config.yaml import config_of, read_yaml
+from sae_lens_classif.config.yaml import read_yaml
 from sae_lens_classif.data.given import write_given
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.runs.folder import RunFolder
@@ -42,21 +43,20 @@ def make_run(
         UserError: If the data are something else, or a setting does not exist or does not fit.
     """
     folder = Path(folder)
-    cfg = _settings(folder, [preset] if isinstance(preset, str) else preset, settings or {})
+    cfg, code = _settings(folder, [preset] if isinstance(preset, str) else preset, settings or {})
     with only_writer(folder, "make_run"):
         if data is not None:
             cfg.data = write_given(data, folder / "data", cfg.data)
-        run = RunFolder(folder, cfg, overwrite)
+        run = RunFolder(folder, cfg, overwrite, allow_code=code)
         run.claim()
         for step in (*MAKING, evaluate_step):
             step(run)
             run.note()
-    return open_run(folder)
+    return open_run(folder, allow_code=code)
 
 
-def _settings(folder: Path, presets: Sequence[str], settings: Mapping[str, Any]) -> RunConfig:
-    own = folder / "config.yaml"
-    layers = [(str(file), read_yaml(file)) for file in [own] * own.is_file() + list(map(preset_file, presets))]
+def _settings(folder: Path, presets: Sequence[str], settings: Mapping[str, Any]) -> tuple[RunConfig, frozenset[str]]:
+    layers = [(str(file), read_yaml(file)) for file in map(preset_file, presets)]
     by_section: dict[str, dict[str, Any]] = {}
     for name, value in settings.items():
         value = check_source(value) if name == "data.source" else value
@@ -65,4 +65,4 @@ def _settings(folder: Path, presets: Sequence[str], settings: Mapping[str, Any])
             near = nearest(name, list(RunConfig.__dataclass_fields__))
             raise UserError(f"there is no setting {name!r}; write section.setting, as train.lr; {near}")
         by_section.setdefault(section, {})[setting] = list(value) if isinstance(value, tuple) else value
-    return config_of(*layers, ("settings", by_section))
+    return settings_of_run(folder, *layers, ("settings", by_section))

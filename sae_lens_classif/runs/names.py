@@ -1,17 +1,26 @@
 """Names that a user gave to concepts, kept in a run with the weights that they are for."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import read_json, sha256_of_file, write_json
+from sae_lens_classif.files import sha256_of_file, write_json
 from sae_lens_classif.methods.base import METHOD_FILE
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.lock import only_writer
+from sae_lens_classif.shapes import read_shape
 
 _FILE = "names.json"
 _LONGEST = 80
+
+
+class _Named(BaseModel, extra="forbid"):
+    """Names by the numbers of their concepts, and the SHA-256 of the weights that they are for."""
+
+    weights: str
+    names: dict[int, str]
 
 
 def name_concept(run: RunFolder, index: int, name: str, method: str = METHOD) -> None:
@@ -33,22 +42,20 @@ def name_concept(run: RunFolder, index: int, name: str, method: str = METHOD) ->
     if weights is None:
         raise UserError(f"{run.folder} holds no {method} that is trained; there is nothing to name yet")
     with only_writer(run.folder, "name"):
-        kept = dict(_read(run))
-        entry = kept.get(method, {})
-        names = dict(entry["names"]) if entry.get("weights") == weights else {}
-        names.pop(str(index), None)
+        kept = _read(run)
+        known = kept.get(method)
+        names = dict(known.names) if known is not None and known.weights == weights else {}
+        names.pop(index, None)
         if name:
-            names[str(index)] = name
-        kept[method] = {"weights": weights, "names": names}
-        write_json(run.folder / _FILE, kept)
+            names[index] = name
+        kept[method] = _Named(weights=weights, names=names)
+        write_json(run.folder / _FILE, {of: entry.model_dump(mode="json") for of, entry in kept.items()})
 
 
 def names_of(run: RunFolder, method: str = METHOD) -> dict[int, str]:
     """Names of a method's concepts by their numbers; those that were given for other weights are none."""
-    entry = _read(run).get(method)
-    if entry is None or entry["weights"] != _weights(run, method):
-        return {}
-    return {int(index): str(name) for index, name in entry["names"].items()}
+    known = _read(run).get(method)
+    return dict(known.names) if known is not None and known.weights == _weights(run, method) else {}
 
 
 def with_names(run: RunFolder, summary: dict[str, Any]) -> dict[str, Any]:
@@ -62,16 +69,12 @@ def with_names(run: RunFolder, summary: dict[str, Any]) -> dict[str, Any]:
     return summary
 
 
-def _read(run: RunFolder) -> Mapping[str, Any]:
+def _read(run: RunFolder) -> dict[str, _Named]:
     file = run.folder / _FILE
     if not file.is_file():
         return {}
-    content = read_json(file, "name")
-    entries = content.values() if isinstance(content, dict) else [content]
-    is_ours = all(isinstance(entry, dict) and {"weights", "names"} <= entry.keys() for entry in entries)
-    if not is_ours:
-        raise UserError(f"{file} is not what `name` writes; delete it, and name the concepts again")
-    return dict(content)
+    named: dict[str, _Named] = read_shape(dict[str, _Named], file, "`name`", "delete it, and name the concepts again")
+    return named
 
 
 def _weights(run: RunFolder, method: str) -> str | None:

@@ -1,6 +1,6 @@
 """A finished run as one object, for Python and notebooks: what is in its folder, opened when it is first asked for."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
 from html import escape
@@ -49,17 +49,18 @@ _DENSE_CELLS = 1_000_000  # texts times concepts; above that the columns are spa
 _N_SHOWN = 8
 
 
-def open_run(folder: str | Path, method: str = METHOD) -> "Run":
+def open_run(folder: str | Path, method: str = METHOD, *, allow_code: str | Iterable[str] = ()) -> "Run":
     """Open a run that was made before.
 
     Args:
         folder: The run folder.
         method: Whose concepts: the run's ClassifSAE, or a method that ``compare`` fitted, with the first of its seeds.
+        allow_code: A name of code that the folder's settings may name, ``module:attribute``, or several; it is run.
 
     Raises:
         UserError: If the folder holds no run.
     """
-    return Run(RunFolder.open(folder), method)
+    return Run(RunFolder.open(folder, allow_code=allow_code), method)
 
 
 class Run:

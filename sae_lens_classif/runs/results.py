@@ -25,9 +25,18 @@ from sae_lens_classif.evals.concept_effects import ConceptEffects
 from sae_lens_classif.evals.evaluate import Concept, Evaluation
 from sae_lens_classif.evals.measures import FLOOR, Count, Measure, all_measures, find_measure, headlines
 from sae_lens_classif.evals.results import Measures, finite
-from sae_lens_classif.files import made_anew, read_json, read_tensors, sha256_of_tensors, write_json, write_tensors
+from sae_lens_classif.files import (
+    altered,
+    made_anew,
+    read_json,
+    read_tensors,
+    sha256_of_tensors,
+    write_json,
+    write_tensors,
+)
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.names import with_names
+from sae_lens_classif.shapes import first_mismatch
 
 logger = logging.getLogger(__name__)
 _SETTINGS = "settings_sha256"
@@ -246,7 +255,7 @@ def _read_evaluation(name: str, file: Path, settings: str | None) -> Measures | 
     try:
         evaluation_model(name).model_validate(content)
     except ValidationError as error:
-        logger.warning("%s is not what this version writes (%s): it is measured again", file, _first(error))
+        logger.warning("%s is not what this version writes (%s): it is measured again", file, first_mismatch(error))
         return None
     resamples, _ = read_tensors(file.with_suffix(".safetensors"), step)
     if sha256_of_tensors(resamples) != content["eval_result_unstructured"][_RESAMPLES]:
@@ -309,7 +318,7 @@ def _result(name: str, measures: Measures, common: Mapping[str, Any]) -> dict[st
         **common,
         "eval_type_id": f"classif_{name}",
         "eval_id": str(uuid.uuid4()),
-        "datetime_epoch_millis": int(time.time() * 1000),
+        "datetime_epoch_millis": max(0, int(time.time() * 1000)),
         "eval_result_metrics": measures.metrics,
         "eval_result_details": [measures.details],
         "eval_result_unstructured": {**common["eval_result_unstructured"], _RESAMPLES: sha256_of_tensors(resamples)},
@@ -319,8 +328,8 @@ def _result(name: str, measures: Measures, common: Mapping[str, Any]) -> dict[st
         evaluation_model(name).model_validate(result)
     except ValidationError as error:
         raise UserError(
-            f"the evaluation {name!r} gave something else than it declares ({_first(error)}); mend its measures or "
-            "details"
+            f"the evaluation {name!r} gave something else than it declares ({first_mismatch(error)}); mend its "
+            "measures or details"
         ) from error
     return result
 
@@ -341,6 +350,8 @@ def read_effects(folder: Path, settings: str) -> ConceptEffects | None:
     if not (folder / _EFFECTS).is_file():
         return None
     tensors, notes = read_tensors(folder / _EFFECTS, _step_of(folder))
+    if _SETTINGS not in notes:
+        raise altered(folder / _EFFECTS, _step_of(folder))
     return ConceptEffects.from_tensors(tensors) if notes.get(_SETTINGS) == settings else None
 
 
@@ -549,7 +560,7 @@ def _mismatch(model: type[BaseModel], content: Any) -> str | None:
     try:
         model.model_validate(content)
     except ValidationError as error:
-        return _first(error)
+        return first_mismatch(error)
     return None
 
 
@@ -558,11 +569,5 @@ def _check(model: type[_Model], content: Any, file: Path, step: str) -> _Model:
         return model.model_validate(content)
     except ValidationError as error:
         raise UserError(
-            f"{file} is not what this version writes ({_first(error)}); run the step `{step}` again"
+            f"{file} is not what this version writes ({first_mismatch(error)}); run the step `{step}` again"
         ) from error
-
-
-def _first(error: ValidationError) -> str:
-    """The first thing that is wrong with a file, in words."""
-    first = error.errors(include_url=False)[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -28,17 +28,17 @@ def open_run_classifier(run: RunFolder) -> TextClassifier:
     """Open the model that a run explains.
 
     Raises:
-        UserError: If there is none yet.
+        UserError: If there is none yet, or it is code that the user did not ask for.
     """
     cfg = run.cfg.classifier
     if cfg.model is not None:
-        data = run.texts("test")
+        model, data = run.allowed(cfg.model), run.texts("test")
         # A folder that `finetune` made knows its own prompt; one that was not asked for is not held against it.
         is_asked_for = run.cfg.prompt != PromptConfig(pairs=run.cfg.prompt.pairs)
-        knows_its_prompt = (Path(cfg.model) / CLASSIFIER_FILE).is_file() and not is_asked_for
+        knows_its_prompt = (Path(model) / CLASSIFIER_FILE).is_file() and not is_asked_for
         prompt = None if knows_its_prompt else run.cfg.prompt
         return load_classifier(
-            cfg.model, data.class_names, prompt, cfg.hook, cfg.dtype, cfg.device,
+            model, data.class_names, prompt, cfg.hook, cfg.dtype, cfg.device,
             backend=cfg.backend, multi_label=data.multi_label,
         )  # fmt: skip
     if not (run.classifier / CLASSIFIER_FILE).is_file():

@@ -68,7 +68,7 @@ def load_fitted(run: RunFolder, name: str = METHOD) -> RunMethod:
         return RunMethod(name, known[name], run.cfg.train.seed, *load_trained(run), run.evaluations(name))
     seed = run.cfg.compare.seeds[0]
     fitted = sorted(note.parents[1].name for note in run.folder.glob(f"methods/*/seed-{seed}/{FIT_FILE}"))
-    if ":" in name:
+    if ":" in name:  # as the user wrote it
         spec = find_method(name)
         found, title = spec.name, spec.title
     else:

@@ -1,6 +1,7 @@
 """``score``: a file of texts, row by row in bounded memory, with the class and the active concepts of each."""
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from tqdm.auto import tqdm
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.evals.results import finite
 from sae_lens_classif.explaining.scoring import CHUNK, score
-from sae_lens_classif.files import new_file
+from sae_lens_classif.files import check_output, is_text, new_file, parse_json
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.names import names_of
 from sae_lens_classif.runs.run_classifier import open_checked_classifier
@@ -23,10 +24,16 @@ from sae_lens_classif.runs.run_method import load_fitted
 Row = dict[str, Any]
 RESULTS = ("predicted", "probability", "through_concepts", "concepts")
 STANDARD_INPUT = "-"
+_ERRORS = "backslashreplace"  # half a character, in a column beside the texts, as JSON has it: \ud800
 
 
 def score_file(
-    run: str | Path, source: str | Path, out: str | Path | None = None, text_column: str = "text", method: str = METHOD
+    run: str | Path,
+    source: str | Path,
+    out: str | Path | None = None,
+    text_column: str = "text",
+    method: str = METHOD,
+    allow_code: str | Iterable[str] = (),
 ) -> int:
     """Score the texts of a file; its other columns are kept.
 
@@ -36,6 +43,7 @@ def score_file(
         out: JSON lines, CSV (concepts as JSON) or parquet by its suffix. Default: JSON lines to standard output.
         text_column: Which column holds the texts.
         method: Whose concepts.
+        allow_code: A name of code that the run's settings may name, ``module:attribute``, or several; it is run.
 
     Returns:
         How many texts there were.
@@ -43,7 +51,7 @@ def score_file(
     Raises:
         UserError: If the file or the column is missing, or one has the name of a result.
     """
-    opened = RunFolder.open(run)
+    opened = RunFolder.open(run, allow_code=allow_code)
     write_to = _writer(out, source)  # or refused, before any work
     rows = iter(_rows(source, text_column))
     first = list(islice(rows, CHUNK))
@@ -72,6 +80,8 @@ def _text_of(row: Row, number: int, source: str | Path, column: str) -> str:
     text = row[column]
     if not isinstance(text, str):
         raise UserError(f"row {number} of {source}: {column!r} is of type {type(text).__name__}, it must be a string")
+    if not is_text(text):
+        raise UserError(f"row {number} of {source}: {column!r} holds half a character, which is no text; save as UTF-8")
     return text
 
 
@@ -80,6 +90,8 @@ def _text_of(row: Row, number: int, source: str | Path, column: str) -> str:
 
 def _rows(source: str | Path, text_column: str) -> Iterable[Row]:
     if str(source) == STANDARD_INPUT:
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(encoding="utf-8-sig")  # whatever the locale
         return _of_lines(sys.stdin, "standard input", text_column)
     path = Path(source)
     readers = {".jsonl": _json_lines, ".json": _json_lines, ".csv": _csv, ".parquet": _parquet}
@@ -92,7 +104,7 @@ def _rows(source: str | Path, text_column: str) -> Iterable[Row]:
 
 def _of_lines(stream: TextIO, name: str, text_column: str) -> Iterator[Row]:
     """JSON objects, or texts as they are."""
-    for number, line in enumerate(stream):
+    for number, line in enumerate(_lines(stream, name)):
         line = line.rstrip("\n")
         if line.lstrip().startswith("{"):
             yield _object(line, number, name)
@@ -100,9 +112,16 @@ def _of_lines(stream: TextIO, name: str, text_column: str) -> Iterator[Row]:
             yield {text_column: line}
 
 
+def _lines(stream: TextIO, name: str) -> Iterator[str]:
+    try:
+        yield from stream
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name} cannot be read as text ({error}); give UTF-8") from error
+
+
 def _object(line: str, number: int, name: str | Path) -> Row:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except ValueError as error:
         raise UserError(f"line {number + 1} of {name} is no JSON ({error}); give an object a line") from error
     if not isinstance(row, dict):
@@ -172,8 +191,7 @@ def _writer(out: str | Path | None, source: str | Path) -> Callable[[], Any]:
     }
     if path.suffix not in writers:
         raise UserError(f"--out is {path}; valid suffixes: {', '.join(writers)}")
-    if path.exists() and not path.is_file():
-        raise UserError(f"--out is {path}, which is no regular file; give another name")
+    check_output(path)
     return writers[path.suffix]
 
 
@@ -198,6 +216,9 @@ def _check_columns(rows: list[Row], known: Sequence[str]) -> None:
 
 @contextmanager
 def _to_standard_output() -> Iterator[Write]:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors=_ERRORS)
+
     def write(rows: list[Row]) -> None:
         sys.stdout.writelines(map(_line, rows))
         sys.stdout.flush()
@@ -207,13 +228,13 @@ def _to_standard_output() -> Iterator[Write]:
 
 @contextmanager
 def _to_json_lines(path: Path) -> Iterator[Write]:
-    with new_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with new_file(path) as temporary, temporary.open("w", encoding="utf-8", errors=_ERRORS) as file:
         yield lambda rows: file.writelines(map(_line, rows))
 
 
 @contextmanager
 def _to_csv(path: Path) -> Iterator[Write]:
-    with new_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with new_file(path) as temporary, temporary.open("w", encoding="utf-8", errors=_ERRORS, newline="") as file:
         names: list[str] = []
 
         def write(rows: list[Row]) -> None:

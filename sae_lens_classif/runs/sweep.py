@@ -34,7 +34,7 @@ COMES_BACK = Measure(
     "comes_back", "Influence that comes back", "Share of the influence whose concepts come back with every other seed.",
     "share", column="back", is_essential=True,
 )  # fmt: skip
-_LONGEST_NAME = 100
+_LONGEST_NAME = 100  # bytes
 
 Cell = dict[str, Any]
 Row = dict[str, Any]
@@ -129,9 +129,10 @@ def _name(cell: Cell) -> str:
     """A folder's name that says what is in it."""
     words = ",".join(f"{name}={value}" for name, value in cell.items())
     name = re.sub(r"[^\w.=,-]+", "_", words)
-    if name == words and len(name) <= _LONGEST_NAME:
+    if name == words and len(name.encode()) <= _LONGEST_NAME:
         return name
-    return f"{name[:_LONGEST_NAME]}-{sha256_of_json(cell)[:12]}"
+    short = name.encode()[:_LONGEST_NAME].decode(errors="ignore")
+    return f"{short}-{sha256_of_json(cell)[:12]}"
 
 
 def _rows(cells: Sequence[Cell], runs: Sequence[RunFolder]) -> list[Row]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, Field
 
 from sae_lens_classif.artifacts import settings_that_matter
 from sae_lens_classif.data.texts import TextData
@@ -19,10 +20,11 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import TestPass, interval_settings
 from sae_lens_classif.evals.causality import conditional_causality
 from sae_lens_classif.evals.completeness import completeness
-from sae_lens_classif.files import read_json, sha256_of_json, write_json
+from sae_lens_classif.files import sha256_of_json, write_json
 from sae_lens_classif.methods.base import ConceptMethod, FitTask, MethodSpec
 from sae_lens_classif.methods.tuning import drawn_settings, with_settings
 from sae_lens_classif.runs.folder import RunFolder
+from sae_lens_classif.shapes import read_shape
 from sae_lens_classif.store.shuffle import Rows
 from sae_lens_classif.store.store import ActivationStore
 
@@ -50,6 +52,14 @@ class Trial:
     influence: float | None
     seconds: float
     failed: str = ""
+
+
+class _Trials(BaseModel, extra="forbid"):
+    """A file of trials: while they are made, and with the chosen one in the end."""
+
+    made_from: str = ""
+    chosen: dict[str, Any] = Field({})
+    trials: list[Trial]
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:
@@ -125,10 +135,10 @@ def tuning_note(run: RunFolder, spec: MethodSpec, seed: int) -> tuple[str, ...]:
     file = run.method(spec.name, seed) / TRIALS_FILE
     if not file.is_file():
         return ("not tuned: no setting of it is declared for that",)
-    content = read_json(file)
-    failed = sum(bool(trial["failed"]) for trial in content["trials"])
-    of = f"best of {len(content['trials'])} settings" + (f", of which {failed} failed" if failed else "")
-    return (f"tuned: {words(content['chosen'])} ({of})",)
+    made: _Trials = read_shape(_Trials, file, "`compare`", f"delete {file.parent} and run `compare` again")
+    failed = sum(bool(trial.failed) for trial in made.trials)
+    of = f"best of {len(made.trials)} settings" + (f", of which {failed} failed" if failed else "")
+    return (f"tuned: {words(made.chosen)} ({of})",)
 
 
 def words(settings: Mapping[str, Any]) -> str:
@@ -150,10 +160,12 @@ def _protocol(run: RunFolder) -> dict[str, Any]:
 def _kept(run: RunFolder, spec: MethodSpec, task: FitTask) -> dict[str, Trial]:
     """Trials that were made before a command was stopped; those with other settings of the run are forgotten."""
     file = trials_file(run, spec, task)
-    content = read_json(file) if file.is_file() else {}
-    if content.get("made_from") != _made_from(run, spec, task):
+    if not file.is_file():
         return {}
-    return {_key(trial["settings"]): Trial(**trial) for trial in content["trials"]}
+    made: _Trials = read_shape(_Trials, file, "`compare`", "delete it and run `compare` again")
+    if made.made_from != _made_from(run, spec, task):
+        return {}
+    return {_key(trial.settings): trial for trial in made.trials}
 
 
 def _key(settings: Mapping[str, Any]) -> str:

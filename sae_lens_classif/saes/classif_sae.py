@@ -24,7 +24,7 @@ from typing_extensions import override
 from sae_lens_classif.config.run import SAESettings, check_latents
 from sae_lens_classif.decisions import DecisionRule, decision_rule
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import write_json
+from sae_lens_classif.files import refuse_devices, refuse_pickles, write_json
 from sae_lens_classif.saes import losses
 from sae_lens_classif.saes.concept_start import ConceptStart
 from sae_lens_classif.saes.saving import NOTED, check_saved, explain_loading, note_weights
@@ -166,8 +166,10 @@ class ClassifSAE(TopKSAE):
             kwargs: As well.
 
         Raises:
-            UserError: If a file is missing, cut off or changed.
+            UserError: If a file is missing, cut off or changed, or the weights are a pickle.
         """
+        refuse_devices(Path(path))
+        refuse_pickles(Path(path))
         with explain_loading(Path(path)):
             return super().load_from_disk(path, *args, **kwargs)
 

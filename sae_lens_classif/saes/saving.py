@@ -91,6 +91,8 @@ def explain_loading(folder: Path) -> Iterator[None]:
     """Say what is wrong with a folder where SAELens, safetensors or Python's own errors do not."""
     try:
         yield
+    except UserError as error:
+        raise UserError(f"{folder}: {error}") from error
     except FileNotFoundError as error:
         missing = Path(error.filename or str(error)).name
         raise UserError(

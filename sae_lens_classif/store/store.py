@@ -4,13 +4,15 @@ import copy
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from sae_lens_classif.decisions import DecisionRule, decision_rule
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import read_json, sha256_of_file, sha256_of_json
+from sae_lens_classif.files import inside, sha256_of_file, sha256_of_json
+from sae_lens_classif.shapes import in_shape, read_shape
 from sae_lens_classif.store.mmap import SafetensorsMap
 from sae_lens_classif.store.shuffle import Rows, permute
 
@@ -99,23 +101,24 @@ class ActivationStore(StorePlan):
             folder: A folder that ``cache`` made.
 
         Raises:
-            UserError: If there is no finished store, or a file of it is missing or has changed its size.
+            UserError: If there is no finished store, or a file of it is missing, outside or has changed
+                its size.
         """
         self.folder = Path(folder)
         if not (self.folder / MANIFEST).is_file():
             raise UserError(f"{self.folder} holds no finished activations store; run the step `cache` first")
-        manifest = read_json(self.folder / MANIFEST, "cache")
+        file, remedy = self.folder / MANIFEST, f"delete {self.folder} and run `cache` again"
+        manifest = read_shape(dict[str, Any], file, "`cache`", remedy)
         if manifest.get("format") != FORMAT:
             raise UserError(
                 f"{self.folder} has format {manifest.get('format')!r}, this version reads {FORMAT}; run `cache` again"
             )
-        super().__init__(**{entry.name: manifest[entry.name] for entry in fields(StorePlan) if entry.name in manifest})
-        self.fingerprints = Fingerprints(**manifest["fingerprints"])
-        self.class_names = tuple(manifest["class_names"])
-        self._checksums: dict[str, str] = manifest["sha256"]
+        plan: StorePlan = in_shape(StorePlan, manifest, file, "`cache`", remedy)
+        super().__init__(**{entry.name: getattr(plan, entry.name) for entry in fields(StorePlan)})
+        self._checksums: dict[str, str] = in_shape(dict[str, str], manifest.get("sha256"), file, "`cache`", remedy)
         self._predicted: torch.Tensor | None = None
         self._chosen: Rows | None = None
-        self._shards = [SafetensorsMap(self.folder / name) for name in self._checksums]
+        self._shards = [SafetensorsMap(inside(self.folder, name)) for name in self._checksums]
         self._verified: set[int] = set()  # shards; of a store and of what is taken from it
 
     def __len__(self) -> int:

@@ -189,7 +189,7 @@ def _claim(folder: Path, asked: dict[str, Any]) -> None:
 
 def _resume(trainer: ClassifSAETrainer, folder: Path, store: ActivationStore, split: RowSplit) -> None:
     """Go on from the newest checkpoint; a damaged one is dropped, and the weights are found again."""
-    whole = [path for path in (folder / _CHECKPOINTS).glob("*") if path.name.isdigit()]
+    whole = [path for path in (folder / _CHECKPOINTS).glob("*") if path.name.isdecimal()]
     newest = max(whole, key=lambda path: int(path.name), default=None)
     if newest is not None:
         try:
@@ -201,6 +201,8 @@ def _resume(trainer: ClassifSAETrainer, folder: Path, store: ActivationStore, sp
     if newest is None:
         (folder / LOG_FILE).unlink(missing_ok=True)
         return
+    n_steps = trainer.cfg.total_training_samples // trainer.cfg.train_batch_size_samples
+    logger.info("SAE: going on at step %d of %d", trainer.n_training_steps, n_steps)
     trainer.data_provider = store.batches(trainer.cfg.train_batch_size_samples, split, trainer.n_training_samples)
 
 

@@ -188,7 +188,7 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
                 shutil.copyfile(self.log_file, folder / _LOG)
             write_json(folder / _FILES, {"files": sha256_of_files(folder)})
         for older in Path(base).iterdir():
-            if older.name.isdigit() and int(older.name) < self.n_training_samples:
+            if older.name.isdecimal() and int(older.name) < self.n_training_samples:
                 shutil.rmtree(older)
 
     def resume(self, checkpoint: Path) -> None:

@@ -13,6 +13,7 @@ import yaml
 from sae_lens_classif import ActivationStore, Diff, TextData, UserError, diff, open_run
 from sae_lens_classif.audit.diff import _states_cosine, alone_rows, kept_rows, to_markdown
 from sae_lens_classif.evals.interpretability import activating_sets
+from sae_lens_classif.files import read_json
 from tests.audit.test_stability import concepts_of, matched, sae_of
 from tests.conftest import MakeOnce, make_data
 from tests.tiny_run import Ended, Tiny, assert_refused_at_once, change_sae, cli, make_tiny, take_over, write_csv
@@ -75,11 +76,11 @@ def command(tiny: Tiny, one: str, other: str, *options: object) -> Ended:
 
 def result_of(run: Path) -> Any:
     (file,) = run.glob("diff/*/diff.json")
-    return json.loads(file.read_text(encoding="utf-8"))
+    return read_json(file)
 
 
 def entries(run: Path) -> dict[int, Any]:
-    concepts = json.loads((run / "summary.json").read_text(encoding="utf-8"))["methods"]["classifsae"]["concepts"]
+    concepts = read_json(run / "summary.json")["methods"]["classifsae"]["concepts"]
     return {concept["index"]: concept for concept in concepts}
 
 
@@ -152,7 +153,7 @@ def test_another_classifier_reads_the_texts_of_the_first_and_texts_alone_decide(
 
 def test_what_changed_in_effect_is_named(tiny: Tiny) -> None:
     shutil.copytree(tiny.run("a"), tiny.run("copy"))
-    summary = json.loads((tiny.run("copy") / "summary.json").read_text(encoding="utf-8"))
+    summary = read_json(tiny.run("copy") / "summary.json")
     first, second, third, *_ = summary["methods"]["classifsae"]["concepts"]
     first["influence"] *= 2.001
     second["influence"] *= 1.999
@@ -167,7 +168,7 @@ def test_what_changed_in_effect_is_named(tiny: Tiny) -> None:
 
 def test_without_an_influence_the_class_alone_may_change(tiny: Tiny) -> None:
     for name in ("a", "b"):
-        summary = json.loads((tiny.run(name) / "summary.json").read_text(encoding="utf-8"))
+        summary = read_json(tiny.run(name) / "summary.json")
         for concept in summary["methods"]["classifsae"]["concepts"]:
             concept["influence"] = None
         (tiny.run(name) / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
@@ -192,7 +193,7 @@ def test_states_are_alike_where_they_point_the_same_way_less_their_mean() -> Non
 def test_files_and_terminal_hold_all_concepts(tiny: Tiny) -> None:
     ended = command(tiny, "a", "b")
     result = Diff.model_validate(result_of(tiny.run("b")))
-    jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).validate(result_of(tiny.run("b")))
+    jsonschema.Draft202012Validator(read_json(SCHEMA)).validate(result_of(tiny.run("b")))
     (markdown,) = tiny.run("b").glob("diff/*/diff.md")
     text = markdown.read_text(encoding="utf-8")
     assert text == to_markdown(result)

@@ -19,6 +19,7 @@ from sae_lens_classif import ActivationStore, ClassifSAE, TextData, UserError, l
 from sae_lens_classif.audit.stable_concepts import Stability, read_stability
 from sae_lens_classif.evals.coming_back import ComesBack, Shares
 from sae_lens_classif.evals.interpretability import jenks_break
+from sae_lens_classif.files import read_json
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.methods.ica import ICAConcepts
 from sae_lens_classif.report.build import Choices, gather_report
@@ -36,7 +37,7 @@ def command(run: Path, *options: object) -> Ended:
 
 
 def result_of(run: Path, name: str = "stability.json") -> Any:
-    return json.loads((run / name).read_text(encoding="utf-8"))
+    return read_json(run / name)
 
 
 @pytest.fixture(scope="module")
@@ -120,9 +121,7 @@ def test_every_number_is_that_of_the_two_trainings(made: Path) -> None:
     assert result["other_seeds"] == [1, 2] and result["matched_by"] == "both"
     influence = {
         concept["index"]: concept["influence"]
-        for concept in json.loads((made / "summary.json").read_text(encoding="utf-8"))["methods"]["classifsae"][
-            "concepts"
-        ]
+        for concept in read_json(made / "summary.json")["methods"]["classifsae"]["concepts"]
     }
     assert [concept["index"] for concept in result["concepts"]] == list(influence)
     times = {}
@@ -168,7 +167,7 @@ def test_what_is_measured_lies_between_floor_and_ceiling(made: Path) -> None:
 
 
 def test_the_file_is_as_its_schema_says(made: Path) -> None:
-    jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).validate(result_of(made))
+    jsonschema.Draft202012Validator(read_json(SCHEMA)).validate(result_of(made))
 
 
 def test_the_terminal_names_every_concept_with_how_often_it_comes_back(made: Path) -> None:
@@ -235,14 +234,14 @@ def test_trainings_of_compare_are_reused_and_compare_reuses_these(run: Path) -> 
 
 def test_other_settings_are_told_and_overwrite_trains_anew(run: Path) -> None:
     note = run / "methods" / "classifsae" / "seed-1" / "fit.json"
-    content = json.loads(note.read_text(encoding="utf-8"))
+    content = read_json(note)
     content["made_from"]["settings"]["train"]["lr"] = 0.123
     note.write_text(json.dumps(content), encoding="utf-8")
     kept = snapshot(run, "methods/classifsae/seed-2/**/*")
     ended = command(run, "--seeds", 3)
     assert ended.code == 2 and "lr = 0.123" in ended.stderr and "--overwrite" in ended.stderr
     assert command(run, "--seeds", 3, "--overwrite").code == 0
-    assert json.loads(note.read_text(encoding="utf-8"))["made_from"]["settings"]["train"]["lr"] != 0.123
+    assert read_json(note)["made_from"]["settings"]["train"]["lr"] != 0.123
     assert snapshot(run, "methods/classifsae/seed-2/**/*") == kept
 
 
@@ -319,7 +318,7 @@ def test_a_training_that_gave_nan_is_named(run: Path) -> None:
     fitted, folder = load_method(run / "methods" / "ica" / "seed-0"), run / "methods" / "ica" / "seed-1"
     assert isinstance(fitted, ICAConcepts)
     ICAConcepts(fitted.unmixing, fitted.mixing, fitted.mean * torch.nan).save(folder)
-    note = json.loads((run / "methods" / "ica" / "seed-0" / "fit.json").read_text(encoding="utf-8"))
+    note = read_json(run / "methods" / "ica" / "seed-0" / "fit.json")
     note["made_from"]["seed"] = 1
     (folder / "fit.json").write_text(json.dumps(note), encoding="utf-8")
     ended = command(run, "--seeds", 2, "--method", "ica")
@@ -358,7 +357,7 @@ def test_report_and_card_say_in_how_many_trainings_each_concept_comes_back(run: 
     assert [[cell.strip() for cell in line.split("|")[-3:-1]] for line in table[2:]] == [
         [concept.times, concept.times_on_texts] for concept in result.concepts
     ]
-    assert json.loads((run / "hub" / "evals" / "classifsae" / "stability.json").read_text("utf-8")) == result_of(run)
+    assert read_json(run / "hub" / "evals" / "classifsae" / "stability.json") == result_of(run)
 
 
 @pytest.mark.parametrize(

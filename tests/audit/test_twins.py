@@ -1,6 +1,5 @@
 """Concepts with a twin: in the evaluation, and wherever concepts are shown."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 
 from sae_lens_classif import ActivationStore, ClassifSAE, TextData, write_report
 from sae_lens_classif.evals.interpretability import activating_sets
+from sae_lens_classif.files import read_json
 from tests.html_page import ParsedPage
 from tests.tiny_run import change_sae, cli, make_tiny
 
@@ -56,7 +56,7 @@ def put(tmp_path: Path, classifier_folder: Path, train_data: TextData, test_data
 
 
 def entry_of(run: Path) -> Any:
-    return json.loads((run / "summary.json").read_text(encoding="utf-8"))["methods"]["classifsae"]
+    return read_json(run / "summary.json")["methods"]["classifsae"]
 
 
 def test_twins_are_named_in_evaluation_summary_terminal_and_report(put: Put) -> None:
@@ -85,7 +85,7 @@ def test_twins_are_named_in_evaluation_summary_terminal_and_report(put: Put) -> 
     living = sum(map(bool, texts))
     with_twin = sum(bool(fires[number] or points[number]) for number in range(n_concepts))
     assert entry["twin_concepts"] == pytest.approx(with_twin / living)
-    details = json.loads((run / "evals" / "classifsae" / "interpretability.json").read_text(encoding="utf-8"))
+    details = read_json(run / "evals" / "classifsae" / "interpretability.json")
     pairs = details["eval_result_details"][0]["twins"]
     expected = [[i, j] for i in range(n_concepts) for j in range(i + 1, n_concepts) if j in fires[i] + points[i]]
     assert [pair["concepts"] for pair in pairs] == expected

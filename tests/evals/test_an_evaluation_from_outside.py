@@ -1,6 +1,5 @@
 """Another package's evaluation, the module that docs/extending.md shows and an entry point, is in every result."""
 
-import json
 import os
 import re
 import subprocess
@@ -12,6 +11,7 @@ import pytest
 
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.files import read_json
 from sae_lens_classif.plugins import load
 from tests.fakes.packages import install
 from tests.tiny_run import make_tiny
@@ -57,19 +57,19 @@ def test_it_is_in_the_help_the_tables_the_report_the_summary_and_the_schemas(
     run, schemas = tiny.run("run"), tmp_path / "schemas.json"
     shown = _ended_well(outside, "-c", _PROGRAM, run, tiny.settings, schemas)
     assert _TITLE in " ".join(shown.split())
-    entry = json.loads((run / "summary.json").read_text(encoding="utf-8"))["methods"]["classifsae"]
+    entry = read_json(run / "summary.json")["methods"]["classifsae"]
     low, high = entry[f"{_MEASURE}_ci95"]
     assert 0 <= low <= entry[_MEASURE] <= high <= 1
-    result = json.loads((run / "evals" / "classifsae" / "strongest.json").read_text(encoding="utf-8"))
+    result = read_json(run / "evals" / "classifsae" / "strongest.json")
     assert result["eval_type_id"] == "classif_strongest"
     assert result["eval_result_metrics"][_MEASURE] == entry[_MEASURE]
-    methods = json.loads((run / "comparison.json").read_text(encoding="utf-8"))["methods"]
+    methods = read_json(run / "comparison.json")["methods"]
     assert methods["classifsae"]["estimates"][_MEASURE]["mean"] == entry[_MEASURE]
     assert _MEASURE in methods["random_directions"]["differences"]
     assert f"| {_COLUMN} |" in (run / "comparison.md").read_text(encoding="utf-8")
     page = (run / "report.html").read_text(encoding="utf-8")
     assert _TITLE in page and f">{_COLUMN}<" in page
-    found = json.loads(schemas.read_text(encoding="utf-8"))
+    found = read_json(schemas)
     assert _MEASURE in found["strongest"]["$defs"]["StrongestMetrics"]["properties"]
     assert _MEASURE in found["summary"]["$defs"]["MethodSummary"]["properties"]
 

@@ -1,7 +1,6 @@
 """Comparisons by hand: means and intervals over seeds and texts, real differences, and the three tables."""
 
 import itertools
-import json
 import math
 import re
 import shutil
@@ -26,6 +25,7 @@ from sae_lens_classif.evals.comparison import (
 from sae_lens_classif.evals.evaluate import Evaluation
 from sae_lens_classif.evals.measures import columns, compared_measures
 from sae_lens_classif.evals.results import Measures, finite
+from sae_lens_classif.files import read_json
 from sae_lens_classif.runs.results import read_measures, write_evaluation
 from sae_lens_classif.runs.tables import best_methods, context_notes, marks, to_latex, to_markdown, write_comparison
 
@@ -365,7 +365,7 @@ def test_a_method_of_which_nothing_was_measured_is_in_all_three_tables_with_its_
         ).values()
     )
     write_comparison(tmp_path, methods, 10)
-    content = json.loads((tmp_path / "comparison.json").read_text(encoding="utf-8"))
+    content = read_json(tmp_path / "comparison.json")
     assert list(content["methods"]) == ["classifsae", "broken", "half"]
     assert content["methods"]["broken"]["notes"] == ["seed 0, 1: failed: RuntimeError: shapes"]
     assert content["methods"]["broken"]["estimates"][TVD] == {"mean": None, "ci95": None, "by_seed": [None, None]}
@@ -383,7 +383,7 @@ def test_a_method_of_which_nothing_was_measured_is_in_all_three_tables_with_its_
 def test_the_json_holds_every_number_of_the_comparison(tmp_path: Path) -> None:
     rows = compared(classifsae=[complete(0.5)], other=[complete(0.75)])
     write_comparison(tmp_path, list(rows.values()), 77)
-    content = json.loads((tmp_path / "comparison.json").read_text(encoding="utf-8"))
+    content = read_json(tmp_path / "comparison.json")
     assert content["n_test_texts"] == 77
     other = content["methods"]["other"]
     assert (other["title"], other["seeds"], other["fit_seconds"]) == ("The other", [0], 3.6)
@@ -511,7 +511,7 @@ def test_an_evaluation_is_read_as_it_was_written_with_its_resampled_values(tmp_p
 
 
 def test_a_result_has_the_shape_of_saebench(tmp_path: Path) -> None:
-    result = json.loads((_write(tmp_path, np.zeros(50)) / "causality.json").read_text(encoding="utf-8"))
+    result = read_json(_write(tmp_path, np.zeros(50)) / "causality.json")
     assert list(result) == [
         "eval_type_id", "eval_config", "eval_id", "datetime_epoch_millis", "eval_result_metrics",
         "eval_result_details", "eval_result_unstructured", "sae_lens_id", "sae_lens_release_id",

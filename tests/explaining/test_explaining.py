@@ -1,7 +1,6 @@
 """One text explained: the numbers against the interventions' own definitions, and the page it is shown on."""
 
 import io
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from sae_lens_classif.cli.display import show_explanation
 from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.explaining.explanation import ActiveConcept, Explanation, to_html
+from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.inputs import PromptTokenizer
@@ -217,7 +217,7 @@ def test_the_command_explains_a_text_by_the_run_s_own_concepts(demo_folder: Path
     page = tmp_path / "page.html"
     ended = cli("explain", run, "the minister said his party would win the election", "--html", page)
     assert ended.code == 0, ended.stderr
-    noted = json.loads((run / "summary.json").read_text(encoding="utf-8"))["methods"]["classifsae"]["concepts"]
+    noted = read_json(run / "summary.json")["methods"]["classifsae"]["concepts"]
     assert "business" in ended.stdout and "points with it" in ended.stdout
     shown = [concept for concept in noted if f"Concept {concept['index']}, {concept['class_name']}" in ended.stdout]
     assert shown and all(concept["key_words"][0] in ended.stdout for concept in shown)
@@ -249,7 +249,7 @@ def test_the_concepts_may_be_those_of_any_method_that_was_compared(demo_folder: 
     run, text = demo_folder / "runs" / "demo", "the minister said his party would win the election"
     ended = cli("explain", run, text, "--method", "ica")
     assert ended.code == 0, ended.stderr
-    described = json.loads((run / "summary.json").read_text(encoding="utf-8"))["methods"]["ica"]["concepts"]
+    described = read_json(run / "summary.json")["methods"]["ica"]["concepts"]
     fitted, classifier = load_method(run / "methods" / "ica" / "seed-0"), load_classifier(run / "classifier")
     strongest = explain(fitted, classifier, text, described).concepts[0]
     assert f"concept {strongest.index}" in ended.stdout.lower()

@@ -10,6 +10,7 @@ import pytest
 
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.backends import backend_names
 from sae_lens_classif.hooks.load import load_classifier
 from tests.conftest import CLASS_NAMES
@@ -66,7 +67,7 @@ class Dummy(TextClassifier):
 
 
 def open_model(request):
-    return Dummy(json.loads((Path(request.model) / "config.json").read_text()), request)
+    return Dummy(json.loads((Path(request.model) / "config.json").read_text(encoding="utf-8")), request)
 """
 
 
@@ -115,11 +116,11 @@ def test_it_goes_the_whole_way_of_a_run(tiny: Tiny) -> None:
         tiny.command(step, "run")
     shown = tiny.command("compare", "run", "--compare.methods", "classifsae,ica")
     assert "ClassifSAE" in shown and "ICA" in shown
-    summary = json.loads((tiny.run("run") / "summary.json").read_text(encoding="utf-8"))
+    summary = read_json(tiny.run("run") / "summary.json")
     assert summary["hook"] == "pooled"
     assert summary["prompt"] == {"cut": "end", "max_tokens": 12}
     assert summary["methods"]["classifsae"]["original_accuracy"] > 0.8
-    rows = json.loads((tiny.run("run") / "comparison.json").read_text(encoding="utf-8"))["methods"]
+    rows = read_json(tiny.run("run") / "comparison.json")["methods"]
     assert all(0 <= rows[name]["estimates"]["recovery_accuracy"]["mean"] <= 1 for name in ("classifsae", "ica"))
     reported = cli("report", tiny.run("run"), "--explained", "3")
     assert reported.code == 0, reported.stderr

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.load import load_classifier
 from tests.fakes.models import NAMES, new_tokenizer, write_model
 from tests.hooks.test_families import ANSWERS, TEXTS
@@ -122,7 +123,7 @@ def test_an_adapter_without_its_base_is_refused(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "base")
     refused(tmp_path / "adapter", r"adapter is an adapter, and its base cannot be opened: .*base.*does not exist")
     file = tmp_path / "adapter" / "adapter_config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": None}))
+    file.write_text(json.dumps({**read_json(file), "base_model_name_or_path": None}))
     refused(tmp_path / "adapter", r"does not say of which model it is an adapter")
 
 
@@ -149,4 +150,4 @@ def test_an_adapter_that_is_a_pickle_is_refused(task: str, tmp_path: Path, soft:
     file = adapter / "adapter_model.safetensors"
     torch.save(load_file(file), adapter / "adapter_model.bin")
     file.unlink()
-    refused(adapter, r"cannot be read from adapter_model.safetensors.*saved as safetensors")
+    refused(adapter, r"are a pickle \(adapter_model.bin\).*only safetensors are read")

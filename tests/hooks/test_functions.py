@@ -11,6 +11,7 @@ import torch
 
 import sae_lens_classif as slc
 from sae_lens_classif.data.texts import TextData
+from sae_lens_classif.files import read_json
 from tests.conftest import CLASS_NAMES
 from tests.tiny_run import cli
 
@@ -148,9 +149,10 @@ def test_the_commands_take_a_function_of_one_s_own(module: Path, train_data: Tex
     )  # fmt: skip
     done = cli("run", *options)
     assert done.code == 0, done.stderr
-    summary = json.loads((module / "run" / "summary.json").read_text(encoding="utf-8"))
+    summary = read_json(module / "run" / "summary.json")
     assert summary["hook"] == "hook_states"
-    compared = cli("compare", "--run", "run", "--compare.methods", "classifsae,ica")
+    allow = ("--allow-code", "own_bag:bag_of_words")
+    compared = cli("compare", "--run", "run", "--compare.methods", "classifsae,ica", *allow)
     assert compared.code == 0, compared.stderr
-    explained = cli("explain", "run", "the dog in the rain")
+    explained = cli("explain", "run", "the dog in the rain", *allow)
     assert explained.code == 0 and "dog" in explained.stdout

@@ -14,6 +14,7 @@ import sae_lens_classif.hooks.tuning.trainer as trainer
 from sae_lens_classif.config.classifier import FinetuneConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.files import sha256_of_files, write_json
 from sae_lens_classif.hooks.tuning.finetune import finetune
 from tests.fakes.models import write_model
 
@@ -137,15 +138,23 @@ def test_one_checkpoint_is_kept_and_gone_on_from(
 def test_nothing_is_unpickled(stopped: Path, data: TextData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     files = {path.name for path in (stopped / "10").iterdir()}
     tensors = {"tuned.safetensors", "epoch_start.safetensors"}
-    assert files == {*tensors, "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"}
+    assert files == {*tensors, "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "files.json"}
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
         whole = (stopped / "10" / name).read_bytes()
         torch.save(_Trap(tmp_path / "sprung"), stopped / "10" / name)
+        _sign(stopped / "10")
         with pytest.raises(Exception, match="Weights only load failed"):
             _tune("scratch", data, stopped.parent, stopped)
         (stopped / "10" / name).write_bytes(whole)
+        _sign(stopped / "10")
     assert not (tmp_path / "sprung").exists()
     _tune("scratch", data, stopped.parent, stopped)
+
+
+def _sign(checkpoint: Path) -> None:
+    """Note the checksums of a checkpoint's files, as whoever plants something in it could."""
+    (checkpoint / "files.json").unlink()
+    write_json(checkpoint / "files.json", {"files": sha256_of_files(checkpoint)})
 
 
 class _Trap:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from sae_lens_classif.config.classifier import CacheConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.backends.hooked_transformer import HookedTransformerClassifier
 from sae_lens_classif.hooks.blocks import hook_layer
 from sae_lens_classif.hooks.classifier import TextClassifier
@@ -70,7 +71,7 @@ def halve(file: Path) -> None:
 def test_a_folder_that_finetune_made_opens_with_its_classes_and_last_hook(
     classifier: TextClassifier, classifier_folder: Path
 ) -> None:
-    noted = json.loads((classifier_folder / CLASSIFIER_FILE).read_text(encoding="utf-8"))
+    noted = read_json(classifier_folder / CLASSIFIER_FILE)
     assert list(classifier.class_names) == noted["class_names"]
     assert classifier.hook_name == "blocks.2.hook_resid_pre"
     assert classifier.inputs.described()["template"] == noted["prompt"]["template"]
@@ -84,7 +85,7 @@ def test_a_folder_that_finetune_made_opens_with_its_classes_and_last_hook(
         (lambda folder: halve(folder / WEIGHTS), "model"),
         (lambda folder: change_weights(folder, drop_a_block), r"weights|missing|layers\.1"),
         (lambda folder: change_weights(folder, put_nan), "(?i)nan|not finite"),
-        (pickle_weights, "are a pickle: .*write it with save_pretrained"),
+        (pickle_weights, r"are a pickle \(pytorch_model.bin\): .*write it as safetensors"),
         (lambda folder: (folder / "config.json").unlink(), "no model"),
         (lambda folder: (folder / "config.json").write_text("{", encoding="utf-8"), "JSON"),
         (lambda folder: (folder / "config.json").write_text('{"model_type": "zork"}', encoding="utf-8"), "zork"),

@@ -21,6 +21,7 @@ from sae_lens_classif.evals.completeness import class_scores, completeness
 from sae_lens_classif.evals.concept_effects import concept_effects
 from sae_lens_classif.evals.segments import segments
 from sae_lens_classif.explaining.explain import explain
+from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.interventions import InterventionLogits
 from sae_lens_classif.hooks.load import load_classifier
 from tests.fakes.models import NAMES, write_model
@@ -242,7 +243,7 @@ def run(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_run_knows_that_there_are_several(run: Path) -> None:
-    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    summary = read_json(run / "summary.json")
     entry = summary["methods"]["classifsae"]
     assert entry["original_accuracy"] > 0.9 and entry["recovery_accuracy"] > 0.8
     assert 0.0 <= entry["conditional_tvd"] <= 1 and entry["scaled_recovery"] > 0.7
@@ -273,7 +274,7 @@ def test_every_method_and_control_is_compared_on_it(run: Path) -> None:
     )  # fmt: skip
     done = cli("compare", "--run", run, "--compare.methods", ",".join(methods), "--baselines.epochs", "2")
     assert done.code == 0, done.stderr
-    comparison = json.loads((run / "comparison.json").read_text(encoding="utf-8"))["methods"]
+    comparison = read_json(run / "comparison.json")["methods"]
     scaled = {name: entry["estimates"]["scaled_recovery"]["mean"] for name, entry in comparison.items()}
     assert scaled["classifsae"] > max(scaled["random_directions"], scaled["permuted_labels"])
 

@@ -1,7 +1,6 @@
 """Texts that are pairs: read as transformers reads them, through every step, and refused where single ones are read."""
 
 import csv
-import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.data.texts import load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.explaining.explain import explain
+from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.load import load_classifier
 from tests.fakes.models import ENCODERS, NAMES, new_tokenizer, write_model
 from tests.tiny_run import cli
@@ -107,7 +107,7 @@ def test_pairs_go_the_whole_way(pairs: DataConfig, tmp_path: Path) -> None:
         "--train.batch_size", "50", "--evaluate.n_bootstrap", "20", "--evaluate.figures", "false",
     )  # fmt: skip
     assert done.code == 0, done.stderr
-    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    summary = read_json(run / "summary.json")
     assert summary["methods"]["classifsae"]["original_accuracy"] > 0.9 and summary["prompt"]["pairs"]
     text = f"the fox {PAIR_MARK} a cat"
     done = cli("explain", run, text)

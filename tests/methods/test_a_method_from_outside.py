@@ -1,6 +1,5 @@
 """A method of another package: one module and an entry point, and it is wherever methods are."""
 
-import json
 import os
 import re
 import subprocess
@@ -15,6 +14,7 @@ import torch
 
 from sae_lens_classif import UserError, load_method
 from sae_lens_classif.cli.parser import main
+from sae_lens_classif.files import read_json
 from sae_lens_classif.methods import base
 from sae_lens_classif.methods.find import find_method
 from tests.fakes.packages import install
@@ -82,7 +82,7 @@ def installed(outside: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def _fit(run: Path) -> Any:
-    return json.loads((run / "methods" / _NAME / "seed-0" / "fit.json").read_text(encoding="utf-8"))
+    return read_json(run / "methods" / _NAME / "seed-0" / "fit.json")
 
 
 def _refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -119,7 +119,7 @@ def test_it_is_compared_and_stands_in_tables_json_and_report(
 ) -> None:
     main([*_COMPARE, "--run", str(demo_run), "--compare.settings.coordinates.factor", "2"])
     assert _TITLE in capsys.readouterr().out
-    row = json.loads((demo_run / "comparison.json").read_text(encoding="utf-8"))["methods"][_NAME]
+    row = read_json(demo_run / "comparison.json")["methods"][_NAME]
     assert row["title"] == _TITLE
     assert 0 <= row["estimates"]["recovery_accuracy"]["mean"] <= 1
     for table in ("comparison.md", "comparison.tex"):

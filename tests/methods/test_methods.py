@@ -39,6 +39,7 @@ from tqdm.auto import tqdm
 from sae_lens_classif.config.methods import BaselineConfig
 from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods import base, classif_sae, ica, sae_probe
 from sae_lens_classif.methods.base import ConceptMethod, FitTask, built_in_methods, load_method
@@ -216,7 +217,7 @@ def elsewhere(saved: Path, task: FitTask, tmp_path_factory: pytest.TempPathFacto
 def test_another_process_that_imports_the_package_alone_reads_every_method_bit_for_bit(
     fitted: Mapping[str, ConceptMethod], saved: Path, task: FitTask, elsewhere: Path
 ) -> None:
-    error = json.loads((elsewhere / "answer.json").read_text())["error"]
+    error = read_json(elsewhere / "answer.json")["error"]
     assert error is None, error
     found = load_file(elsewhere / "found.safetensors")
     for name, method in fitted.items():
@@ -839,7 +840,7 @@ def test_a_guest_is_fitted_saved_and_read_like_any_method(task: FitTask, tmp_pat
 
 def test_a_guest_that_was_saved_on_a_gpu_or_in_half_precision_runs_here(task: FitTask, tmp_path: Path) -> None:
     folder = write_sae(tmp_path / "guest", d_in=32, dtype="bfloat16")
-    cfg = json.loads((folder / "cfg.json").read_text())
+    cfg = read_json(folder / "cfg.json")
     (folder / "cfg.json").write_text(json.dumps({**cfg, "device": "cuda"}))
     sae = load_sae(str(folder))
     assert (sae.device.type, sae.W_dec.device.type, sae.W_dec.dtype) == ("cpu", "cpu", torch.bfloat16)
@@ -911,14 +912,14 @@ def test_a_guest_that_is_none_is_refused_by_name(
     broken = write_sae(tmp_path / "broken")
     _cut(broken / "sae_weights.safetensors")
     strange = write_sae(tmp_path / "strange")
-    cfg = json.loads((strange / "cfg.json").read_text())
+    cfg = read_json(strange / "cfg.json")
     (strange / "cfg.json").write_text(json.dumps({**cfg, "architecture": "no-such-architecture"}))
     with pytest.raises(UserError, match=words):
         find_method(f"sae:{source}")
 
 
 def test_a_guest_of_the_hub_is_refused_quickly_and_clearly_where_there_is_no_network(elsewhere: Path) -> None:
-    answer = json.loads((elsewhere / "answer.json").read_text())
+    answer = read_json(elsewhere / "answer.json")
     assert "'gpt2-small-res-jb:blocks.8.hook_resid_pre'" in answer["refusal"]
     assert "Hub" in answer["refusal"]
     assert answer["seconds"] < 20, "each look-up was tried again and again"

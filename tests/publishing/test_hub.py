@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from sae_lens_classif.config.classifier import DataConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData, load_text_data
 from sae_lens_classif.evals.embeddings import embed_texts
+from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.load import load_classifier
@@ -137,7 +138,7 @@ def write_adapters(models: Path) -> None:
         torch.manual_seed(1)
         get_peft_model(base, settings).save_pretrained(str(models / name))
         config = models / name / "adapter_config.json"
-        content = json.loads(config.read_text(encoding="utf-8"))
+        content = read_json(config)
         config.write_text(json.dumps(content | {"base_model_name_or_path": f"someone/{of}"}), encoding="utf-8")
     for name in ("baseless", "pickled"):
         copytree(models / "bert-lora", models / name)
@@ -203,7 +204,7 @@ def run_client(server: HubServer, folder: Path, prompt: PromptConfig) -> Process
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr
-    return Process(json.loads(answered.read_text(encoding="utf-8")), tuple(server.refused))
+    return Process(read_json(answered), tuple(server.refused))
 
 
 @pytest.fixture(scope="module")

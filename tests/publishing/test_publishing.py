@@ -19,6 +19,7 @@ from sae_lens import SAE, TopKSAE
 import sae_lens_classif as slc
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.files import read_json
 from sae_lens_classif.hub import hub_is_reachable
 from sae_lens_classif.publishing.publish import publish
 from sae_lens_classif.store.store import ActivationStore
@@ -128,7 +129,7 @@ def test_a_published_sae_is_a_guest_of_every_evaluation_with_its_own_concepts(ti
     options = ("--compare.methods", guests, "--compare.seeds", "0", "--baselines.probe_max_iter", "20")
     ended = cli("compare", "--run", tiny.run("run"), *options)
     assert ended.code == 0, ended.stderr
-    rows = json.loads((tiny.run("run") / "comparison.json").read_text(encoding="utf-8"))["methods"]
+    rows = read_json(tiny.run("run") / "comparison.json")["methods"]
     trained, guest = rows["classifsae"], rows["sae_someone_concepts_classifsae"]
     assert guest["title"] == f"ClassifSAE {REPO}:classifsae" and guest["estimates"] == trained["estimates"]
     assert rows["sae_someone_concepts_topk"]["title"] == f"topk SAE {REPO}:topk + probe"
@@ -161,14 +162,14 @@ def test_texts_that_are_not_those_evaluated_are_not_published(tiny: Tiny, tmp_pa
 def test_results_of_another_training_are_not_published_as_this_one_s(demo_folder: Path, tmp_path: Path) -> None:
     run = copied(demo_folder / "runs" / "demo", tmp_path / "run")
     causality = run / "evals" / "classifsae" / "causality.json"
-    result = json.loads(causality.read_text(encoding="utf-8"))
+    result = read_json(causality)
     result["eval_result_unstructured"]["settings_sha256"] = "of another training"
     causality.write_text(json.dumps(result), encoding="utf-8")
-    compared = json.loads((run / "comparison.json").read_text(encoding="utf-8"))
+    compared = read_json(run / "comparison.json")
     compared["methods"]["classifsae"]["settings_sha256"] = ["of another training"]
     (run / "comparison.json").write_text(json.dumps(compared), encoding="utf-8")
     drawn = run / "figures" / "classifsae" / "made_from.json"
-    drawn.write_text(json.dumps({**json.loads(drawn.read_text()), "settings_sha256": "other"}), encoding="utf-8")
+    drawn.write_text(json.dumps({**read_json(drawn), "settings_sha256": "other"}), encoding="utf-8")
     folder = Path(publish(run, REPO, dry_run=True))
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert "evals/classifsae/completeness.json" in names
@@ -192,7 +193,7 @@ def test_a_licence_that_the_hub_cannot_know_is_refused(tiny: Tiny, license: str)
 
 def test_names_of_the_hub_are_linked_and_local_ones_are_not_told(tiny: Tiny, tmp_path: Path) -> None:
     run = copied(tiny.run("run"), tmp_path / "run")
-    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    summary = read_json(run / "summary.json")
     assert summary["hub_names"] == {"model": None, "base_model": None, "data": None}
     metadata, text = card_of((Path(publish(run, REPO, dry_run=True)) / "README.md").read_bytes())
     assert "base_model" not in metadata and "datasets" not in metadata and str(tiny.folder) not in text
@@ -203,7 +204,7 @@ def test_names_of_the_hub_are_linked_and_local_ones_are_not_told(tiny: Tiny, tmp
     assert metadata["base_model"] == "bank/classifier" and metadata["datasets"] == ["bank/letters"]
     assert "**bank/classifier**" in text and "**bank/letters**" in text
     for name in ("classifsae", "topk"):
-        assert json.loads((folder / name / "cfg.json").read_text())["metadata"]["model_name"] == "bank/classifier"
+        assert read_json(folder / name / "cfg.json")["metadata"]["model_name"] == "bank/classifier"
 
 
 @pytest.mark.parametrize("with_texts", [False, True])
@@ -219,7 +220,7 @@ def test_texts_are_published_only_when_asked_and_the_card_says_so(
         return
     assert "evals/top_texts.json" in card
     top = json.loads(files_of(hub)["evals/top_texts.json"])
-    concepts = json.loads((tiny.run("run") / "summary.json").read_text())["methods"]["classifsae"]["concepts"]
+    concepts = read_json(tiny.run("run") / "summary.json")["methods"]["classifsae"]["concepts"]
     for concept in concepts:
         assert top[str(concept["index"])] == [test_data.texts[row] for row in concept["top_texts"]]
 
@@ -231,7 +232,7 @@ def test_nothing_published_names_this_machine_or_the_token(
     run = copied(
         tiny.run("run") if which == "tiny" else demo_folder / "runs" / "demo", tmp_path / "alice" / "s3cret-folder"
     )
-    compared = json.loads((run / "comparison.json").read_text(encoding="utf-8")) if which == "demo" else None
+    compared = read_json(run / "comparison.json") if which == "demo" else None
     if compared is not None:  # a method that failed, and a guest
         failed = f"seed 0: failed: FileNotFoundError: {tmp_path}/alice/model.bin"
         compared["methods"]["ica"]["notes"].append(failed)
@@ -256,7 +257,7 @@ def test_the_card_of_a_whole_run_tells_what_a_stranger_needs(demo_run: Path) -> 
     metadata, text = card_of((folder / "README.md").read_bytes())
     assert metadata["library_name"] == "saelens" and metadata["license"] == "cc-by-4.0"
     assert {"saelens", "sparse-autoencoder", "sae-lens-classif"} <= set(metadata["tags"])
-    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    summary = read_json(run / "summary.json")
     entry = summary["methods"]["classifsae"]
     measured = {metric["type"]: metric["value"] for metric in metadata["model-index"][0]["results"][0]["metrics"]}
     assert measured["recovery_accuracy"] == pytest.approx(entry["recovery_accuracy"], abs=1e-6)
@@ -411,7 +412,7 @@ def test_who_writes_run_as_an_option_is_told_how_it_is_written(tiny: Tiny) -> No
 
 def test_words_and_names_cannot_change_the_card(tiny: Tiny, tmp_path: Path) -> None:
     run = tiny.run("run")
-    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    summary = read_json(run / "summary.json")
     summary["class_names"][0] = "<script>alert(1)</script>"
     summary["methods"]["classifsae"]["concepts"][0]["key_words"] = ["a|b", "**bold**", "<img src=x>", "[x](y)"]
     changed = copied(run, tmp_path / "changed")

@@ -34,6 +34,7 @@ from sae_lens_classif.evals.comparison import ComparedMethod, Difference, Estima
 from sae_lens_classif.evals.concept_effects import MisledText
 from sae_lens_classif.evals.slices import Slice
 from sae_lens_classif.evals.worth import Worth
+from sae_lens_classif.files import read_json
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.report.build import Choices, _more_on_wrong, _same_words, gather_report
 from sae_lens_classif.report.findings import Finding, findings, reliances, telling_mistake, unraised_classes
@@ -71,7 +72,7 @@ def test_another_method_is_shown_with_its_own_numbers_beside_the_run_s_report(de
     assert ended.code == 0, ended.stderr
     page = (demo_run / f"report.{name}.html").read_text(encoding="utf-8")
     run = RunFolder.open(demo_run)
-    entry = json.loads(run.summary.read_text(encoding="utf-8"))["methods"][name]
+    entry = read_json(run.summary)["methods"][name]
     shown, trained = gather_report(run, Choices(0), name), gather_report(run, Choices(0))
     assert [concept.index for concept in shown.concepts] == [concept["index"] for concept in entry["concepts"]]
     method = load_method(run.method(name, 0))
@@ -89,7 +90,7 @@ def test_another_method_is_shown_with_its_own_numbers_beside_the_run_s_report(de
 
 def test_a_method_that_was_not_fitted_or_not_measured_is_refused(demo_run: Path) -> None:
     assert_refused_at_once(cli("report", demo_run, "--method", "icaa"), "'icaa'", "did you mean 'ica'?", "`compare`")
-    summary = json.loads((demo_run / "summary.json").read_text(encoding="utf-8"))
+    summary = read_json(demo_run / "summary.json")
     del summary["methods"]["ica"]
     (demo_run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     assert_refused_at_once(cli("report", demo_run, "--method", "ica"), "no evaluation of ica", "`compare`")
@@ -98,7 +99,7 @@ def test_a_method_that_was_not_fitted_or_not_measured_is_refused(demo_run: Path)
 def test_concepts_are_those_of_the_summary_with_the_effects_that_leaving_them_out_has(
     report: Report, run: RunFolder
 ) -> None:
-    entry = json.loads(run.summary.read_text(encoding="utf-8"))["methods"]["classifsae"]
+    entry = read_json(run.summary)["methods"]["classifsae"]
     assert [concept.index for concept in report.concepts] == [concept["index"] for concept in entry["concepts"]]
     classifier = load_classifier(run.classifier, device="cpu")
     method = ClassifSAEConcepts(ClassifSAE.load_from_disk(run.sae))
@@ -567,8 +568,8 @@ def test_each_number_stands_where_it_belongs(report: Report) -> None:
 
 def test_a_concept_has_its_own_numbers_and_words(report: Report, run: RunFolder) -> None:
     folder = run.evaluations("classifsae")
-    causal = json.loads((folder / "causality.json").read_text())["eval_result_details"][0]["concepts"]
-    likeness = json.loads((folder / "interpretability.json").read_text())["eval_result_details"][0]
+    causal = read_json(folder / "causality.json")["eval_result_details"][0]["concepts"]
+    likeness = read_json(folder / "interpretability.json")["eval_result_details"][0]
     store = ActivationStore(run.activations("test"))
     activations = ClassifSAEConcepts(ClassifSAE.load_from_disk(run.sae)).encode(store.read("hidden").float())
     is_wrong = store.read("predicted") != store.read("label")
@@ -765,7 +766,7 @@ def test_a_comparison_with_other_settings_is_not_shown(run: RunFolder, report: R
 
 
 def _changed_comparison(run: RunFolder, folder: Path, change: Callable[[dict[str, Any]], object]) -> RunFolder:
-    content = json.loads((run.folder / "comparison.json").read_text(encoding="utf-8"))
+    content = read_json(run.folder / "comparison.json")
     change(content["methods"]["classifsae"])
     (folder / "comparison.json").write_text(json.dumps(content), encoding="utf-8")
     return RunFolder(folder, run.cfg)
@@ -786,7 +787,7 @@ def test_a_comparison_of_another_version_is_refused_in_words(run: RunFolder, rep
 
 
 def test_a_summary_of_another_version_is_refused_in_words(copy: Path) -> None:
-    content = json.loads((copy / "summary.json").read_text(encoding="utf-8"))
+    content = read_json(copy / "summary.json")
     (copy / "summary.json").write_text(json.dumps({**content, "methods": [content["methods"]]}), encoding="utf-8")
     assert_refused_at_once(cli("report", copy), "summary.json", "methods", "`evaluate` again")
 

@@ -19,6 +19,7 @@ from sae_lens_classif.config.classifier import DataConfig
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.evals.comparison import SeedResult, compare_results
 from sae_lens_classif.evals.measures import columns
+from sae_lens_classif.files import read_json
 from sae_lens_classif.runs.across import _held_against
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.results import read_methods
@@ -85,8 +86,8 @@ def test_ranks_and_wins_are_over_the_data_sets(runs: list[Path], tmp_path: Path)
 
 def test_the_files_hold_all_of_it_and_the_json_is_as_its_schema_says(runs: list[Path], tmp_path: Path) -> None:
     across(runs, tmp_path / "out")
-    content = json.loads((tmp_path / "out" / "across.json").read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).validate(content)
+    content = read_json(tmp_path / "out" / "across.json")
+    jsonschema.Draft202012Validator(read_json(SCHEMA)).validate(content)
     assert [one["name"] for one in content["data_sets"]] == ["news", "films", "tweets"]
     markdown = (tmp_path / "out" / "across.md").read_text(encoding="utf-8")
     assert "| influence | **1.67** | **1.67** (+2 −1/3) | 2.67 (+0 −3/3) | – |" in markdown
@@ -172,7 +173,7 @@ def test_mistakes_are_told_in_words(runs: list[Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no two methods in common: .*news has classifsae, ica"):
         across([runs[0], stranger], out)
     file = runs[1] / "comparison.json"
-    file.write_text(file.read_text(encoding="utf-8").replace('"p_holm"', '"p_of_old"'), encoding="utf-8")
+    file.write_text(json.dumps(read_json(file)).replace('"p_holm"', '"p_of_old"'), encoding="utf-8")
     with pytest.raises(UserError, match=r"films/comparison\.json is not what this version writes"):
         across(runs, out)
     file.unlink()

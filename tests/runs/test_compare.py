@@ -25,10 +25,11 @@ from sae_lens_classif import ActivationStore, load_config, load_method
 from sae_lens_classif.cli.parser import main
 from sae_lens_classif.config.methods import CompareConfig
 from sae_lens_classif.data.texts import TextData
-from sae_lens_classif.files import write_json
+from sae_lens_classif.files import read_json, write_json
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods import base
 from sae_lens_classif.methods.base import built_in_methods
+from tests.tiny_run import ended_process
 
 BUILT_IN = built_in_methods()
 METHODS = list(dict.fromkeys([*CompareConfig().methods, *BUILT_IN]))
@@ -76,7 +77,7 @@ def methods_of(run: Path) -> dict[str, Any]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = read_json(path)
     return content
 
 
@@ -338,7 +339,7 @@ def test_a_run_that_was_killed_half_way_does_again_only_what_is_missing(run: Pat
     shutil.rmtree(run / "methods" / "topk_sae" / "seed-1")
     shutil.rmtree(run / "methods" / "hi_concept")
     shutil.rmtree(run / "evals" / "ica" / "seed-1")
-    leftover = run / "methods" / "topk_sae" / "seed-1.partial"
+    leftover = run / "methods" / "topk_sae" / f"seed-1.{ended_process()}.partial"
     leftover.mkdir()
     (leftover / "method.json").write_text("{", encoding="utf-8")
     (run / "comparison.json").unlink()
@@ -585,7 +586,7 @@ def test_a_method_of_the_user_s_own_is_compared_saved_and_reused(
     loaded = load_method(begun / "methods" / "axes" / "seed-0")
     assert loaded.encode(torch.arange(64.0).reshape(2, 32)).tolist() == [[0, 1, 2, 3, 4, 5], [32, 33, 34, 35, 36, 37]]
     before = state_of(begun / "methods")
-    assert finished_comparing(begun) == methods
+    assert finished_comparing(begun, "--allow-code", f"{name}:Axes") == methods
     assert state_of(begun / "methods") == before
 
 
@@ -606,8 +607,8 @@ def test_a_changed_module_of_the_user_s_is_not_taken_for_the_one_that_was_fitted
     options = ("--compare.methods", f"[{name}:Axes]", "--compare.seeds", "[0]")
     finished_comparing(begun, *options)
     module(name, "\n# a change\n")
-    refused(compare(begun), "axes", "--overwrite")
-    finished_comparing(begun, "--overwrite")
+    refused(compare(begun, "--allow-code", f"{name}:Axes"), "axes", "--overwrite")
+    finished_comparing(begun, "--allow-code", f"{name}:Axes", "--overwrite")
 
 
 _BAD = {
@@ -690,7 +691,7 @@ def test_concepts_that_never_fire_are_counted_and_leave_no_number_behind(
     assert row["estimates"]["conditional_tvd"] == {"mean": None, "ci95": None, "by_seed": [None]}
     assert (begun / "figures" / "silent" / "concept_map.png").is_file()
     markdown = (begun / "comparison.md").read_text(encoding="utf-8")
-    assert finished_comparing(begun, "--evaluate.figures", "false") == methods
+    assert finished_comparing(begun, "--allow-code", f"{name}:Silent", "--evaluate.figures", "false") == methods
     assert (begun / "comparison.md").read_text(encoding="utf-8") == markdown
 
 

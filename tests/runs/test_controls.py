@@ -1,12 +1,12 @@
 """Controls lose: what knows nothing of the classifier is behind in every measure that chance cannot win."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sae_lens_classif.evals.measures import find_measure
+from sae_lens_classif.files import read_json
 from tests.tiny_run import cli
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -37,7 +37,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _read(file: Path) -> Any:
-    return json.loads(file.read_text(encoding="utf-8"))["methods"]
+    return read_json(file)["methods"]
 
 
 @pytest.mark.parametrize("name", _FAIR)

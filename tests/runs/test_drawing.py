@@ -1,6 +1,5 @@
 """Figures of ``evaluate`` and ``compare``: there when asked for, drawn again when what they show has changed."""
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 import torch
 
 from sae_lens_classif.data.texts import TextData
+from sae_lens_classif.files import read_json
 from sae_lens_classif.methods import base
 from tests.tiny_run import Snapshot, Tiny, assert_refused_at_once, change_sae, cli, contents, make_tiny, snapshot
 
@@ -286,7 +286,7 @@ def test_a_method_without_directions_and_those_that_fail_do_not_stop_the_figures
         sys.modules.pop("own_methods", None)
     assert _names(run) >= {"activation_rates", "classifsae/concept_map", "drawn_blind/concept_map"}
     assert not {figure for figure in _names(run) if figure.startswith(("drawn_nan", "drawn_failing"))}
-    rows = json.loads((run / "comparison.json").read_text())["methods"]
+    rows = read_json(run / "comparison.json")["methods"]
     assert sorted(rows) == ["classifsae", "drawn_blind", "drawn_failing", "drawn_nan"], "they are said in the table"
 
 

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 import sae_lens_classif as slc
+from sae_lens_classif.files import read_json
 from sae_lens_classif.runs import score_file
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.open_run import Run
@@ -37,7 +38,7 @@ def run(folder: Path) -> Run:
 
 
 def summary(folder: Path) -> Any:
-    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return read_json(folder / "summary.json")
 
 
 def test_a_run_opens_what_its_folder_holds(run: Run, folder: Path) -> None:
@@ -71,7 +72,7 @@ def test_tables_are_data_frames(run: Run, folder: Path) -> None:
     concepts = run.concepts.to_pandas()
     assert list(concepts.index) == list(run.concepts) and concepts["activation_rate"].between(0, 1).all()
     methods = run.comparison.to_pandas()
-    assert set(methods.index) == set(json.loads((folder / "comparison.json").read_text())["methods"])
+    assert set(methods.index) == set(read_json(folder / "comparison.json")["methods"])
     assert (methods["recovery_accuracy_low"] <= methods["recovery_accuracy"]).all()
     mistakes = run.mistakes.to_pandas()
     wrong = (run.states().read("predicted") != run.states().read("label")).nonzero()[:, 0].tolist()
@@ -86,7 +87,7 @@ def test_nothing_is_computed_again_that_the_folder_holds(folder: Path, monkeypat
         raise AssertionError("this is known")
 
     for name in ("evals.embeddings.embed_texts", "runs.steps.embed_texts", "hooks.batching.states_of_inputs",
-                 "evals.base.run_interventions", "evals.base.embed_texts", "runs.open_run.open_run_classifier",
+                 "evals.base.run_interventions", "evals.base.embed_texts", "runs.open_run.open_checked_classifier",
                  "store.caching.states_of_inputs"):  # fmt: skip
         monkeypatch.setattr(f"sae_lens_classif.{name}", refuse)
     opened = slc.open_run(folder)
@@ -433,7 +434,7 @@ def test_a_name_is_shown_wherever_the_concept_is_and_goes_with_the_weights(demo_
     assert cli("publish", demo_run, "me/mine", "--dry-run").code == 0
     assert "stock market" in (demo_run / "hub" / "README.md").read_text(encoding="utf-8")
     weights = demo_run / "saes" / "classifsae" / "sae_weights.safetensors"
-    kept = json.loads((demo_run / "names.json").read_text())
+    kept = read_json(demo_run / "names.json")
     kept["classifsae"]["weights"] = "0" * 64
     (demo_run / "names.json").write_text(json.dumps(kept))
     assert weights.is_file() and slc.open_run(demo_run).concepts[index].name == default, "a name of other weights"

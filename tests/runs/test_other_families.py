@@ -9,6 +9,7 @@ import torch
 
 from sae_lens_classif.config.classifier import FinetuneConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
+from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.tuning.finetune import finetune
 from tests.fakes.models import NAMES, write_model
 from tests.tiny_run import cli
@@ -48,10 +49,10 @@ def test_a_model_with_a_head_goes_the_whole_way(
     run = tmp_path / "run"
     done = cli("run", "--run", run, "--classifier.model", tmp_path / "model", "--data.source", source, *_SMALL)
     assert done.code == 0, done.stderr
-    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    summary = read_json(run / "summary.json")
     assert summary["hook"] == hook
     assert summary["class_names"] == list(NAMES), "as the model has them, whatever the alphabet says"
-    cfg = json.loads((run / "saes" / "classifsae" / "cfg.json").read_text(encoding="utf-8"))
+    cfg = read_json(run / "saes" / "classifsae" / "cfg.json")
     assert cfg["metadata"]["hook_name"] == hook
     methods = "classifsae,topk_sae,ica,hi_concept,random_directions"
     for command in (
@@ -65,7 +66,7 @@ def test_a_model_with_a_head_goes_the_whole_way(
     ):
         ended = cli(*command)
         assert ended.code == 0, (command, ended.stderr)
-    notes = json.loads((run / "comparison.json").read_text(encoding="utf-8"))["methods"]
+    notes = read_json(run / "comparison.json")["methods"]
     assert not [note for method in notes.values() for note in method["notes"] if "failed" in note]
     card = (run / "hub" / "README.md").read_text(encoding="utf-8")
     assert f"`{hook}`, {read_at}" in card and "cannot be hung into a `HookedTransformer`" in card

@@ -13,6 +13,7 @@ import yaml
 
 from sae_lens_classif import ActivationStore, ClassifSAE, load_config
 from sae_lens_classif.cli.parser import main
+from sae_lens_classif.files import read_json
 
 _HEADLINES = (
     "recovery_accuracy",
@@ -34,7 +35,7 @@ def run(demo_run: Path) -> Path:
 
 
 def _summary(run: Path) -> dict[str, Any]:
-    summary: dict[str, Any] = json.loads((run / "summary.json").read_text())
+    summary: dict[str, Any] = read_json(run / "summary.json")
     return summary
 
 
@@ -49,7 +50,7 @@ def test_the_run_folder_holds_what_each_step_made(run: Path) -> None:
     assert {path.name for path in (run / "evals" / "classifsae").iterdir()} == {*evaluated, "effects.safetensors"}
     methods = ["classifsae", "ica", "random_directions", "topk_sae"]
     assert sorted(path.name for path in (run / "figures").iterdir() if path.is_dir()) == methods
-    assert sorted(json.loads((run / "comparison.json").read_text())["methods"]) == methods
+    assert sorted(read_json(run / "comparison.json")["methods"]) == methods
     assert sorted(_summary(run)["methods"]) == methods
     leftovers = [path for path in run.rglob("*") if "partial" in path.name or "unfinished" in path.name]
     assert not leftovers and not (run / "saes" / "classifsae.training").exists()
@@ -119,7 +120,7 @@ def test_one_evaluation_is_made_anew_by_itself(run: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    result = json.loads((run / "evals" / "classifsae" / "causality.json").read_text())
+    result = read_json(run / "evals" / "classifsae" / "causality.json")
     assert result["eval_type_id"] == "classif_causality"
     # What the other evaluations found with the same settings is still there, in the descriptions too.
     assert _summary(run) == before

@@ -1,6 +1,7 @@
 """The folder of a run: its places, the settings it was made with, and what happens when they change."""
 
 import errno
+import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,10 @@ import yaml
 from sae_lens_classif.cli.parser import parse
 from sae_lens_classif.config.classifier import CacheConfig, ClassifierConfig, DataConfig, FinetuneConfig, PromptConfig
 from sae_lens_classif.config.run import EvaluateConfig, RunConfig, SAESettings, TrainConfig
+from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.runs.folder import RunFolder
+from tests.tiny_run import Tiny, assert_refused_at_once, cli, make_tiny, snapshot
 
 RESULTS = ("classifier", "activations/train", "activations/test", "saes/classifsae")
 STATES = {"activations/train", "activations/test"}
@@ -228,3 +231,46 @@ def test_a_setting_that_an_older_folder_does_not_know_was_at_its_default(tmp_pat
 def test_which_evaluations_are_asked_for_is_not_noted(tmp_path: Path) -> None:
     RunFolder(tmp_path, RunConfig(evaluate=EvaluateConfig(evals=("causality",)))).note()
     assert parse(["run", "--run", str(tmp_path)]).cfg == RunConfig()
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, classifier_folder: Path, train_data: TextData, test_data: TextData) -> Tiny:
+    return make_tiny(tmp_path / "tiny", classifier_folder, train_data, test_data)
+
+
+def test_settings_that_were_changed_since_a_run_wrote_them_are_refused_unless_that_is_meant(tmp_path: Path) -> None:
+    run = made(tmp_path, RunConfig(train=TrainConfig(lr=2e-4)))
+    text = run.config_file.read_text(encoding="utf-8")
+    assert RunFolder.open(tmp_path).cfg.train.lr == 2e-4
+    changed = text.replace("lr: 0.0002", "lr: 0.0003")
+    run.config_file.write_text(changed, encoding="utf-8")
+    with pytest.raises(UserError, match=r"config\.yaml was changed since .* delete the file's first and last line"):
+        RunFolder.open(tmp_path)
+    lines = changed.splitlines(keepends=True)
+    for damaged, words in ((lines[:5], "was changed since"), ([], "is empty")):
+        run.config_file.write_text("".join(damaged), encoding="utf-8")
+        with pytest.raises(UserError, match=rf"config\.yaml {words}"):
+            RunFolder.open(tmp_path)
+    run.config_file.write_text("".join(lines[1:-1]), encoding="utf-8")
+    assert RunFolder.open(tmp_path).cfg.train.lr == 3e-4
+
+
+def test_a_run_that_is_moved_with_its_texts_finds_them_and_what_was_made_of_them(tiny: Tiny, tmp_path: Path) -> None:
+    shutil.copytree(tiny.folder / "texts", tmp_path / "old" / "texts")
+    source = tmp_path / "old" / "texts"
+    run = tmp_path / "old" / "runs" / "mine"
+    ended = cli("run", "--run", run, "--config", tiny.settings, "--data.source", source)
+    assert ended.code == 0, ended.stderr
+    (tmp_path / "old").rename(tmp_path / "new")
+    run, before = tmp_path / "new" / "runs" / "mine", snapshot(tmp_path / "new" / "runs" / "mine", "**/*.safetensors")
+    assert len(RunFolder.open(run).texts("test")) == 90
+    assert cli("report", run).code == 0
+    assert cli("train", "--run", run).code == 0
+    assert snapshot(run, "**/*.safetensors") == before
+    # Texts that were left behind are asked for once.
+    (tmp_path / "new" / "texts").rename(tmp_path / "elsewhere")
+    assert_refused_at_once(cli("report", run), "texts", "--data.source")
+    ended = cli("cache", "--run", run, "--data.source", tmp_path / "elsewhere")
+    assert ended.code == 0, ended.stderr
+    assert cli("report", run).code == 0
+    assert snapshot(run, "**/*.safetensors") == before

@@ -32,6 +32,7 @@ from sae_lens_classif.config.yaml import load_config
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.matching import ConceptSet, match
+from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.load import load_classifier
 from sae_lens_classif.runs.folder import RunFolder
@@ -103,7 +104,7 @@ def swept(tiny: Tiny) -> Swept:
 
 
 def _result(run: Path) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads((run / "sweep" / "sweep.json").read_text(encoding="utf-8"))
+    result: dict[str, Any] = read_json(run / "sweep" / "sweep.json")
     return result
 
 
@@ -119,7 +120,7 @@ def _cells(run: Path) -> dict[Path, RunConfig]:
 
 
 def _entry(cell: Path) -> dict[str, Any]:
-    entry: dict[str, Any] = json.loads((cell / "summary.json").read_text(encoding="utf-8"))["methods"]["classifsae"]
+    entry: dict[str, Any] = read_json(cell / "summary.json")["methods"]["classifsae"]
     return entry
 
 
@@ -245,7 +246,7 @@ def test_a_second_call_reuses_everything_and_says_the_same(tiny: Tiny, swept: Sw
     assert len(together) == 4
     shown = tiny.command("sweep", "main", *_GAMMA_AND_SEED)
     after = snapshot(swept.run, "sweep/*/**/*", "activations/**/*", "embeddings/*")
-    noted = {name for name in cells if name.endswith("config.yaml")}
+    noted = {name for name in cells if name.endswith(("config.yaml", "places.json"))}
     assert {name: file for name, file in after.items() if name not in noted} == {
         name: file for name, file in cells.items() if name not in noted
     }
@@ -288,7 +289,7 @@ def test_other_settings_than_the_cells_were_made_with_are_refused_until_overwrit
     assert snapshot(tiny.run("overwritten"), "sweep/**/*") == before
     tiny.command("sweep", "overwritten", *changed, "--overwrite")
     for folder in _cells(tiny.run("overwritten")):
-        made_from = json.loads((folder / "saes/classifsae/runner_cfg.json").read_text())
+        made_from = read_json(folder / "saes/classifsae/runner_cfg.json")
         assert made_from["train"]["total_samples"] == 960
     new = contents(snapshot(tiny.run("overwritten"), "sweep/*/saes/**/sae_weights.safetensors"))
     assert all(new[name] != before[name][1] for name in new)
@@ -377,7 +378,7 @@ def test_a_layer_is_cached_once_for_all_its_cells_and_the_run_s_own_states_are_l
     assert snapshot(run, "activations/**/*") == own
     assert [row["cell"]["classifier.hook"] for row in _rows(run)] == hooks * 2
     for folder, cfg in _cells(run).items():
-        saved = json.loads((folder / "saes/classifsae/cfg.json").read_text())
+        saved = read_json(folder / "saes/classifsae/cfg.json")
         assert saved["metadata"]["hook_name"] == cfg.classifier.hook
     stores = {store.hook_name: store for store in map(ActivationStore, run.glob("sweep/*/activations/test"))}
     assert sorted(stores) == hooks
@@ -425,9 +426,9 @@ def test_sizes_of_the_autoencoder_can_be_swept_against_each_other(tiny: Tiny) ->
         weights = load_file(folder / "saes/classifsae/sae_weights.safetensors")
         assert weights["W_enc"].shape == (32, d_sae)
         assert weights["classifier_weight"].shape == (3, n_concepts)
-        details = json.loads((folder / "evals/classifsae/completeness.json").read_text())["eval_result_details"][0]
+        details = read_json(folder / "evals/classifsae/completeness.json")["eval_result_details"][0]
         assert len(details["activation_rate"]) == n_concepts
-        saved = json.loads((folder / "saes/classifsae/cfg.json").read_text())
+        saved = read_json(folder / "saes/classifsae/cfg.json")
         assert (saved["k"], saved["n_concepts"]) == (k, n_concepts)
         rates = _activations(weights, hidden, k)[:, :n_concepts].gt(1e-6).double().mean(dim=0)
         assert details["activation_rate"] == pytest.approx(rates.tolist(), abs=1.5 / len(hidden))
@@ -446,7 +447,7 @@ def test_words_and_nothing_can_be_swept(tiny: Tiny) -> None:
     cells = _cells(tiny.run("words"))
     asked = [(schedule, number) for schedule in ("reference", "paper") for number in (None, 30)]
     assert [(cfg.sae.schedule, cfg.data.max_test_texts) for cfg in cells.values()] == asked
-    summaries = [json.loads((folder / "summary.json").read_text()) for folder in cells]
+    summaries = [read_json(folder / "summary.json") for folder in cells]
     assert [summary["n_test_texts"] for summary in summaries] == [90, 30, 90, 30]
     _assert_is_drawn(tiny.run("words") / "sweep" / "sweep")
 
@@ -486,7 +487,7 @@ def test_a_classifier_is_trained_once_for_all_cells_that_share_its_settings(tiny
     models = {(run / folder / "model.safetensors").read_bytes() for folder in made}
     assert len(models) == 2
     assert len(list(run.rglob("activations/train/manifest.json"))) == 2
-    stores = [json.loads((folder / "saes/classifsae/runner_cfg.json").read_text())["store"] for folder in _cells(run)]
+    stores = [read_json(folder / "saes/classifsae/runner_cfg.json")["store"] for folder in _cells(run)]
     assert stores[0] == stores[1] != stores[2] == stores[3]
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.evals.embeddings import embed_texts
+from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hub import hub_is_reachable
@@ -215,7 +216,7 @@ def test_the_numbers_of_both_data_sets_are_those_computed_by_hand(
 
 
 def test_the_run_s_own_side_is_what_its_summary_says_with_the_same_intervals(trained: Trained, moved: Moved) -> None:
-    entry = json.loads((trained.run / "summary.json").read_text())["methods"]["classifsae"]
+    entry = read_json(trained.run / "summary.json")["methods"]["classifsae"]
     for measure in _MEASURES:
         if measure != "dataset_mean_cosine":
             assert moved.result["here"][measure] == pytest.approx(entry[measure], rel=1e-6), measure
@@ -248,8 +249,8 @@ def test_another_method_of_the_run_is_measured_beside_the_classif_sae(trained: T
     ended = _evaluate(run, trained.other / "set", "--method", "ica")
     assert ended.code == 0, ended.stderr
     (file,) = run.glob("transfer/*/transfer.ica.json")
-    result = json.loads(file.read_text(encoding="utf-8"))
-    measured = json.loads((run / "summary.json").read_text(encoding="utf-8"))["methods"]["ica"]
+    result = read_json(file)
+    measured = read_json(run / "summary.json")["methods"]["ica"]
     assert result["here"]["recovery_accuracy"] == measured["recovery_accuracy"]
     assert result["away"] == str(trained.other / "set") and len(result["rates_there"]) == 6
     assert_refused_at_once(_evaluate(run, trained.other / "set", "--method", "ice"), "did you mean 'ica'?")
@@ -342,7 +343,7 @@ def test_parts_of_one_data_set_are_not_mixed_up(trained: Trained, moved: Moved) 
         (trained.other / f"{name}.yaml").write_text(f"source: {source}\n{setting}\n")
         ended = _evaluate(trained.run, trained.other / f"{name}.yaml")
         assert ended.code == 0, ended.stderr
-        results = [json.loads(path.read_text()) for path in trained.run.glob("transfer/*/transfer.json")]
+        results = [read_json(path) for path in trained.run.glob("transfer/*/transfer.json")]
         numbers = [result["n_texts"][1] for result in results if result["away"] == str(source)]
     assert sorted(numbers) == [20, 30, 60, 60]
 
@@ -353,7 +354,7 @@ def test_texts_that_were_changed_in_place_are_measured_anew(trained: Trained) ->
     write_csv(trained.other / "changing" / "test.csv", trained.texts[12:20], [0, 1] * 4)
     ended = _evaluate(trained.run, folder)
     assert ended.code == 0, ended.stderr
-    results = [json.loads(path.read_text()) for path in trained.run.glob("transfer/*/transfer.json")]
+    results = [read_json(path) for path in trained.run.glob("transfer/*/transfer.json")]
     assert 8 in [result["n_texts"][1] for result in results if result["away"] == str(folder)]
 
 
@@ -439,7 +440,7 @@ def test_a_single_file_is_measured_whole(trained: Trained, tmp_path: Path) -> No
     ended = _evaluate(run, trained.other / "set" / "test.csv")
     assert ended.code == 0, ended.stderr
     (found,) = run.glob("transfer/test*/transfer.json")
-    assert json.loads(found.read_text())["n_texts"] == [90, 60]
+    assert read_json(found)["n_texts"] == [90, 60]
 
 
 @pytest.mark.parametrize("name", ["missing", "missing.yaml"])

@@ -1,0 +1,109 @@
+"""Files of a run that are not what they should be: each is named in one line, and none is waited for."""
+
+import io
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sae_lens_classif.data.texts import TextData
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.files import check_folder, parse_json, read_json, read_text
+from tests.tiny_run import Ended, Tiny, cli, make_tiny
+
+MakeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="module")
+def whole(make_once: MakeOnce, classifier_folder: Path, train_data: TextData, test_data: TextData) -> Tiny:
+    def make(folder: Path) -> None:
+        make_tiny(folder, classifier_folder, train_data, test_data).command("run", "run")
+
+    return Tiny(make_once("mistakes", make))
+
+
+@pytest.fixture
+def run(whole: Tiny, tmp_path: Path) -> Path:
+    """A copy of the run, to be damaged."""
+    return Path(shutil.copytree(whole.run("run"), tmp_path / "run"))
+
+
+def assert_told(ended: Ended, *words: str) -> None:
+    """The user's mistake, told in the last line, which is the only one of its kind."""
+    last = ended.stderr.splitlines()[-1]
+    assert ended.code == 2 and ended.stderr.count("error: ") == 1 and last.startswith("error: "), ended.stderr
+    assert [word for word in words if word not in last] == [], last
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("names.json", '{"classifsae": {"weights": 1, "names": []}}', "is not what `name` writes"),
+        ("names.json", '{"classifsae": {"weights": "a", "names": {"one": "a"}}}', "is not what `name` writes"),
+        ("names.json", "[" * 100_000, "nested too deep"),
+        ("summary.json", '{"methods": []}', "summary.json"),
+        ("activations/test/manifest.json", "[]", "is not what `cache` writes"),
+        ("activations/test/manifest.json", '{"format": 1, "n_texts": "many"}', "is not what `cache` writes"),
+        ("config.yaml", "data: {source: [1]}", "data.source"),
+    ],
+)
+def test_a_file_of_right_syntax_and_wrong_shape_is_named(run: Path, name: str, content: str, words: str) -> None:
+    (run / name).write_text(content, encoding="utf-8")
+    assert_told(cli("report", run, "--explained", 0), words)
+
+
+@pytest.mark.parametrize("name", ["saes/classifsae/cfg.json", "saes/classifsae/sae_weights.safetensors"])
+def test_a_pipe_in_the_place_of_a_file_is_named_and_not_waited_for(run: Path, name: str) -> None:
+    (run / name).unlink()
+    os.mkfifo(run / name)
+    assert_told(cli("explain", run, "a dog and a cat"), Path(name).name, "a pipe or a device")
+
+
+def test_standard_input_and_columns_that_are_no_text_are_told(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a dog\n\xff\n")))
+    assert_told(cli("score", run, "-"), "standard input cannot be read as text")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"text": "a \\ud800"}\n')))
+    assert_told(cli("score", run, "-"), "row 0 of -", "holds half a character")
+
+
+def test_half_a_character_beside_the_texts_is_written_as_json_has_it(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_bytes(b'{"text": "a dog and a cat", "id": "\\ud800"}\n')
+    assert cli("score", run, tmp_path / "in.jsonl", "--out", tmp_path / "out.jsonl").code == 0
+    assert '"id": "\\ud800"' in (tmp_path / "out.jsonl").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "command", [("evaluate", "--run", "a\0"), ("explain", "run", "\ud800"), ("score", "a" * 300, "-")]
+)
+def test_arguments_that_no_file_or_text_can_be_are_told(command: tuple[str, ...]) -> None:
+    ended = cli(*command)
+    assert_told(ended)
+    assert ended.stderr.count("\n") == 1
+
+
+def test_an_error_says_nothing_to_the_terminal_and_has_an_end() -> None:
+    ended = cli("cache", "--run", "run", "--preset", "\x1b[31m" + "a" * 100_000)
+    assert_told(ended, r"\x1b[31m")
+    assert len(ended.stderr) < 2500
+
+
+def test_only_regular_files_of_utf_8_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "latin").write_bytes("é".encode("latin-1"))
+    (tmp_path / "marked").write_bytes(b"\xef\xbb\xbf{}")
+    for name, words in (("pipe", "a pipe or a device"), ("", "a folder"), ("latin", "no UTF-8"), ("no", "not exist")):
+        with pytest.raises(UserError, match=words):
+            read_text(tmp_path / name)
+    with pytest.raises(UserError, match="pipe is a pipe"):
+        check_folder(tmp_path)
+    assert read_json(tmp_path / "marked") == {}
+
+
+def test_json_is_read_as_deep_as_ours_is() -> None:
+    assert parse_json("[" * 49 + "]" * 49)
+    for n_lists in (60, 2000, 200_000):
+        with pytest.raises(ValueError, match="nested"):
+            parse_json("[" * n_lists + "]" * n_lists)
