@@ -83,8 +83,7 @@ def test_every_long_step_has_a_bar_and_says_what_it_will_take(
     assert found["Measuring"] == (3, 3) and found["Resampling texts"] == (20, 20)
     assert found["Ablating concepts"] == (90, 90) and found["Keeping few concepts"][0] == 90
     methods = "[classifsae,topk_sae,ica,concept_shap,random_directions]"
-    few = ("--compare.settings", "{concept_shap: {epochs: 1}}")
-    tiny.command("compare", "run", "--compare.methods", methods, *few)
+    tiny.command("compare", "run", "--compare.methods", methods, "--baselines.epochs", 1)
     assert "4 fits to make" in caplog.text
     assert {"Choosing latents", "Fitting ica", "Fitting concept_shap"} <= set(bars())
     assert cli("report", tiny.run("run"), "--explained", 7).code == 0

@@ -44,7 +44,7 @@ from sae_lens_classif.runs.about import shown_settings
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.results import read_comparison
 from tests.html_page import ParsedPage
-from tests.tiny_run import STRANGE, assert_refused_at_once, change_sae, change_settings, cli
+from tests.tiny_run import STRANGE, assert_refused_at_once, change_sae, change_settings, cli, sign
 
 
 @pytest.fixture(scope="module")
@@ -755,6 +755,9 @@ def test_texts_or_a_model_other_than_those_that_were_measured_are_refused(copy: 
     name = next(name for name in weights if "embed_out" in name or "lm_head" in name)
     save_file({**weights, name: -weights[name]}, copy / "classifier" / "model.safetensors", {"format": "pt"})
     ended = cli("report", copy)
+    assert ended.code == 2 and "model.safetensors was altered" in ended.stderr
+    sign(copy / "classifier", "runner_cfg.json")
+    ended = cli("report", copy)
     assert ended.code == 2 and "another model" in ended.stderr
 
 
@@ -796,7 +799,7 @@ def test_an_evaluation_of_another_sae_is_refused(copy: Path) -> None:
 
 
 def test_whatever_the_page_warns_of_the_command_line_says_too(
-    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     change_sae(copy, lambda sae: sae.b_enc[:2].fill_(-1e6))
     measured = cli("evaluate", "--run", copy)
@@ -820,7 +823,7 @@ def test_whatever_the_page_warns_of_the_command_line_says_too(
     )
     said = [" ".join(html_unescape(one).split()) for one in failed]
     assert said and any("not every training recovers" in one for one in said)
-    told = " ".join(" ".join(ended.stdout + ended.stderr for ended in (measured, reported)).split())
+    told = " ".join(" ".join([*(ended.stdout + ended.stderr for ended in (measured, reported)), caplog.text]).split())
     assert [one for one in said if one.rstrip(".") not in told] == []
     assert "It errs more often on texts of 1 to 9 words: 20.0 % of 40 are decided rightly, of all 70.0 %." in told
 

@@ -190,7 +190,7 @@ def stable(demo_folder: Path) -> Report:
         for concept in report.concepts
     ]
     some = Shares(mean=0.5, mean_by_influence=0.6, every=0.5, every_by_influence=0.5)
-    shares = {"both": ComesBack(measured=some, floor=some, ceiling=some)}
+    shares = dict.fromkeys(("both", "direction", "texts"), ComesBack(measured=some, floor=some, ceiling=some))
     stability = Stability.model_construct(
         other_seeds=[1, 2, 3, 4], matched_by="both", concepts=concepts, shares=shares, pairs=[]
     )
