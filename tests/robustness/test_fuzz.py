@@ -15,8 +15,8 @@ def test_whatever_is_given_ends_well_or_with_one_line_that_says_what_is_wrong(tm
     environ = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    counts = dict(reversed(line.split()) for line in done.stdout.splitlines())
-    assert sum(map(int, counts.values())) == _N_INPUTS and set(counts) == {"0", "2"}
+    counts = {outcome: int(count) for count, outcome in map(str.split, done.stdout.splitlines())}
+    assert sum(counts.values()) == _N_INPUTS and set(counts) == {"0", "2"}
 
 
 def test_the_same_seed_draws_the_same_inputs() -> None:
