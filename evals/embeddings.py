@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import inside, read_json
 from sae_lens_classif.hooks.huggingface import check_model_folder
 from sae_lens_classif.hub import hub_is_reachable, hub_unreachable_message, nobody_asked_to_convert, packaged_model
+from sae_lens_classif.reading import inside
 
 _MODULES = "modules.json"  # as sentence-transformers calls it
 _KNOWN = ("sentence_transformers.", "torch.nn.")

@@ -14,9 +14,10 @@ from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.errors import UserError, require
-from sae_lens_classif.files import read_json, refuse_pickles
 from sae_lens_classif.hub import hub_is_reachable
+from sae_lens_classif.reading import refuse_pickles
 from sae_lens_classif.shapes import read_shape
 
 _VIRTUAL = "prompt_embeddings"  # as PEFT calls them

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import torch
 
+from sae_lens_classif.checksums import sha256_of_json
 from sae_lens_classif.decisions import DecisionRule, decision_rule
-from sae_lens_classif.files import sha256_of_json
 from sae_lens_classif.hooks.inputs import TextInputs
 
 

@@ -17,10 +17,11 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.errors import UserError, fault_of_the_machine
-from sae_lens_classif.files import read_json, refuse_devices, refuse_pickles
 from sae_lens_classif.hooks.adapters import Adapter, check_embedded, find_adapter
 from sae_lens_classif.hub import cache_alone, hub_is_reachable, hub_unreachable_message, nobody_asked_to_convert
+from sae_lens_classif.reading import refuse_devices, refuse_pickles
 from sae_lens_classif.shapes import in_shape
 
 _ONLY_SAFETENSORS = (

@@ -9,10 +9,11 @@ from pydantic import BaseModel, Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
+from sae_lens_classif.checksums import write_json
 from sae_lens_classif.config.classifier import PromptConfig
 from sae_lens_classif.config.yaml import settings_from
 from sae_lens_classif.errors import UserError, nearest
-from sae_lens_classif.files import new_folder, write_json
+from sae_lens_classif.files import new_folder
 from sae_lens_classif.hooks.backends import DEFAULT, ModelRequest, backend_for, backend_names, find_backend
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.functions import open_of_the_user

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from sae_lens_classif.checksums import read_json, sha256_of_file, sha256_of_json
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import inside, read_json, sha256_of_file, sha256_of_json
+from sae_lens_classif.reading import inside
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import read_json
 
 
 def read_shape(kind: Any, file: Path, writer: str, remedy: str) -> Any:

@@ -10,19 +10,21 @@ from pathlib import Path
 import pytest
 import torch
 
+from sae_lens_classif.checksums import (
+    read_json,
+    read_tensors,
+    sha256_of_file,
+    sha256_of_json,
+    write_json,
+    write_tensors,
+)
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import (
     clear_leftovers,
     explain_full_disk,
     folder_is_writable,
     new_folder,
-    read_json,
-    read_tensors,
     replace_folder,
-    sha256_of_file,
-    sha256_of_json,
-    write_json,
-    write_tensors,
     write_text,
 )
 from tests.tiny_run import ended_process

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import sae_lens_classif as slc
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.figures.style import save_figure
-from sae_lens_classif.files import read_json
 from tests.tiny_run import Tiny, make_tiny
 
 ONE = ("activation_rates", "concept_map", "sentence_sim")

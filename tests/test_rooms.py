@@ -10,7 +10,9 @@ _PACKAGE = "sae_lens_classif"
 _ROOMS = (
     "_version",
     "errors",
+    "reading",
     "files",
+    "checksums",
     "artifacts",
     "shapes",
     "plugins",

@@ -14,9 +14,9 @@ import datasets
 import torch
 import yaml
 
+from sae_lens_classif.checksums import read_json, sha256_of_files, write_json
 from sae_lens_classif.cli.parser import main
 from sae_lens_classif.data.texts import TextData
-from sae_lens_classif.files import read_json, sha256_of_files, write_json
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 
 

@@ -15,7 +15,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from typing_extensions import override
 
 from sae_lens_classif.artifacts import Artifact, damaged_files
-from sae_lens_classif.files import explain_full_disk, read_json, replace_folder, sha256_of_files, write_json
+from sae_lens_classif.checksums import read_json, sha256_of_files, write_json
+from sae_lens_classif.files import explain_full_disk, replace_folder
 
 _EPOCH_START = "epoch_start.safetensors"
 _FILES = "files.json"  # written last

@@ -9,12 +9,13 @@ from typing import Any, Literal
 import torch
 
 from sae_lens_classif.audit.described import DescribedConcept
+from sae_lens_classif.checksums import sha256_of_json, write_json
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import Exact, activations_of
 from sae_lens_classif.evals.evaluate import check_belong_together
 from sae_lens_classif.evals.matching import By, ConceptSet, Matching, match
 from sae_lens_classif.evals.measures import Cosine, Count, Share
-from sae_lens_classif.files import sha256_of_json, write_json, write_text
+from sae_lens_classif.files import write_text
 from sae_lens_classif.runs.folder import METHOD, RunFolder, opened_to_write
 from sae_lens_classif.runs.results import read_summary
 from sae_lens_classif.runs.run_method import RunMethod, current_entry, load_fitted

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from sae_lens_classif.audit.stable_concepts import Meeting, Pair, Stability, StableConcept, stability_file
+from sae_lens_classif.checksums import write_json
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import activations_of
 from sae_lens_classif.evals.coming_back import comes_back
 from sae_lens_classif.evals.matching import By, ConceptSet, Matching, match
-from sae_lens_classif.files import write_json
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.methods.find import find_method
 from sae_lens_classif.runs.compare import fit_task

@@ -8,11 +8,11 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from sae_lens_classif.audit.described import DescribedConcept
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.evals.base import Exact
 from sae_lens_classif.evals.coming_back import ComesBack
 from sae_lens_classif.evals.matching import By
 from sae_lens_classif.evals.measures import Cosine, Count, Share
-from sae_lens_classif.files import read_json
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.wording import bare_number
 

@@ -20,9 +20,9 @@ from sae_lens_classif.config.code import settings_of_run
 from sae_lens_classif.config.presets import preset_file, preset_names
 from sae_lens_classif.config.yaml import SECTIONS, SETTINGS, read_yaml, settings_parser, yaml_value
 from sae_lens_classif.errors import UserError, fault_of_the_machine
-from sae_lens_classif.files import check_characters, check_path
 from sae_lens_classif.hooks.backends import backend_names
 from sae_lens_classif.methods.listing import titles
+from sae_lens_classif.reading import check_characters, check_path
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 
 _STEPS = {

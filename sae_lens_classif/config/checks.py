@@ -6,7 +6,7 @@ from dataclasses import Field, field, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from sae_lens_classif.errors import UserError, nearest
-from sae_lens_classif.files import check_characters, check_path
+from sae_lens_classif.reading import check_characters, check_path
 
 _LARGEST = 10**15  # floats count no further, and whole numbers of more digits are no size, seed or amount
 _BOUNDS = {

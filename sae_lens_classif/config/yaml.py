@@ -17,7 +17,7 @@ from sae_lens_classif.config.checks import check
 from sae_lens_classif.config.extent import TooMuch, check_extent
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.errors import UserError, nearest
-from sae_lens_classif.files import read_text
+from sae_lens_classif.reading import read_text
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

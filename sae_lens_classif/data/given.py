@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sae_lens_classif.checksums import sha256_of_file, sha256_of_json
 from sae_lens_classif.config.classifier import GIVEN, DataConfig
 from sae_lens_classif.data.texts import TextData, text_data_of
 from sae_lens_classif.errors import UserError, nearest
-from sae_lens_classif.files import new_folder, replace_folder, sha256_of_file, sha256_of_json
+from sae_lens_classif.files import new_folder, replace_folder
 
 _KINDS = (
     f"{GIVEN}; or a dict of two of these, train and test, as a datasets.DatasetDict is; or a path or a name on the Hub"

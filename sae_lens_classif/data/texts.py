@@ -19,7 +19,7 @@ from sae_lens_classif.data.labels import number_label_sets, number_labels, sets_
 from sae_lens_classif.data.nesting import check_nesting
 from sae_lens_classif.data.splitting import held_out_rows
 from sae_lens_classif.errors import UserError, nearest
-from sae_lens_classif.files import is_text
+from sae_lens_classif.reading import is_text
 
 if TYPE_CHECKING:
     from sae_lens_classif.decisions import DecisionRule

@@ -16,22 +16,16 @@ from pydantic import BaseModel
 from sae_lens import SAE
 
 from sae_lens_classif.artifacts import settings_that_matter
+from sae_lens_classif.checksums import read_tensors, sha256_of_file, sha256_of_files, write_json, write_tensors
 from sae_lens_classif.config.methods import BaselineConfig
 from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.config.yaml import settings_from
 from sae_lens_classif.errors import UserError, nearest
-from sae_lens_classif.files import (
-    inside,
-    new_folder,
-    read_tensors,
-    sha256_of_file,
-    sha256_of_files,
-    write_json,
-    write_tensors,
-)
+from sae_lens_classif.files import new_folder
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.listing import titles
 from sae_lens_classif.plugins import built_in, from_outside, load
+from sae_lens_classif.reading import inside
 from sae_lens_classif.shapes import in_shape, read_shape
 from sae_lens_classif.store.shuffle import Rows
 from sae_lens_classif.store.store import ActivationStore

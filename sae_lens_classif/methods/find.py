@@ -6,9 +6,9 @@ from dataclasses import is_dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from sae_lens_classif.checksums import sha256_of_file
 from sae_lens_classif.config.methods import ProbeSettings
 from sae_lens_classif.errors import UserError, nearest
-from sae_lens_classif.files import sha256_of_file
 from sae_lens_classif.methods.base import ConceptMethod, MethodSpec, built_in_methods, is_built_in, registered_method
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.methods.listing import titles

@@ -15,11 +15,11 @@ from typing_extensions import override
 
 from sae_lens_classif.config.methods import ProbeSettings
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import refuse_pickles
 from sae_lens_classif.hub import cache_alone, hub_is_reachable, hub_unreachable_message
 from sae_lens_classif.methods.base import ConceptMethod, FitTask
 from sae_lens_classif.methods.classif_sae import RATE_LOSS, TOPK, of_the_paper, put_norm_back, train_sae
 from sae_lens_classif.methods.l1_regression import Coefficients, LabelledLatents, fit_l1
+from sae_lens_classif.reading import refuse_pickles
 from sae_lens_classif.saes.export import export_topk
 
 STRENGTHS = (0.01, 0.1, 1.0)

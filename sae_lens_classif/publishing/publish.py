@@ -7,22 +7,22 @@ from typing import Any
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # re-exported, but not by that name
-from pydantic import BaseModel
 
 from sae_lens_classif.audit.stable_concepts import read_stability
+from sae_lens_classif.checksums import read_json, write_json
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import inside, new_folder, read_json, write_json, write_text
+from sae_lens_classif.files import new_folder, write_text
 from sae_lens_classif.methods.base import built_in_methods
 from sae_lens_classif.publishing.model_card import LOCAL_MODEL, SAE_ID, TEXTS_FILE, TOPK_ID, CardFacts, model_card
 from sae_lens_classif.publishing.upload import upload
-from sae_lens_classif.runs.figures import pictures
+from sae_lens_classif.reading import inside
 from sae_lens_classif.runs.folder import METHOD, SETTINGS_FILE, RunFolder, opened_to_write
+from sae_lens_classif.runs.pictures import pictures
 from sae_lens_classif.runs.results import read_comparison, read_measures, read_summary
 from sae_lens_classif.runs.run_method import RunMethod, load_fitted, measured
 from sae_lens_classif.runs.tables import write_comparison
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.saes.export import export_topk
-from sae_lens_classif.shapes import read_shape
 from sae_lens_classif.store.store import ActivationStore
 
 # Picture, how the card calls it.
@@ -218,13 +218,3 @@ def _copy_figures(folder: Path, run: RunFolder, method: str, entry: Mapping[str,
         target = folder / picture.relative_to(run.figures)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(picture, target)
-
-
-class _Drawn(BaseModel):
-    settings_sha256: str
-
-
-def _drawn_from(file: Path) -> str:
-    """Fingerprint of the results that figures show."""
-    noted: _Drawn = read_shape(_Drawn, file, "`evaluate`", f"delete {file.parent} and run the step again")
-    return noted.settings_sha256

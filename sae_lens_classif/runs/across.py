@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from sae_lens_classif.checksums import write_json
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.evals.comparison import REFERENCE, ComparedMethod, SeedResult, compare_results
 from sae_lens_classif.evals.measures import Measure, columns, find_measure
 from sae_lens_classif.evals.ranking import mean_ranks
 from sae_lens_classif.evals.results import finite
 from sae_lens_classif.figures.tradeoffs import Marks
-from sae_lens_classif.files import check_output, write_json, write_text
+from sae_lens_classif.files import check_output, write_text
 from sae_lens_classif.runs.across_tables import titles, to_latex, to_markdown
 from sae_lens_classif.runs.figures import TRADEOFFS, draw_tradeoffs, tradeoffs_of
 from sae_lens_classif.runs.folder import METHOD, RunFolder

@@ -18,7 +18,6 @@ from sae_lens_classif.runs.figures import (
     draw_curves_of_methods,
     draw_method,
     draw_tradeoffs,
-    note_figures,
     tradeoffs_of_seeds,
 )
 from sae_lens_classif.runs.fitted_methods import (
@@ -31,6 +30,7 @@ from sae_lens_classif.runs.fitted_methods import (
 )
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.pace import Pace
+from sae_lens_classif.runs.pictures import note_figures
 from sae_lens_classif.runs.run_classifier import open_run_classifier
 from sae_lens_classif.runs.run_method import evaluation_settings
 from sae_lens_classif.runs.steps import TestSplit, cache_step, check_sizes, evaluate_method, finetune_step

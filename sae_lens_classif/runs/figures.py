@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from sae_lens_classif.artifacts import Artifact, damaged_files
-from sae_lens_classif.errors import UserError
+from sae_lens_classif.artifacts import Artifact
+from sae_lens_classif.checksums import sha256_of_files, write_json
 from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.measures import FLOOR, RANDOM, find_measure
 from sae_lens_classif.evals.results import Measures
@@ -28,16 +28,15 @@ from sae_lens_classif.figures.curves import (
 from sae_lens_classif.figures.style import Figure, NewFigure, On, save_figure
 from sae_lens_classif.figures.tradeoffs import Marks, tradeoffs
 from sae_lens_classif.figures.word_clouds import ConceptWords, word_clouds
-from sae_lens_classif.files import inside, read_json, sha256_of_file, sha256_of_files, write_json
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.names import names_of
+from sae_lens_classif.runs.pictures import MADE_FROM
 from sae_lens_classif.runs.results import read_summary
 from sae_lens_classif.runs.tables import competing
 from sae_lens_classif.store.store import ActivationStore
 
 Found = Mapping[str, Mapping[str, Measures]]  # of each method, by its title, what each evaluation found
-_MADE_FROM = "made_from.json"
 logger = logging.getLogger(__name__)
 _SUFFIXES = ("png", "svg")
 TRADEOFFS = ("scaled_recovery", "mean_activation_rate", "influence")  # the first is drawn against the others
@@ -69,7 +68,7 @@ def draw_method(
     names = names_of(run, name)
     made_from = {"settings_sha256": entry["settings_sha256"], "evals": sorted(measures)}
     made_from["names"] = {str(index): given for index, given in names.items()}
-    status = Artifact(folder, folder / _MADE_FROM, made_from).status()
+    status = Artifact(folder, folder / MADE_FROM, made_from).status()
     if status.state == "current":
         return
     if status.state == "damaged":
@@ -83,7 +82,7 @@ def draw_method(
     ]
     for draw in tqdm(figures, desc="Drawing", unit=" figures", delay=1):
         draw()
-    write_json(folder / _MADE_FROM, {**made_from, "files": sha256_of_files(folder)})
+    write_json(folder / MADE_FROM, {**made_from, "files": sha256_of_files(folder)})
 
 
 def _draw_words(
@@ -163,37 +162,6 @@ def draw_tradeoffs(folder: Path, figure: Figure | None) -> None:
         figure: What ``tradeoffs_of`` gives.
     """
     _draw(folder, "tradeoffs", figure)
-
-
-def note_figures(folder: Path) -> None:
-    """Note the checksums of the pictures in a folder itself, after all are drawn.
-
-    Args:
-        folder: The figures of a comparison; in the folders below it are those of each method, with notes of their own.
-    """
-    drawn = sorted(path for path in folder.iterdir() if path.is_file() and path.name != _MADE_FROM)
-    write_json(folder / _MADE_FROM, {"files": {path.name: sha256_of_file(path) for path in drawn}})
-
-
-def pictures(folder: Path, step: str, settings: str | None = None) -> list[Path]:
-    """The PNG files in a folder of figures.
-
-    Args:
-        folder: The figures of a comparison, or of a method; need not exist.
-        step: The command that draws them.
-        settings: Only those of these results, the SHA-256 of everything that matters to them. Default: any.
-
-    Raises:
-        UserError: If one is not what was drawn.
-    """
-    note = folder / _MADE_FROM
-    content = read_json(note, step) if note.is_file() else {}
-    if settings is not None and content.get("settings_sha256") != settings:
-        return []
-    damaged = next(damaged_files(folder, content), None)
-    if damaged is not None:
-        raise UserError(f"{damaged}; run `{step}` again, which draws it anew")
-    return sorted(inside(folder, name) for name in content.get("files", ()) if Path(name).suffix == ".png")
 
 
 def _draw(folder: Path, name: str, figure: Figure | None) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from sae_lens_classif.artifacts import Artifact
+from sae_lens_classif.checksums import sha256_of_file, write_json
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import new_folder, sha256_of_file, write_json
+from sae_lens_classif.files import new_folder
 from sae_lens_classif.methods.base import METHOD_FILE, ConceptMethod, FitTask, MethodSpec, load_method
 from sae_lens_classif.methods.tuning import with_settings
 from sae_lens_classif.runs.folder import METHOD, RunFolder

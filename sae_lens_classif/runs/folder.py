@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from sae_lens_classif.artifacts import Artifact, settings_that_matter
+from sae_lens_classif.checksums import sha256_of_json
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.config.yaml import config_of, read_noted, read_settings, with_checksum, write_settings
 from sae_lens_classif.data.texts import Split, TextData, load_text_data
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import folder_is_writable, sha256_of_json, write_text
+from sae_lens_classif.files import folder_is_writable, write_text
 from sae_lens_classif.plugins import names_code
 from sae_lens_classif.runs.lock import only_writer
 from sae_lens_classif.runs.places import PLACES, found_places, is_gone, note_places, was_moved

@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from sae_lens_classif.checksums import sha256_of_file, write_json
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import sha256_of_file, write_json
 from sae_lens_classif.methods.base import METHOD_FILE
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.lock import only_writer

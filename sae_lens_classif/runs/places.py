@@ -4,8 +4,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from sae_lens_classif.checksums import read_json, write_json
 from sae_lens_classif.config.run import RunConfig
-from sae_lens_classif.files import read_json, write_json
 
 _FILE = "places.json"
 _SETTINGS = (("data", "source"), ("classifier", "model"))

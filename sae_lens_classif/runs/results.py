@@ -17,15 +17,7 @@ from pydantic import BaseModel, Field, SkipValidation, TypeAdapter, ValidationEr
 from sae_lens import __version__ as sae_lens_version
 
 from sae_lens_classif.artifacts import Artifact
-from sae_lens_classif.config.run import EvaluateConfig
-from sae_lens_classif.errors import UserError
-from sae_lens_classif.evals.base import Exact, evaluations
-from sae_lens_classif.evals.comparison import ComparedMethod, Estimate
-from sae_lens_classif.evals.concept_effects import ConceptEffects
-from sae_lens_classif.evals.evaluate import Concept, Evaluation
-from sae_lens_classif.evals.measures import FLOOR, Count, Measure, all_measures, find_measure, headlines
-from sae_lens_classif.evals.results import Measures, finite
-from sae_lens_classif.files import (
+from sae_lens_classif.checksums import (
     altered,
     made_anew,
     read_json,
@@ -34,6 +26,14 @@ from sae_lens_classif.files import (
     write_json,
     write_tensors,
 )
+from sae_lens_classif.config.run import EvaluateConfig
+from sae_lens_classif.errors import UserError
+from sae_lens_classif.evals.base import Exact, evaluations
+from sae_lens_classif.evals.comparison import ComparedMethod, Estimate
+from sae_lens_classif.evals.concept_effects import ConceptEffects
+from sae_lens_classif.evals.evaluate import Concept, Evaluation
+from sae_lens_classif.evals.measures import FLOOR, Count, Measure, all_measures, find_measure, headlines
+from sae_lens_classif.evals.results import Measures, finite
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.names import with_names
 from sae_lens_classif.shapes import first_mismatch

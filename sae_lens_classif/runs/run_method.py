@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from sae_lens_classif.artifacts import settings_that_matter
+from sae_lens_classif.checksums import sha256_of_file, sha256_of_json
 from sae_lens_classif.errors import UserError, nearest
-from sae_lens_classif.files import sha256_of_file, sha256_of_json
 from sae_lens_classif.hooks.huggingface import pick_device
 from sae_lens_classif.methods.base import METHOD_FILE, ConceptMethod, load_method
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts

@@ -12,10 +12,12 @@ from typing import Any, TextIO
 
 from tqdm.auto import tqdm
 
+from sae_lens_classif.checksums import parse_json
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.evals.results import finite
 from sae_lens_classif.explaining.scoring import CHUNK, score
-from sae_lens_classif.files import check_output, is_text, new_file, parse_json
+from sae_lens_classif.files import check_output, new_file
+from sae_lens_classif.reading import is_text
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.names import names_of
 from sae_lens_classif.runs.run_classifier import open_checked_classifier

@@ -9,21 +9,14 @@ from typing import Any
 import torch
 
 from sae_lens_classif.artifacts import Artifact
+from sae_lens_classif.checksums import read_tensors, sha256_of_files, sha256_of_json, write_json, write_tensors
 from sae_lens_classif.data.texts import Split, TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import needs_of
 from sae_lens_classif.evals.embeddings import embed_texts
 from sae_lens_classif.evals.evaluate import evaluate
 from sae_lens_classif.evals.results import Measures
-from sae_lens_classif.files import (
-    explain_full_disk,
-    new_folder,
-    read_tensors,
-    sha256_of_files,
-    sha256_of_json,
-    write_json,
-    write_tensors,
-)
+from sae_lens_classif.files import explain_full_disk, new_folder
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.huggingface import pick_device
 from sae_lens_classif.hooks.load import save_classifier

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
+from sae_lens_classif.checksums import sha256_of_json, write_json
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.config.yaml import check_settings, config_of
 from sae_lens_classif.errors import UserError
@@ -19,7 +20,7 @@ from sae_lens_classif.evals.measures import Measure, compared_measures, label_fr
 from sae_lens_classif.figures.curves import Curve
 from sae_lens_classif.figures.style import Figure, NewFigure, save_figure
 from sae_lens_classif.figures.sweep import sweep_figure
-from sae_lens_classif.files import sha256_of_json, write_json, write_text
+from sae_lens_classif.files import write_text
 from sae_lens_classif.runs.folder import METHOD, RunFolder, to_plain
 from sae_lens_classif.runs.pace import Pace
 from sae_lens_classif.runs.results import Sweep, influence_of, read_measures, read_summary

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from sae_lens_classif.checksums import sha256_of_json, write_json
 from sae_lens_classif.config.classifier import DataConfig
 from sae_lens_classif.config.run import EvaluateConfig, evaluation_names
 from sae_lens_classif.config.yaml import config_of, read_yaml
@@ -20,7 +21,7 @@ from sae_lens_classif.evals.base import Exact
 from sae_lens_classif.evals.evaluate import check_belong_together, evaluate
 from sae_lens_classif.evals.measures import FLOOR, Count, Measure, Share, find_measure, label_free_columns
 from sae_lens_classif.evals.results import finite
-from sae_lens_classif.files import sha256_of_json, write_json, write_text
+from sae_lens_classif.files import write_text
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.runs.folder import METHOD, RunFolder

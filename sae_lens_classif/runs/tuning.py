@@ -15,12 +15,12 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from sae_lens_classif.artifacts import settings_that_matter
+from sae_lens_classif.checksums import sha256_of_json, write_json
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import TestPass, interval_settings
 from sae_lens_classif.evals.causality import conditional_causality
 from sae_lens_classif.evals.completeness import completeness
-from sae_lens_classif.files import sha256_of_json, write_json
 from sae_lens_classif.methods.base import ConceptMethod, FitTask, MethodSpec
 from sae_lens_classif.methods.tuning import drawn_settings, with_settings
 from sae_lens_classif.runs.folder import RunFolder

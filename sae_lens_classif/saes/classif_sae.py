@@ -21,10 +21,11 @@ from safetensors.torch import load_file
 from torch import nn
 from typing_extensions import override
 
+from sae_lens_classif.checksums import write_json
 from sae_lens_classif.config.run import SAESettings, check_latents
 from sae_lens_classif.decisions import DecisionRule, decision_rule
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import refuse_devices, refuse_pickles, write_json
+from sae_lens_classif.reading import refuse_devices, refuse_pickles
 from sae_lens_classif.saes import losses
 from sae_lens_classif.saes.concept_start import ConceptStart
 from sae_lens_classif.saes.saving import NOTED, check_saved, explain_loading, note_weights

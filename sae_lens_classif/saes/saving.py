@@ -10,8 +10,8 @@ from sae_lens.saes.sae import SAEConfig
 from safetensors import SafetensorError
 
 from sae_lens_classif._version import __version__
+from sae_lens_classif.checksums import sha256_of_json, sha256_of_tensors
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import sha256_of_json, sha256_of_tensors
 
 FORMAT = 2  # of the files; one that this version cannot read has a higher number
 NOTED = ("sae_lens_classif_version", "classifsae_format", "weights_sha256", "weights_dtype", "settings_sha256")

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from sae_lens_classif.checksums import sha256_of_file, sha256_of_json
 from sae_lens_classif.decisions import DecisionRule, decision_rule
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import inside, sha256_of_file, sha256_of_json
+from sae_lens_classif.reading import inside
 from sae_lens_classif.shapes import in_shape, read_shape
 from sae_lens_classif.store.mmap import SafetensorsMap
 from sae_lens_classif.store.shuffle import Rows, permute

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from sae_lens_classif.artifacts import Artifact
+from sae_lens_classif.checksums import read_tensors, sha256_of_file, write_json, write_tensors
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import read_tensors, replace_folder, sha256_of_file, write_json, write_tensors
+from sae_lens_classif.files import replace_folder
 from sae_lens_classif.store.mmap import SafetensorsMap
 from sae_lens_classif.store.store import FORMAT, MANIFEST, StorePlan
 

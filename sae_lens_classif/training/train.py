@@ -15,9 +15,9 @@ from sae_lens.config import LoggingConfig, SAETrainerConfig
 from sae_lens.saes.sae import SAEMetadata
 
 from sae_lens_classif.artifacts import Artifact, settings_that_matter
+from sae_lens_classif.checksums import write_json
 from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import write_json
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.huggingface import pick_device
 from sae_lens_classif.hooks.interventions import to_original_norm

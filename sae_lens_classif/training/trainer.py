@@ -16,9 +16,10 @@ from tqdm.asyncio import tqdm_asyncio
 from typing_extensions import override
 
 from sae_lens_classif.artifacts import damaged_files
+from sae_lens_classif.checksums import read_json, sha256_of_files, write_json
 from sae_lens_classif.decisions import decision_rule
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import explain_full_disk, new_file, new_folder, read_json, sha256_of_files, write_json
+from sae_lens_classif.files import explain_full_disk, new_file, new_folder
 from sae_lens_classif.saes.classif_sae import (
     ClassifTrainingSAE,
     ClassifTrainingSAEConfig,

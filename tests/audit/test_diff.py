@@ -12,8 +12,8 @@ import yaml
 
 from sae_lens_classif import ActivationStore, Diff, TextData, UserError, diff, open_run
 from sae_lens_classif.audit.diff import _states_cosine, alone_rows, kept_rows, to_markdown
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.evals.interpretability import activating_sets
-from sae_lens_classif.files import read_json
 from tests.audit.test_stability import concepts_of, matched, sae_of
 from tests.conftest import MakeOnce, make_data
 from tests.tiny_run import Ended, Tiny, assert_refused_at_once, change_sae, cli, make_tiny, take_over, write_csv

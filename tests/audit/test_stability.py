@@ -17,9 +17,9 @@ from scipy.optimize import linear_sum_assignment
 import sae_lens_classif as slc
 from sae_lens_classif import ActivationStore, ClassifSAE, TextData, UserError, load_method, stability, write_report
 from sae_lens_classif.audit.stable_concepts import Stability, read_stability
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.evals.coming_back import ComesBack, Shares
 from sae_lens_classif.evals.interpretability import jenks_break
-from sae_lens_classif.files import read_json
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.methods.ica import ICAConcepts
 from sae_lens_classif.report.build import Choices, gather_report

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from sae_lens_classif import ActivationStore, ClassifSAE, TextData, write_report
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.evals.interpretability import activating_sets
-from sae_lens_classif.files import read_json
 from tests.html_page import ParsedPage
 from tests.tiny_run import change_sae, cli, make_tiny
 

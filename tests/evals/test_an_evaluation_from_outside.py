@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import read_json
 from sae_lens_classif.plugins import load
 from tests.fakes.packages import install
 from tests.tiny_run import make_tiny

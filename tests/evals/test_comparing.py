@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.config.run import EvaluateConfig
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.comparison import (
@@ -25,7 +26,6 @@ from sae_lens_classif.evals.comparison import (
 from sae_lens_classif.evals.evaluate import Evaluation
 from sae_lens_classif.evals.measures import columns, compared_measures
 from sae_lens_classif.evals.results import Measures, finite
-from sae_lens_classif.files import read_json
 from sae_lens_classif.runs.results import read_measures, write_evaluation
 from sae_lens_classif.runs.tables import best_methods, context_notes, marks, to_latex, to_markdown, write_comparison
 

@@ -12,11 +12,11 @@ import torch
 from rich.console import Console
 
 from sae_lens_classif import ActivationStore, ClassifSAE, explain, load_classifier, load_method, open_run
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.cli.display import show_explanation
 from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.explaining.explanation import ActiveConcept, Explanation, to_html
-from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.inputs import PromptTokenizer

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.backends import backend_names
 from sae_lens_classif.hooks.load import load_classifier
 from tests.conftest import CLASS_NAMES
@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 
-from sae_lens_classif.files import sha256_of_json
+from sae_lens_classif.checksums import sha256_of_json
 from sae_lens_classif.hooks.classifier import Context, StatesAndLogits, TextClassifier
 
 ARCHITECTURES = ("DummyForClassification",)

@@ -11,8 +11,8 @@ from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.load import load_classifier
 from tests.fakes.models import NAMES, new_tokenizer, write_model
 from tests.hooks.test_families import ANSWERS, TEXTS

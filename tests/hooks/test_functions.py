@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import sae_lens_classif as slc
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.data.texts import TextData
-from sae_lens_classif.files import read_json
 from tests.conftest import CLASS_NAMES
 from tests.tiny_run import cli
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.config.classifier import CacheConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.backends.hooked_transformer import HookedTransformerClassifier
 from sae_lens_classif.hooks.blocks import hook_layer
 from sae_lens_classif.hooks.classifier import TextClassifier

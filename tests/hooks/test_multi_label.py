@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from sklearn.metrics import precision_recall_fscore_support
 
 import sae_lens_classif as slc
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.config.classifier import MOST_LABELS, DataConfig
 from sae_lens_classif.data.texts import load_text_data
 from sae_lens_classif.decisions import LABEL_SETS, ONE_CLASS, DecisionRule
@@ -21,7 +22,6 @@ from sae_lens_classif.evals.completeness import class_scores, completeness
 from sae_lens_classif.evals.concept_effects import concept_effects
 from sae_lens_classif.evals.segments import segments
 from sae_lens_classif.explaining.explain import explain
-from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.interventions import InterventionLogits
 from sae_lens_classif.hooks.load import load_classifier
 from tests.fakes.models import NAMES, write_model

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from sae_lens_classif import ClassifSAE
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.config.classifier import PAIR_MARK, DataConfig, PromptConfig
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.data.texts import load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.explaining.explain import explain
-from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.load import load_classifier
 from tests.fakes.models import ENCODERS, NAMES, new_tokenizer, write_model
 from tests.tiny_run import cli

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from sae_lens_classif import UserError, load_method
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.cli.parser import main
-from sae_lens_classif.files import read_json
 from sae_lens_classif.methods import base
 from sae_lens_classif.methods.find import find_method
 from tests.fakes.packages import install

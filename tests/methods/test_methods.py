@@ -36,10 +36,10 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
 
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.config.methods import BaselineConfig
 from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods import base, classif_sae, ica, sae_probe
 from sae_lens_classif.methods.base import ConceptMethod, FitTask, built_in_methods, load_method

@@ -20,10 +20,10 @@ import torch
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file
 
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.config.classifier import DataConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData, load_text_data
 from sae_lens_classif.evals.embeddings import embed_texts
-from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.load import load_classifier

@@ -17,9 +17,9 @@ from huggingface_hub import constants
 from sae_lens import SAE, TopKSAE
 
 import sae_lens_classif as slc
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import read_json
 from sae_lens_classif.hub import hub_is_reachable
 from sae_lens_classif.publishing.publish import publish
 from sae_lens_classif.store.store import ActivationStore

@@ -26,6 +26,7 @@ from sae_lens_classif import (
     templates,
     write_report,
 )
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.config.classifier import ClassifierConfig, DataConfig, PromptConfig
 from sae_lens_classif.config.methods import CompareConfig
 from sae_lens_classif.config.run import RunConfig
@@ -34,7 +35,6 @@ from sae_lens_classif.evals.comparison import ComparedMethod, Difference, Estima
 from sae_lens_classif.evals.concept_effects import MisledText
 from sae_lens_classif.evals.slices import Slice
 from sae_lens_classif.evals.worth import Worth
-from sae_lens_classif.files import read_json
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.report.build import Choices, _more_on_wrong, _same_words, gather_report
 from sae_lens_classif.report.findings import Finding, findings, reliances, telling_mistake, unraised_classes

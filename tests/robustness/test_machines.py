@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.data.texts import TextData
-from sae_lens_classif.files import read_json
 from tests.tiny_run import make_tiny
 
 _POSIX = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}

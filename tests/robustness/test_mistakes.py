@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sae_lens_classif.checksums import parse_json, read_json
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import parse_json, read_json, read_text, refuse_devices
+from sae_lens_classif.reading import read_text, refuse_devices
 from tests.tiny_run import Ended, Tiny, cli, make_tiny, write_csv
 
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]

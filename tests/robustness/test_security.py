@@ -20,11 +20,12 @@ from sae_lens.loading import pretrained_sae_loaders
 from safetensors.torch import load_file, save_file
 
 import sae_lens_classif as slc
+from sae_lens_classif.checksums import read_json, sha256_of_file, write_json
 from sae_lens_classif.config.yaml import read_yaml
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.embeddings import embed_texts
-from sae_lens_classif.files import check_output, read_json, sha256_of_file, write_json
+from sae_lens_classif.files import check_output
 from sae_lens_classif.hooks.load import load_classifier
 from sae_lens_classif.methods import base
 from sae_lens_classif.methods.find import find_method

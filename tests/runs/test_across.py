@@ -13,13 +13,13 @@ import torch
 from rich.console import Console
 
 from sae_lens_classif import UserError, across
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.cli.display import show_across
 from sae_lens_classif.cli.parser import main
 from sae_lens_classif.config.classifier import DataConfig
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.evals.comparison import SeedResult, compare_results
 from sae_lens_classif.evals.measures import columns
-from sae_lens_classif.files import read_json
 from sae_lens_classif.runs.across import _held_against
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.results import read_methods

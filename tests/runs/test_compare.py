@@ -22,10 +22,10 @@ from sae_lens import StandardSAE, StandardSAEConfig
 from safetensors.torch import load_file
 
 from sae_lens_classif import ActivationStore, load_config, load_method
+from sae_lens_classif.checksums import read_json, write_json
 from sae_lens_classif.cli.parser import main
 from sae_lens_classif.config.methods import CompareConfig
 from sae_lens_classif.data.texts import TextData
-from sae_lens_classif.files import read_json, write_json
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods import base
 from sae_lens_classif.methods.base import built_in_methods

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.evals.measures import find_measure
-from sae_lens_classif.files import read_json
 from tests.tiny_run import cli
 
 SHARED = Path(__file__).parents[3] / "shared"

@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.data.texts import TextData
-from sae_lens_classif.files import read_json
 from sae_lens_classif.methods import base
 from tests.tiny_run import Snapshot, Tiny, assert_refused_at_once, change_sae, cli, contents, make_tiny, snapshot
 

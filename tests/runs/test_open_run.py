@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import sae_lens_classif as slc
-from sae_lens_classif.files import read_json
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.runs import score_file
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.open_run import Run

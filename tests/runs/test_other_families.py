@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.config.classifier import FinetuneConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
-from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.tuning.finetune import finetune
 from tests.fakes.models import NAMES, write_model
 from tests.tiny_run import cli

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from sae_lens_classif import ActivationStore, ClassifSAE, load_config
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.cli.parser import main
-from sae_lens_classif.files import read_json
 
 _HEADLINES = (
     "recovery_accuracy",

@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 from safetensors.torch import load_file
 
 import sae_lens_classif as slc
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.cli.parser import parse
 from sae_lens_classif.config.methods import SweepConfig
 from sae_lens_classif.config.run import RunConfig, SAESettings, TrainConfig
@@ -32,7 +33,6 @@ from sae_lens_classif.config.yaml import load_config
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.matching import ConceptSet, match
-from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.load import load_classifier
 from sae_lens_classif.runs.folder import RunFolder

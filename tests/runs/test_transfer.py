@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.evals.embeddings import embed_texts
-from sae_lens_classif.files import read_json
 from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hub import hub_is_reachable

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+from sae_lens_classif.checksums import read_json, sha256_of_file, write_json
 from sae_lens_classif.config.classifier import CacheConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import read_json, sha256_of_file, write_json
 from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.load import load_classifier

@@ -15,9 +15,9 @@ from sae_lens.saes.sae import TrainStepOutput
 from safetensors.torch import load_file, save_file
 
 from sae_lens_classif import ClassifSAETrainer, ClassifTrainingSAE
+from sae_lens_classif.checksums import read_json, sha256_of_file, write_json
 from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import read_json, sha256_of_file, write_json
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.store.store import ActivationStore, RowSplit
 from sae_lens_classif.training.train import new_training_sae, train_classifsae, validation_measures
