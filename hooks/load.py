@@ -180,9 +180,9 @@ def _noted(
     Raises:
         UserError: If something else is asked for, or the file is not what ``finetune`` writes.
     """
-    found: _Noted = read_shape(_Noted, file, "`finetune`", "make the classifier anew")
-    noted = settings_from(PromptConfig, found.prompt, f"{file}, prompt"), found.class_names, found.multi_label
-    for name, asked, own in (("class_names", class_names, noted[1]), ("prompt", prompt, noted[0])):
-        if asked not in (None, own):
-            raise UserError(f"{file} says {name} = {own!r}, asked for is {asked!r}; leave {name} out, or use that")
+    content: _Noted = read_shape(_Noted, file, "`finetune`", "make the classifier anew")
+    noted = settings_from(PromptConfig, content.prompt, f"{file}, prompt"), content.class_names, content.multi_label
+    for name, asked, found in (("class_names", class_names, noted[1]), ("prompt", prompt, noted[0])):
+        if asked not in (None, found):
+            raise UserError(f"{file} says {name} = {found!r}, asked for is {asked!r}; leave {name} out, or use that")
     return noted

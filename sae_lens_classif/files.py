@@ -427,7 +427,9 @@ def check_output(path: str | Path) -> Path:
     except (OSError, ValueError) as error:  # a name too long, NUL
         raise UserError(f"{str(path)!r} cannot be written ({error}); give another name") from error
     if is_taken:
-        raise UserError(f"{path} is there and is no regular file; give the path of a file")
+        raise UserError(
+            f"{path} is {'a folder' if path.is_dir() else 'a pipe or a device'}, no regular file; give the path of one"
+        )
     there = next(parent for parent in path.absolute().parents if parent.exists())
     if not there.is_dir():
         raise UserError(f"{there} is a file, and {path} would be below it; give another path")

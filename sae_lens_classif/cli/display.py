@@ -64,7 +64,7 @@ def show_comparison(console: Console, methods: Sequence[ComparedMethod]) -> None
         methods: The rows.
     """
     console.print(_numbers("Concept methods beside each other, rates in percent", methods))
-    console.print(marks(methods), "Intervals and more columns: comparison.md", style="dim", highlight=False)
+    console.print(escape(marks(methods)), "Intervals and more columns: comparison.md", style="dim", highlight=False)
     for note in (*control_notes(methods), *context_notes(methods)):
         console.print(f"[yellow]Warning:[/] {escape(note)}", highlight=False)
     for method in methods:
@@ -82,7 +82,7 @@ def show_across(console: Console, found: Across) -> None:
     for one in found.data_sets:
         methods = list(one.methods.values())
         console.print(_numbers(f"{one.name}, rates in percent", methods))
-    console.print(marks(methods, found.against), style="dim", highlight=False)
+    console.print(escape(marks(methods, found.against)), style="dim", highlight=False)
     measures = [measure for measure in scored() if measure.is_essential]
     headings = ["Method", *(measure.column for measure in measures)]
     n_data_sets = f"over {len(found.data_sets)} data sets"

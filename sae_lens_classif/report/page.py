@@ -92,7 +92,7 @@ def write_report(
 def _opened(
     run: str | Path | RunFolder, allow_code: str | Iterable[str], in_run: bool
 ) -> AbstractContextManager[RunFolder]:
-    """The run, as its only writer where the page is written there: a page elsewhere can be of a run that is read-only."""
+    """The run, as its only writer where the page is written there; one elsewhere can be of a run that is read-only."""
     if in_run:
         return opened_to_write(run, "report", allow_code=allow_code)
     return nullcontext(run if isinstance(run, RunFolder) else RunFolder.open(run, allow_code=allow_code))

@@ -45,7 +45,7 @@ from sae_lens_classif.runs.results import (
 )
 from sae_lens_classif.runs.run_classifier import open_run_classifier
 from sae_lens_classif.runs.run_method import evaluation_settings, load_trained
-from sae_lens_classif.store.caching import cache_states
+from sae_lens_classif.store.caching import cache_states, states
 from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.training.train import LOG_FILE, made_from, train_classifsae
 
@@ -102,8 +102,9 @@ def cache_step(run: RunFolder, classifier: TextClassifier | None = None) -> None
     classifier = classifier or open_run_classifier(run)
     splits: tuple[Split, ...] = ("train", "test")
     for split in splits:
-        data = run.texts(split)
-        cache_states(classifier, data, run.activations(split), run.cfg.cache)
+        data, folder = run.texts(split), run.activations(split)
+        run.is_current(states(classifier, data, folder))  # or refused, or, to be made anew, deleted
+        cache_states(classifier, data, folder, run.cfg.cache)
 
 
 def train_step(run: RunFolder) -> None:

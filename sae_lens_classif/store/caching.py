@@ -58,12 +58,11 @@ def cache_states(
             f"{classifier.name} gives {several if classifier.multi_label else one}, the texts have "
             f"{several if data.multi_label else one}; {_LABELS[classifier.multi_label]}"
         )
-    fingerprints = Fingerprints(classifier.model_fingerprint, data.fingerprint(), classifier.prompt_fingerprint())
-    if Artifact(folder, folder / MANIFEST, asdict(fingerprints), ("fingerprints",)).is_current():
+    if states(classifier, data, folder).is_current():
         logger.info("activations: reusing %s", folder)
         return ActivationStore(folder)
     plan = StorePlan(
-        fingerprints=fingerprints,
+        fingerprints=_fingerprints(classifier, data),
         model_name=classifier.name,
         hook_name=classifier.hook_name,
         class_names=data.class_names,
@@ -77,6 +76,21 @@ def cache_states(
     )
     _fill(StoreWriter(folder, plan), classifier, data, cfg)
     return ActivationStore(folder)
+
+
+def states(classifier: TextClassifier, data: TextData, folder: Path) -> Artifact:
+    """The store of a folder, and what it is to be made from.
+
+    Args:
+        classifier: The model.
+        data: The texts.
+        folder: Need not exist.
+    """
+    return Artifact(folder, folder / MANIFEST, asdict(_fingerprints(classifier, data)), ("fingerprints",))
+
+
+def _fingerprints(classifier: TextClassifier, data: TextData) -> Fingerprints:
+    return Fingerprints(classifier.model_fingerprint, data.fingerprint(), classifier.prompt_fingerprint())
 
 
 def _fill(writer: StoreWriter, classifier: TextClassifier, data: TextData, cfg: CacheConfig) -> None:

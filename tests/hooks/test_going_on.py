@@ -14,9 +14,9 @@ import sae_lens_classif.hooks.tuning.trainer as trainer
 from sae_lens_classif.config.classifier import FinetuneConfig, PromptConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import sha256_of_files, write_json
 from sae_lens_classif.hooks.tuning.finetune import finetune
 from tests.fakes.models import write_model
+from tests.tiny_run import sign
 
 _CPU = torch.device("cpu")
 _WORDS = ("fox", "rain", "loan")
@@ -142,19 +142,13 @@ def test_nothing_is_unpickled(stopped: Path, data: TextData, monkeypatch: pytest
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
         whole = (stopped / "10" / name).read_bytes()
         torch.save(_Trap(tmp_path / "sprung"), stopped / "10" / name)
-        _sign(stopped / "10")
+        sign(stopped / "10", "files.json")
         with pytest.raises(Exception, match="Weights only load failed"):
             _tune("scratch", data, stopped.parent, stopped)
         (stopped / "10" / name).write_bytes(whole)
-        _sign(stopped / "10")
+        sign(stopped / "10", "files.json")
     assert not (tmp_path / "sprung").exists()
     _tune("scratch", data, stopped.parent, stopped)
-
-
-def _sign(checkpoint: Path) -> None:
-    """Note the checksums of a checkpoint's files, as whoever plants something in it could."""
-    (checkpoint / "files.json").unlink()
-    write_json(checkpoint / "files.json", {"files": sha256_of_files(checkpoint)})
 
 
 class _Trap:

@@ -44,7 +44,7 @@ from sae_lens_classif.runs.about import shown_settings
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.results import read_comparison
 from tests.html_page import ParsedPage
-from tests.tiny_run import STRANGE, assert_refused_at_once, change_sae, cli
+from tests.tiny_run import STRANGE, assert_refused_at_once, change_sae, change_settings, cli, sign
 
 
 @pytest.fixture(scope="module")
@@ -744,9 +744,7 @@ def test_a_run_that_is_not_finished_is_refused(copy: Path, tmp_path: Path) -> No
 def test_texts_or_a_model_other_than_those_that_were_measured_are_refused(copy: Path) -> None:
     texts = copy.parent / "texts"
     shutil.copytree(Path(yaml.safe_load((copy / "config.yaml").read_text())["data"]["source"]), texts)
-    settings, _, _ = (copy / "config.yaml").read_text(encoding="utf-8").partition("# sha256")  # of what is changed
-    source = yaml.safe_load(settings)["data"]["source"]
-    (copy / "config.yaml").write_text(settings.replace(source, str(texts)), encoding="utf-8")
+    change_settings(copy, yaml.safe_load((copy / "config.yaml").read_text())["data"]["source"], str(texts))
     write_report(copy, explained=0)
     lines = (texts / "test.csv").read_text(encoding="utf-8").splitlines()
     (texts / "test.csv").write_text("\n".join([*lines[:-1], "another text,0"]), encoding="utf-8")
@@ -756,6 +754,9 @@ def test_texts_or_a_model_other_than_those_that_were_measured_are_refused(copy: 
     weights = load_file(copy / "classifier" / "model.safetensors")
     name = next(name for name in weights if "embed_out" in name or "lm_head" in name)
     save_file({**weights, name: -weights[name]}, copy / "classifier" / "model.safetensors", {"format": "pt"})
+    ended = cli("report", copy)
+    assert ended.code == 2 and "model.safetensors was altered" in ended.stderr
+    sign(copy / "classifier", "runner_cfg.json")
     ended = cli("report", copy)
     assert ended.code == 2 and "another model" in ended.stderr
 

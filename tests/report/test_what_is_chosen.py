@@ -24,7 +24,7 @@ from sae_lens_classif.report.masking import masked, masked_concept
 from sae_lens_classif.report.page import report_page
 from sae_lens_classif.report.view import Report
 from sae_lens_classif.runs.folder import RunFolder
-from tests.tiny_run import cli
+from tests.tiny_run import change_settings, cli
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,7 @@ def _change_texts(run: Path, change: Callable[[dict[str, str], int], dict[str, s
         writer = csv.DictWriter(opened, list(changed[0]))
         writer.writeheader()
         writer.writerows(changed)
-    settings, _, _ = (run / "config.yaml").read_text(encoding="utf-8").partition("# sha256")  # of what is changed
-    (run / "config.yaml").write_text(settings.replace(str(source), str(texts)), encoding="utf-8")
+    change_settings(run, str(source), str(texts))
 
 
 def test_texts_are_told_apart_by_a_column(run: Path, tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def _make_encoder(folder: Path) -> None:
     """A sentence encoder that takes no time: a random vector for each token."""
     import torch
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import StaticEmbedding  # type: ignore[import-not-found]  # loaded lazily
+    from sentence_transformers.models import StaticEmbedding  # type: ignore[import-not-found]  # a module of before
     from tokenizers import Tokenizer
 
     torch.manual_seed(0)

@@ -15,7 +15,7 @@ def test_whatever_is_given_ends_well_or_with_one_line_that_says_what_is_wrong(tm
     environ = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    counts = {outcome: int(number) for number, outcome in map(str.split, done.stdout.splitlines())}
+    counts = {outcome: int(count) for count, outcome in map(str.split, done.stdout.splitlines())}
     assert sum(counts.values()) == _N_INPUTS and set(counts) == {"0", "2"}
 
 

@@ -5,14 +5,16 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import check_folder, parse_json, read_json, read_text
-from tests.tiny_run import Ended, Tiny, cli, make_tiny
+from sae_lens_classif.files import parse_json, read_json, read_text, refuse_devices
+from tests.tiny_run import Ended, Tiny, cli, make_tiny, write_csv
 
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 
@@ -90,6 +92,37 @@ def test_an_error_says_nothing_to_the_terminal_and_has_an_end() -> None:
     assert len(ended.stderr) < 2500
 
 
+@pytest.mark.parametrize("name", ["[/red]", "[link=x]", "a [/] b\\", "\x1b[31m"])
+def test_whatever_texts_classes_and_folders_are_called_is_printed_as_it_is(
+    whole: Tiny, tmp_path: Path, test_data: TextData, name: str
+) -> None:
+    named = replace(test_data, class_names=tuple(f"{name}{number}" for number in range(3)))
+    source = tmp_path / name
+    model = yaml.safe_load(whole.settings.read_text(encoding="utf-8"))["classifier"]["model"]
+    own = Path(shutil.copytree(model, tmp_path / "model"))
+    (own / "classifier.json").unlink()
+    for split in ("train", "test"):
+        words = [named.class_names[label] for label in named.labels]
+        write_csv(source / f"{split}.csv", named.texts, words)
+    options = ["--config", whole.settings, "--classifier.model", own, "--data.source", source]
+    made = cli("run", "--run", tmp_path / f"{name} run", *options, "--data.class_names", "null",
+               "--prompt.template", "{text}\n\nTopic:", "--prompt.label_word", "<|{id}|>")  # fmt: skip
+    assert made.code == 0, made.stderr
+    run = tmp_path / f"{name} run"
+    for command in (
+        ("evaluate", "--run", run, "--data", source),
+        ("compare", "--run", run, "--compare.methods", "classifsae,random_directions"),
+        ("across", run, run, "--out", tmp_path / f"{name} out"),
+        ("explain", run, f"{name} a dog and a cat", "--html", tmp_path / f"{name}.html"),
+        ("name", run, 0, name),
+        ("score", run, source / "test.csv", "--out", tmp_path / f"{name}.csv"),
+        ("report", run, "--explained", 0, "--out", tmp_path / f"{name} page.html"),
+        ("publish", run, "me/it", "--dry-run"),
+    ):
+        ended = cli(*command)
+        assert ended.code == 0 or (command[0] == "across" and ended.code == 2), (command, ended.stderr)
+
+
 def test_only_regular_files_of_utf_8_are_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "latin").write_bytes("é".encode("latin-1"))
@@ -98,7 +131,7 @@ def test_only_regular_files_of_utf_8_are_read(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=words):
             read_text(tmp_path / name)
     with pytest.raises(UserError, match="pipe is a pipe"):
-        check_folder(tmp_path)
+        refuse_devices(tmp_path)
     assert read_json(tmp_path / "marked") == {}
 
 

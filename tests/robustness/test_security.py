@@ -24,7 +24,7 @@ from sae_lens_classif.config.yaml import read_yaml
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.embeddings import embed_texts
-from sae_lens_classif.files import check_output, sha256_of_file
+from sae_lens_classif.files import check_output, read_json, sha256_of_file, write_json
 from sae_lens_classif.hooks.load import load_classifier
 from sae_lens_classif.methods import base
 from sae_lens_classif.methods.find import find_method
@@ -33,7 +33,7 @@ from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.training.trainer import ClassifSAETrainer
 from tests.conftest import CLASS_NAMES, MakeOnce
-from tests.tiny_run import STRANGE, Tiny, assert_refused_at_once, change_sae, cli, make_tiny, snapshot
+from tests.tiny_run import STRANGE, Tiny, assert_refused_at_once, change_sae, cli, make_tiny, sign, snapshot
 
 SHOWN: set[str] = set()
 _EVIL = """
@@ -261,9 +261,11 @@ def test_a_planted_checkpoint_of_the_sae_s_training_is_not_run(
     (state,) = copy.run("run").glob("saes/classifsae.training/**/trainer_state.pt")
     whole = state.read_bytes()
     torch.save({"optimizer": Trap(sprung)}, state)
+    sign(state.parent, "files.json")
     assert copy.ended("run", "run", "--train.n_checkpoints", 4).code != 0
     assert not sprung.exists() and not (copy.run("run") / "saes" / "classifsae").exists()
     state.write_bytes(whole)
+    sign(state.parent, "files.json")
     copy.command("run", "run", "--train.n_checkpoints", 4)
 
 
@@ -297,9 +299,11 @@ def test_a_planted_checkpoint_of_a_tuning_is_not_run(
     for path in pickles:
         whole = path.read_bytes()
         torch.save(Trap(sprung), path)
+        sign(path.parent, "files.json")
         assert copy.ended("finetune", "run").code != 0
         assert not sprung.exists()
         path.write_bytes(whole)
+        sign(path.parent, "files.json")
     torch.save(Trap(sprung), pickles[0].with_name("training_args.bin"))
     copy.command("finetune", "run")
     assert not sprung.exists()
@@ -357,7 +361,7 @@ def test_an_sae_of_a_method_s_outside_of_its_folder_is_refused(name: object, run
     content["saes"] = [name]
     content.pop("own_sha256", None)
     (folder / "method.json").write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(UserError, match="not inside it"):
+    with pytest.raises(UserError, match=r"not inside it|is not what `compare` writes"):
         slc.load_method(folder)
 
 
@@ -832,7 +836,7 @@ def test_whoever_changes_a_file_can_sign_it(run: Path) -> None:
     folder = run / "activations" / "test"
     states = load_file(folder / "shard_00000.safetensors")
     save_file({**states, "hidden": -states["hidden"]}, folder / "shard_00000.safetensors")
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest = read_json(folder / "manifest.json")
     manifest["sha256"]["shard_00000.safetensors"] = sha256_of_file(folder / "shard_00000.safetensors")
-    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    write_json(folder / "manifest.json", manifest)
     ActivationStore(folder).verify()

@@ -3,6 +3,7 @@
 A command takes a second or so, and all that is on disk depends on nothing but its words and what was there before.
 """
 
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -204,7 +205,8 @@ class Workshop:
             self.begin(command.stage)
             note = self.here.with_name("operations.jsonl")
             self.launcher.start(command.words, self.here, count(self.here, note)).ended()
-            paths = [operation.path for operation in read_counted(note)]
+            # A file that is being written is named after its process.
+            paths = [re.sub(r"\.\d+\.partial$", ".partial", operation.path) for operation in read_counted(note)]
             self.begin(command.stage)
             number = paths.index(STOPPED[command.name])
             self.launcher.start(command.words, self.here, die_at(self.here, number, "before")).ended()
