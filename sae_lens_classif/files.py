@@ -25,9 +25,9 @@ def new_file(path: Path) -> Iterator[Path]:
     """Write a file under a temporary name; it gets its own name when the block ends without an error.
 
     Raises:
-        UserError: If something else than a regular file is there, or the folder cannot be written to.
+        UserError: If something else than a regular file is there.
     """
-    check_output(path)
+    check_output(path).parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + _PARTIAL)
     try:
         with explain_full_disk(path):
@@ -157,18 +157,17 @@ def check_output(path: str | Path) -> Path:
     """Refuse to write to what is there and is no regular file: a folder, a device, a pipe. Asked before any work.
 
     Raises:
-        UserError: If it is something else, or its folder cannot be written to.
+        UserError: If it is something else, or the name cannot be that of a file.
     """
     path = Path(path)
     try:
         is_taken = not stat.S_ISREG(path.stat().st_mode)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         is_taken = False
-    except (OSError, ValueError) as error:  # a name too long, NUL
+    except (OSError, ValueError) as error:  # a name too long, in a file, NUL
         raise UserError(f"{str(path)!r} cannot be written ({error}); give another name") from error
     if is_taken:
         raise UserError(f"{path} is there and is no regular file; give the path of a file")
-    folder_is_writable(path.parent)
     return path
 
 

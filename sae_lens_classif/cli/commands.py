@@ -23,7 +23,7 @@ from sae_lens_classif.cli.display import (
 )
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.explaining.explanation import to_page
-from sae_lens_classif.files import check_output, write_text
+from sae_lens_classif.files import check_output, folder_is_writable, write_text
 from sae_lens_classif.publishing.publish import publish as publish_run
 from sae_lens_classif.report.page import write_report
 from sae_lens_classif.runs import steps as pipeline
@@ -100,7 +100,7 @@ def _explain(run: Path, texts: Sequence[str], html: Path | None, method: str, al
         raise UserError(f"every one of the {len(texts)} texts is a single word; a text of several words needs quotes")
     opened = open_run(run, method, allow_code=allow_code)
     if html is not None:
-        check_output(html)
+        folder_is_writable(check_output(html).parent)
     explanations = opened.explain(texts)
     for number, explanation in enumerate(explanations):
         Console().print("\n" * min(number, 1), end="")

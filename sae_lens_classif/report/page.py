@@ -68,10 +68,7 @@ def write_report(
             cannot be written.
     """
     files = run if isinstance(run, RunFolder) else RunFolder.open(run, allow_code=allow_code)
-    if path is None:
-        folder_is_writable(files.folder)
-    else:
-        check_output(path)
+    folder_is_writable(files.folder if path is None else check_output(path).parent)
     if explained < 0:
         raise UserError(f"explained is {explained}; it must be at least 0")
     report = gather_report(files, Choices(explained, [by] if isinstance(by, str) else by, mask, note), method)

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.evals.results import finite
 from sae_lens_classif.explaining.scoring import CHUNK, score
-from sae_lens_classif.files import check_output, new_file
+from sae_lens_classif.files import check_output, folder_is_writable, new_file
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.run_classifier import open_run_classifier
 from sae_lens_classif.runs.run_method import load_fitted
@@ -168,7 +168,7 @@ def _writer(out: str | Path | None, source: str | Path) -> Callable[[], Any]:
     }
     if path.suffix not in writers:
         raise UserError(f"--out is {path}; valid suffixes: {', '.join(writers)}")
-    check_output(path)
+    folder_is_writable(check_output(path).parent)
     return writers[path.suffix]
 
 
