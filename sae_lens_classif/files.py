@@ -20,7 +20,7 @@ def new_file(path: Path) -> Iterator[Path]:
     """Write a file under a temporary name; it gets its own name when the block ends without an error.
 
     Raises:
-        UserError: If something else than a regular file is there, or the folder cannot be written to.
+        UserError: If something else than a regular file is there.
     """
     check_output(path)
     folder_is_writable(path.parent)
@@ -151,22 +151,20 @@ def check_output(path: str | Path) -> Path:
     """Refuse to write to what is there and is no regular file: a folder, a device, a pipe. Asked before any work.
 
     Raises:
-        UserError: If it is something else, or its folder cannot be written to.
+        UserError: If it is something else, or the name cannot be that of a file.
     """
     path = Path(path)
     try:
         is_taken = not stat.S_ISREG(path.stat().st_mode)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         is_taken = False
-    except (OSError, ValueError) as error:  # a name too long, NUL
+    except (OSError, ValueError) as error:  # a name too long, in a file, NUL
         raise UserError(f"{str(path)!r} cannot be written ({error}); give another name") from error
     if is_taken:
         raise UserError(
             f"{path} is {'a folder' if path.is_dir() else 'a pipe or a device'}, no regular file; give the path of one"
         )
     there = next(parent for parent in path.absolute().parents if parent.exists())
-    if not there.is_dir():
-        raise UserError(f"{there} is a file, and {path} would be below it; give another path")
     if not os.access(there, os.W_OK):
         raise UserError(f"{path} cannot be written: {there} is not writable; give another path")
     return path

@@ -719,7 +719,7 @@ def test_what_is_no_regular_file_is_refused_before_any_work(
 def test_a_new_name_and_an_old_file_are_taken(tmp_path: Path) -> None:
     (tmp_path / "old").touch()
     assert check_output(tmp_path / "old") == tmp_path / "old" and check_output(tmp_path / "new") == tmp_path / "new"
-    for path in ("x" * 300, "a\0b"):
+    for path in ("x" * 300, "a\0b", tmp_path / "old" / "in a file"):
         with pytest.raises(UserError, match="give another name"):
             check_output(path)
 
