@@ -690,7 +690,8 @@ def test_concepts_that_never_fire_are_counted_and_leave_no_number_behind(
     assert row["estimates"]["conditional_tvd"] == {"mean": None, "ci95": None, "by_seed": [None]}
     assert (begun / "figures" / "silent" / "concept_map.png").is_file()
     markdown = (begun / "comparison.md").read_text(encoding="utf-8")
-    assert finished_comparing(begun, "--evaluate.figures", "false") == methods
+    again = ("--evaluate.figures", "false", "--allow-code", f"{name}:Silent")
+    assert finished_comparing(begun, *again) == methods
     assert (begun / "comparison.md").read_text(encoding="utf-8") == markdown
 
 
