@@ -143,7 +143,7 @@ def current_entry(
     entry = measured(run, of, summary)
     if entry["settings_sha256"] != evaluation_settings(run, of.weights, store):
         raise UserError(
-            f"{run.summary} is of another SAE, of other texts or of other settings than {run.folder} holds now; run "
-            f"the step `{step_of(of)}` again"
+            f"{run.summary} is of another SAE, other texts or settings than {run.folder} holds now, or of another "
+            f"version of this package; run the step `{step_of(of)}` again"
         )
     return entry
