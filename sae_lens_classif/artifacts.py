@@ -109,13 +109,16 @@ class Artifact:
         return Status("current")
 
 
-def damaged_files(folder: Path, note: Any) -> Iterator[str]:
+def damaged_files(folder: Path, note: Any, must_list: bool = False) -> Iterator[str]:
     """Files that are not what was written, each in words.
 
     Args:
         folder: Where they are.
         note: May hold their SHA-256 by relative path, as ``files``.
+        must_list: Whether a note that holds none is damaged itself.
     """
+    if must_list and not (isinstance(note, dict) and note.get("files")):
+        yield f"the note of the files in {folder} was altered"
     files = note.get("files", {}) if isinstance(note, dict) else {}
     checksums = files if isinstance(files, dict) else dict.fromkeys(files)  # earlier versions noted the names alone
     for name, noted in checksums.items():

@@ -161,6 +161,7 @@ def change_sae(run: Path, change: Callable[[ClassifSAE], object]) -> None:
     with torch.no_grad():
         change(sae)
     sae.save_model(folder)
+    sign(folder, "runner_cfg.json")
 
 
 def take_over(sae: ClassifSAE, other: ClassifSAE) -> None:

@@ -70,7 +70,11 @@ class Checkpoints(TrainerCallback):
     def _drop_damaged(self) -> None:
         for checkpoint in self._whole():
             note = checkpoint / _FILES
-            damaged = next(damaged_files(checkpoint, read_json(note)), None) if note.is_file() else f"{note} is missing"
+            damaged = (
+                next(damaged_files(checkpoint, read_json(note), must_list=True), None)
+                if note.is_file()
+                else f"{note} is missing"
+            )
             if damaged is not None:
                 logger.warning("%s: the tuning begins anew", damaged)
                 shutil.rmtree(checkpoint)

@@ -186,9 +186,12 @@ def read_noted(path: str | Path) -> Any:
     Raises:
         UserError: As ``read_yaml``, and if there are none.
     """
-    settings = read_yaml(path)
+    try:
+        settings = read_yaml(path)
+    except UserError as error:
+        raise UserError(f"{error}; or delete it and give the run's settings anew") from error
     if not settings:
-        raise UserError(f"{path} is empty, and a run noted its settings there; put it back, or use another run folder")
+        raise UserError(f"{path} is empty, and a run noted its settings there; delete it and give them anew")
     return settings
 
 
@@ -203,9 +206,7 @@ def read_yaml(path: str | Path) -> Any:
         _check_unchanged(text, path)
         return _load(text) or {}
     except yaml.YAMLError as error:
-        raise UserError(
-            f"{path} is not valid YAML: {error}; mend it, or delete it and give the settings anew"
-        ) from error
+        raise UserError(f"{path} is not valid YAML: {error}; mend it") from error
 
 
 def with_checksum(text: str) -> str:

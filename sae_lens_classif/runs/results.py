@@ -405,16 +405,11 @@ def drop_outdated(run: RunFolder) -> None:
     """Take out of ``summary.json`` what another version wrote, so that it is measured anew.
 
     Raises:
-        UserError: If it cannot be written.
+        UserError: If the file is damaged.
     """
     if not run.summary.is_file():
         return
-    try:
-        content = read_json(run.summary, "evaluate")
-    except UserError as damaged:
-        logger.warning("%s: now it is made anew", damaged)
-        run.summary.unlink()
-        return
+    content = read_json(run.summary, "evaluate` and `compare")
     error = _mismatch(summary_model(), content)
     if error is None:
         return

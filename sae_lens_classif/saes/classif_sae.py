@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import nn
 from typing_extensions import override
 
-from sae_lens_classif.checksums import write_json
+from sae_lens_classif.checksums import read_json, sha256_of_files, write_json
 from sae_lens_classif.config.run import SAESettings, check_latents
 from sae_lens_classif.decisions import DecisionRule, decision_rule
 from sae_lens_classif.errors import UserError
@@ -32,6 +32,7 @@ from sae_lens_classif.saes.saving import NOTED, check_saved, explain_loading, no
 from sae_lens_classif.saes.sparse import ActiveLatents, Places, TopKWithKeptPlaces, decode, encode
 
 ARCHITECTURE = "classifsae"
+_NOTE_OF_A_RUN = "runner_cfg.json"
 _NORMALISERS = {"dense_batch": losses.distance_from_mean, "none": losses.unnormalised}
 
 
@@ -198,7 +199,7 @@ def sign_sae(folder: str | Path) -> None:
     """Note the checksums of a ClassifSAE anew, after its author changed its settings or weights by hand.
 
     Args:
-        folder: Holds ``cfg.json`` and ``sae_weights.safetensors``.
+        folder: Holds ``cfg.json`` and ``sae_weights.safetensors``, and in a run the note of its files.
 
     Raises:
         UserError: If a file is missing, or weights and settings do not fit each other.
@@ -213,6 +214,11 @@ def sign_sae(folder: str | Path) -> None:
     note_weights(sae.cfg, weights)
     content["metadata"] |= {name: sae.cfg.metadata[name] for name in NOTED}
     write_json(file, content, with_checksum=False)
+    note = Path(folder) / _NOTE_OF_A_RUN
+    if note.is_file():
+        noted = {name: value for name, value in read_json(note).items() if name != "files"}
+        note.unlink()
+        write_json(note, {**noted, "files": sha256_of_files(Path(folder))})
 
 
 def initialize_head(sae: "ClassifSAE | ClassifTrainingSAE", head_init: str = "kaiming") -> None:

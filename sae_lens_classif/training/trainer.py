@@ -202,7 +202,7 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         Raises:
             UserError: If a file of it is missing or not what was written.
         """
-        damaged = next(damaged_files(checkpoint, read_json(checkpoint / _FILES)), None)
+        damaged = next(damaged_files(checkpoint, read_json(checkpoint / _FILES), must_list=True), None)
         if damaged is not None:
             raise UserError(f"{damaged}; delete {checkpoint} and run `train` again")
         self.sae.load_weights_from_checkpoint(checkpoint)

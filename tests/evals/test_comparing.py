@@ -1,6 +1,7 @@
 """Comparisons by hand: means and intervals over seeds and texts, real differences, and the three tables."""
 
 import itertools
+import json
 import math
 import re
 import shutil
@@ -519,7 +520,9 @@ def test_a_result_has_the_shape_of_saebench(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert (result["eval_type_id"], result["eval_config"]["seed"]) == ("classif_causality", 0)
     assert (result["sae_lens_id"], result["sae_lens_release_id"], result["sae_cfg_dict"]) == ("mine", "run", {"k": 10})
-    assert result["eval_result_unstructured"] == {"settings_sha256": "abc", "warnings": ["careful"]}
+    unstructured = result["eval_result_unstructured"]
+    assert set(unstructured) == {"settings_sha256", "resamples_sha256", "warnings"}
+    assert (unstructured["settings_sha256"], unstructured["warnings"]) == ("abc", ["careful"])
     assert result["eval_result_metrics"]["conditional_accuracy_change_ci95"] == [0.5, None]
 
 
@@ -527,14 +530,24 @@ def test_a_result_has_the_shape_of_saebench(tmp_path: Path) -> None:
 def test_an_evaluation_without_its_resampled_values_counts_as_not_done(damage: str, tmp_path: Path) -> None:
     path = _write(tmp_path, np.zeros(50)) / "causality.safetensors"
     path.unlink() if damage == "missing" else path.write_bytes(path.read_bytes()[:-20])
-    assert read_measures(path.parent, "abc") == {}
+    with pytest.raises(UserError, match=r"causality\.safetensors"):
+        read_measures(path.parent, "abc")
+    assert read_measures(path.parent, "abc", to_measure=True) == {}
+
+
+def test_resampled_values_of_another_evaluation_are_refused(tmp_path: Path) -> None:
+    path = _write(tmp_path / "own", np.zeros(50)) / "causality.safetensors"
+    shutil.copy(_write(tmp_path / "other", np.ones(50)) / "causality.safetensors", path)
+    with pytest.raises(UserError, match="belongs to another evaluation"):
+        read_measures(path.parent, "abc")
+    assert read_measures(path.parent, "abc", to_measure=True) == {}
 
 
 def test_an_evaluation_that_another_version_wrote_counts_as_not_done(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = _write(tmp_path, np.zeros(50)) / "causality.json"
-    file.write_text(file.read_text(encoding="utf-8").replace(TVD, "tvd_of_old"), encoding="utf-8")
+    file.write_text(json.dumps(read_json(file)).replace(TVD, "tvd_of_old"), encoding="utf-8")
     assert read_measures(file.parent, "abc") == {}
     assert str(file) in caplog.text and TVD in caplog.text
 

@@ -134,7 +134,7 @@ def test_other_settings_of_the_evaluation_replace_all_numbers_of_the_summary(run
     inside = _summary(run)["methods"]["classifsae"]
     assert inside["context"] == "in_context" and inside["conditional_tvd"] != before["conditional_tvd"]
     assert "concept_sim" not in inside and inside["concepts"][0]["concept_sim"] is None
-    main(["evaluate", "--run", str(run), "--evaluate.context", "alone", "--evaluate.n_bootstrap", "50"])
+    main(["evaluate", "--run", str(run), "--evaluate.context", "alone", "--evaluate.n_bootstrap", "120"])
     assert _summary(run)["methods"]["classifsae"] == before
 
 
@@ -181,4 +181,4 @@ def test_the_readme_s_first_lines_of_python_run(demo_run: Path) -> None:
     assert "open_run" in block
     lines = _printed(block, demo_run.parents[1])
     assert lines[0].startswith("Evaluation(") and sum(line.startswith("Concept(") for line in lines) > 3
-    assert any("right_without" in line for line in lines) and any("text" in line for line in lines)
+    assert any("misled_by" in line for line in lines) and any(line.startswith("text") for line in lines)
