@@ -145,7 +145,9 @@ def _write_concepts(folder: Path, run: RunFolder, of: RunMethod, model: str) -> 
     sae.save_model(folder / SAE_ID)
     cfg = dict(sorted(sae.cfg.to_dict().items()))  # SAELens' order varies
     write_json(folder / SAE_ID / "cfg.json", cfg, with_checksum=False)
-    shutil.copyfile(inside(run.sae, SETTINGS_FILE), folder / SAE_ID / SETTINGS_FILE)
+    note = inside(run.sae, SETTINGS_FILE)
+    read_json(note, "train")  # or it was altered
+    shutil.copyfile(note, folder / SAE_ID / SETTINGS_FILE)
 
 
 def _write_evaluations(folder: Path, of: RunMethod, entry: Mapping[str, Any], repo_id: str, model: str) -> None:

@@ -524,11 +524,15 @@ def read_comparison(run: RunFolder, method: str, seed: int, settings: str) -> tu
     methods = read_methods(run).methods
     row = methods.get(method)
     if row is None or seed not in row.seeds:
+        logger.warning("%s does not hold %s with seed %d, and is left out: run `compare` again", file, method, seed)
         return ()
     if not row.settings_sha256:
         logger.warning("%s does not say what it was made from, and is left out: run `compare` again", file)
         return ()
     if row.settings_sha256[row.seeds.index(seed)] != settings:
+        logger.warning(
+            "%s is of another fit or other settings of %s, and is left out: run `compare` again", file, method
+        )
         return ()
     return tuple(replace(row, notes=tuple(map(_without_reason, row.notes))) for row in methods.values())
 

@@ -44,7 +44,7 @@ _OUT_OF_ITS_CARD = """() => [...document.querySelectorAll(".card")].flatMap(card
 _GROUND_AND_INKS = """selector => {
     const frame = document.querySelector(selector);
     const numbers = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
-    const drawn = [...frame.querySelectorAll("svg [id^=text_] *, svg text")];
+    const drawn = [...frame.querySelectorAll("svg [id*=text_] *, svg text")];
     const inks = drawn.map(part => getComputedStyle(part).fill).filter(fill => fill.startsWith("rgb"));
     return [numbers(getComputedStyle(frame).backgroundColor), [...new Set(inks)].map(numbers)];
 }"""
