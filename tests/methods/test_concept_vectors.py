@@ -1,5 +1,6 @@
 """ConceptSHAP and HI-Concept: scores and losses against values computed by hand, training, saving."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 

@@ -44,7 +44,8 @@ _OUT_OF_ITS_CARD = """() => [...document.querySelectorAll(".card")].flatMap(card
 _GROUND_AND_INKS = """selector => {
     const frame = document.querySelector(selector);
     const numbers = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
-    const drawn = [...frame.querySelectorAll("svg [id*=text_] *, svg text")];
+    const onTop = group => [...group.querySelectorAll("path, use")].pop();  // below it may be a halo
+    const drawn = [...frame.querySelectorAll("svg g[id*=text_]")].map(onTop).filter(Boolean);
     const inks = drawn.map(part => getComputedStyle(part).fill).filter(fill => fill.startsWith("rgb"));
     return [numbers(getComputedStyle(frame).backgroundColor), [...new Set(inks)].map(numbers)];
 }"""
