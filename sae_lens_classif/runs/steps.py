@@ -171,22 +171,28 @@ def embed_and_keep(run: RunFolder, data: TextData) -> torch.Tensor:
     cfg = run.cfg.evaluate
     key = sha256_of_json([data.fingerprint(), cfg.sentence_encoder])
     file = run.embeddings / f"{key[:16]}.safetensors"
-    kept = _kept_embeddings(file, len(data)) if file.is_file() else None
+    kept = _kept_embeddings(file, len(data), key) if file.is_file() else None
     if kept is not None:
         return kept
     logger.info("sentence embeddings: %d texts by %s", len(data), cfg.sentence_encoder)
     embeddings = embed_texts(data.texts, cfg.sentence_encoder, cfg.device)
-    write_tensors(file, {"embeddings": embeddings})
+    write_tensors(file, {"embeddings": embeddings}, {"of": key})
     return embeddings
 
 
-def _kept_embeddings(file: Path, n_texts: int) -> torch.Tensor | None:
-    """What was kept, or None where that is damaged."""
+def _kept_embeddings(file: Path, n_texts: int, key: str) -> torch.Tensor | None:
+    """What was kept of texts and an encoder, or None where that is damaged; earlier versions did not note of which."""
     try:
-        embeddings = read_tensors(file)[0]["embeddings"]
-        if embeddings.ndim == 2 and len(embeddings) == n_texts and embeddings.isfinite().all():
+        tensors, notes = read_tensors(file)
+        embeddings = tensors["embeddings"]
+        if (
+            notes.get("of", key) == key
+            and embeddings.ndim == 2
+            and len(embeddings) == n_texts
+            and embeddings.isfinite().all()
+        ):
             return embeddings
-        reason = f"{file} does not hold a finite embedding for each of {n_texts} texts"
+        reason = f"{file} does not hold a finite embedding for each of these {n_texts} texts"
     except (UserError, KeyError) as error:
         reason = str(error)
     logger.warning("%s; the embeddings are made anew", reason)
