@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from sae_lens_classif.checksums import read_json, sha256_of_file, sha256_of_json
+from sae_lens_classif.checksums import read_json, sha256_of_file, sha256_of_files, sha256_of_json, write_json
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.reading import inside
 
@@ -103,34 +103,46 @@ class Artifact:
         different = tuple(_different(noted, self.made_from if isinstance(noted, dict) else self.fingerprint))
         if different:
             return Status("stale", different)
-        damaged = next(damaged_files(self.note.parent, content), None)
+        damaged = first_damage(self.note.parent, content)
         if damaged is not None:
             return Status("damaged", reason=f"{damaged}; delete {self.path} and run the same command again")
         return Status("current")
 
 
-def damaged_files(folder: Path, note: Any, must_list: bool = False) -> Iterator[str]:
-    """Files that are not what was written, each in words.
+def note_files(note: Path, content: Mapping[str, Any] | None = None) -> None:
+    """Write a note with the SHA-256 of all files beside it and below; it comes last.
+
+    Args:
+        note: The JSON file.
+        content: What else it says.
+    """
+    files = sha256_of_files(note.parent)
+    files.pop(note.name, None)  # one of before
+    write_json(note, {**(content or {}), "files": files})
+
+
+def first_damage(folder: Path, note: Any, must_list: bool = False) -> str | None:
+    """The first file that is not what was written, in words; None where all are.
 
     Args:
         folder: Where they are.
         note: May hold their SHA-256 by relative path, as ``files``.
         must_list: Whether a note that holds none is damaged itself.
     """
-    if must_list and not (isinstance(note, dict) and note.get("files")):
-        yield f"the note of the files in {folder} was altered"
     files = note.get("files", {}) if isinstance(note, dict) else {}
+    if must_list and not files:
+        return f"the note of the files in {folder} was altered"
     checksums = files if isinstance(files, dict) else dict.fromkeys(files)  # earlier versions noted the names alone
     for name, noted in checksums.items():
         try:
             path = inside(folder, name)
         except UserError as error:
-            yield str(error)
-            continue
+            return str(error)
         if not path.is_file():
-            yield f"{path} is missing"
-        elif noted not in (None, sha256_of_file(path)):
-            yield f"{path} was altered since it was written (its checksum is another)"
+            return f"{path} is missing"
+        if noted not in (None, sha256_of_file(path)):
+            return f"{path} was altered since it was written (its checksum is another)"
+    return None
 
 
 def _short(value: Any) -> str:

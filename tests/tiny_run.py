@@ -14,7 +14,8 @@ import datasets
 import torch
 import yaml
 
-from sae_lens_classif.checksums import read_json, sha256_of_files, write_json
+from sae_lens_classif.artifacts import note_files
+from sae_lens_classif.checksums import read_json
 from sae_lens_classif.cli.parser import main
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.saes.classif_sae import ClassifSAE
@@ -209,6 +210,4 @@ def change_settings(run: Path, old: str, new: str) -> None:
 
 def sign(folder: Path, note: str) -> None:
     """Note the checksums of a folder's files anew, as whoever changes something in it can."""
-    content = read_json(folder / note)
-    (folder / note).unlink()
-    write_json(folder / note, {**content, "files": sha256_of_files(folder)})
+    note_files(folder / note, read_json(folder / note))

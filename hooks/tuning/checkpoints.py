@@ -14,8 +14,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from typing_extensions import override
 
-from sae_lens_classif.artifacts import Artifact, damaged_files
-from sae_lens_classif.checksums import read_json, sha256_of_files, write_json
+from sae_lens_classif.artifacts import Artifact, first_damage, note_files
+from sae_lens_classif.checksums import read_json, write_json
 from sae_lens_classif.files import explain_full_disk, replace_folder
 
 _EPOCH_START = "epoch_start.safetensors"
@@ -70,11 +70,8 @@ class Checkpoints(TrainerCallback):
     def _drop_damaged(self) -> None:
         for checkpoint in self._whole():
             note = checkpoint / _FILES
-            damaged = (
-                next(damaged_files(checkpoint, read_json(note), must_list=True), None)
-                if note.is_file()
-                else f"{note} is missing"
-            )
+            noted = read_json(note) if note.is_file() else None
+            damaged = first_damage(checkpoint, noted, must_list=True)
             if damaged is not None:
                 logger.warning("%s: the tuning begins anew", damaged)
                 shutil.rmtree(checkpoint)
@@ -117,7 +114,7 @@ class Checkpoints(TrainerCallback):
         written, before = self.partial / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}", self._whole()
         is_between_epochs = float(state.epoch or 0).is_integer()
         save_file({"rng": torch.get_rng_state() if is_between_epochs else self._epoch_start}, written / _EPOCH_START)
-        write_json(written / _FILES, {"files": sha256_of_files(written)})
+        note_files(written / _FILES)
         write_json(self._artifact.note, self._artifact.made_from)
         replace_folder(written, self._artifact.path / str(state.global_step))
         for older in before:

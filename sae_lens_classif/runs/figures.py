@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from sae_lens_classif.artifacts import Artifact
-from sae_lens_classif.checksums import sha256_of_files, write_json
+from sae_lens_classif.artifacts import Artifact, note_files
 from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.measures import FLOOR, RANDOM, find_measure
 from sae_lens_classif.evals.results import Measures
@@ -82,7 +81,7 @@ def draw_method(
     ]
     for draw in tqdm(figures, desc="Drawing", unit=" figures", delay=1):
         draw()
-    write_json(folder / MADE_FROM, {**made_from, "files": sha256_of_files(folder)})
+    note_files(folder / MADE_FROM, made_from)
 
 
 def _draw_words(

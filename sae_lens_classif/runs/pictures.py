@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from sae_lens_classif.artifacts import damaged_files
+from sae_lens_classif.artifacts import first_damage
 from sae_lens_classif.checksums import sha256_of_file, write_json
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.reading import inside
@@ -40,7 +40,7 @@ def pictures(folder: Path, step: str, settings: str | None = None) -> list[Path]
     drawn: _Drawn = read_shape(_Drawn, note, f"`{step}`", f"delete it and run `{step}` again")
     if settings is not None and drawn.settings_sha256 != settings:
         return []
-    damaged = next(damaged_files(folder, drawn.model_dump()), None)
+    damaged = first_damage(folder, drawn.model_dump())
     if damaged is not None:
         raise UserError(f"{damaged}; run `{step}` again, which draws it anew")
     return sorted(inside(folder, name) for name in drawn.files if Path(name).suffix == ".png")

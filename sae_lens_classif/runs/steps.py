@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from sae_lens_classif.artifacts import Artifact
-from sae_lens_classif.checksums import read_tensors, sha256_of_files, sha256_of_json, write_json, write_tensors
+from sae_lens_classif.artifacts import Artifact, note_files
+from sae_lens_classif.checksums import read_tensors, sha256_of_json, write_tensors
 from sae_lens_classif.data.texts import Split, TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import needs_of
@@ -38,7 +38,7 @@ from sae_lens_classif.runs.results import (
 )
 from sae_lens_classif.runs.run_classifier import open_run_classifier
 from sae_lens_classif.runs.run_method import evaluation_settings, load_trained
-from sae_lens_classif.store.caching import cache_states, states
+from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.training.train import LOG_FILE, made_from, train_classifsae
 
@@ -81,7 +81,7 @@ def finetune_step(run: RunFolder) -> None:
     model, tokenizer = finetune(run.cfg.finetune, run.cfg.prompt, data, device, run.tuning)
     with new_folder(run.classifier) as folder:
         save_classifier(folder, model, tokenizer, run.cfg.prompt, data.class_names, data.multi_label)
-        write_json(folder / SETTINGS_FILE, {**asked, "files": sha256_of_files(folder)})
+        note_files(folder / SETTINGS_FILE, asked)
     shutil.rmtree(run.tuning, ignore_errors=True)
 
 
@@ -95,9 +95,7 @@ def cache_step(run: RunFolder, classifier: TextClassifier | None = None) -> None
     classifier = classifier or open_run_classifier(run)
     splits: tuple[Split, ...] = ("train", "test")
     for split in splits:
-        data, folder = run.texts(split), run.activations(split)
-        run.is_current(states(classifier, data, folder))  # or refused, or, to be made anew, deleted
-        cache_states(classifier, data, folder, run.cfg.cache)
+        cache_states(classifier, run.texts(split), run.activations(split), run.cfg.cache, run.is_current)
 
 
 def train_step(run: RunFolder) -> None:
@@ -116,7 +114,7 @@ def train_step(run: RunFolder) -> None:
     with new_folder(run.sae) as folder:
         sae.save(folder)
         shutil.copyfile(run.training / LOG_FILE, folder / LOG_FILE)
-        write_json(folder / SETTINGS_FILE, {**asked, "files": sha256_of_files(folder)})
+        note_files(folder / SETTINGS_FILE, asked)
     shutil.rmtree(run.training)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Self, cast
 import torch
 import torch.nn.functional as F
 from sae_lens import TopKSAE, TopKSAEConfig, TopKTrainingSAE, TopKTrainingSAEConfig
-from sae_lens.constants import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
+from sae_lens.constants import RUNNER_CFG_FILENAME, SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
 from sae_lens.registry import SAE_CLASS_REGISTRY, register_sae_class, register_sae_training_class
 from sae_lens.saes.sae import TrainStepInput, TrainStepOutput
 from sae_lens.saes.topk_sae import act_times_W_dec
@@ -21,7 +21,8 @@ from safetensors.torch import load_file
 from torch import nn
 from typing_extensions import override
 
-from sae_lens_classif.checksums import read_json, sha256_of_files, write_json
+from sae_lens_classif.artifacts import note_files
+from sae_lens_classif.checksums import read_json, write_json
 from sae_lens_classif.config.run import SAESettings, check_latents
 from sae_lens_classif.decisions import DecisionRule, decision_rule
 from sae_lens_classif.errors import UserError
@@ -32,7 +33,6 @@ from sae_lens_classif.saes.saving import NOTED, check_saved, explain_loading, no
 from sae_lens_classif.saes.sparse import ActiveLatents, Places, TopKWithKeptPlaces, decode, encode
 
 ARCHITECTURE = "classifsae"
-_NOTE_OF_A_RUN = "runner_cfg.json"
 _NORMALISERS = {"dense_batch": losses.distance_from_mean, "none": losses.unnormalised}
 
 
@@ -214,11 +214,9 @@ def sign_sae(folder: str | Path) -> None:
     note_weights(sae.cfg, weights)
     content["metadata"] |= {name: sae.cfg.metadata[name] for name in NOTED}
     write_json(file, content, with_checksum=False)
-    note = Path(folder) / _NOTE_OF_A_RUN
+    note = Path(folder) / RUNNER_CFG_FILENAME
     if note.is_file():
-        noted = {name: value for name, value in read_json(note).items() if name != "files"}
-        note.unlink()
-        write_json(note, {**noted, "files": sha256_of_files(Path(folder))})
+        note_files(note, read_json(note))
 
 
 def initialize_head(sae: "ClassifSAE | ClassifTrainingSAE", head_init: str = "kaiming") -> None:

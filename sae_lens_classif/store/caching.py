@@ -1,6 +1,7 @@
 """Fill an activations store with the hidden states of texts."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,11 @@ _LABELS = {
 
 
 def cache_states(
-    classifier: TextClassifier, data: Any, folder: str | Path, cfg: CacheConfig | None = None
+    classifier: TextClassifier,
+    data: Any,
+    folder: str | Path,
+    cfg: CacheConfig | None = None,
+    is_current: Callable[[Artifact], bool] = Artifact.is_current,
 ) -> ActivationStore:
     """Store the hidden state and predicted class of every text; what a killed run stored is kept.
 
@@ -37,6 +42,7 @@ def cache_states(
             ``text`` and ``label``, a pair ``(texts, labels)``, a list of dicts.
         folder: Where the store is, or will be.
         cfg: Precision and sizes.
+        is_current: Whether a store that is there was made from this; it may delete one that is to be made anew.
 
     Returns:
         The store.
@@ -58,11 +64,12 @@ def cache_states(
             f"{classifier.name} gives {several if classifier.multi_label else one}, the texts have "
             f"{several if data.multi_label else one}; {_LABELS[classifier.multi_label]}"
         )
-    if states(classifier, data, folder).is_current():
+    fingerprints = Fingerprints(classifier.model_fingerprint, data.fingerprint(), classifier.prompt_fingerprint())
+    if is_current(Artifact(folder, folder / MANIFEST, asdict(fingerprints), ("fingerprints",))):
         logger.info("activations: reusing %s", folder)
         return ActivationStore(folder)
     plan = StorePlan(
-        fingerprints=_fingerprints(classifier, data),
+        fingerprints=fingerprints,
         model_name=classifier.name,
         hook_name=classifier.hook_name,
         class_names=data.class_names,
@@ -76,21 +83,6 @@ def cache_states(
     )
     _fill(StoreWriter(folder, plan), classifier, data, cfg)
     return ActivationStore(folder)
-
-
-def states(classifier: TextClassifier, data: TextData, folder: Path) -> Artifact:
-    """The store of a folder, and what it is to be made from.
-
-    Args:
-        classifier: The model.
-        data: The texts.
-        folder: Need not exist.
-    """
-    return Artifact(folder, folder / MANIFEST, asdict(_fingerprints(classifier, data)), ("fingerprints",))
-
-
-def _fingerprints(classifier: TextClassifier, data: TextData) -> Fingerprints:
-    return Fingerprints(classifier.model_fingerprint, data.fingerprint(), classifier.prompt_fingerprint())
 
 
 def _fill(writer: StoreWriter, classifier: TextClassifier, data: TextData, cfg: CacheConfig) -> None:

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from tqdm.asyncio import tqdm_asyncio
 from typing_extensions import override
 
-from sae_lens_classif.artifacts import damaged_files
-from sae_lens_classif.checksums import read_json, sha256_of_files, write_json
+from sae_lens_classif.artifacts import first_damage, note_files
+from sae_lens_classif.checksums import read_json, write_json
 from sae_lens_classif.decisions import decision_rule
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import explain_full_disk, new_file, new_folder
@@ -187,7 +187,7 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
                 write_json(folder / _BEST_SCORE, self.best_score)
             if self.log_file is not None and self.log_file.is_file():
                 shutil.copyfile(self.log_file, folder / _LOG)
-            write_json(folder / _FILES, {"files": sha256_of_files(folder)})
+            note_files(folder / _FILES)
         for older in Path(base).iterdir():
             if older.name.isdecimal() and int(older.name) < self.n_training_samples:
                 shutil.rmtree(older)
@@ -202,7 +202,7 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
         Raises:
             UserError: If a file of it is missing or not what was written.
         """
-        damaged = next(damaged_files(checkpoint, read_json(checkpoint / _FILES), must_list=True), None)
+        damaged = first_damage(checkpoint, read_json(checkpoint / _FILES), must_list=True)
         if damaged is not None:
             raise UserError(f"{damaged}; delete {checkpoint} and run `train` again")
         self.sae.load_weights_from_checkpoint(checkpoint)

@@ -22,7 +22,7 @@ import numpy as np
 from tests.robustness.damage import DAMAGES, OLD
 from tests.robustness.forking import Ended
 from tests.robustness.outcomes import Outcomes, fault_of, say, some
-from tests.robustness.workshop import COMMANDS, READERS, STOPPED, Reader, Workshop, differences
+from tests.robustness.workshop import COMMANDS, READERS, STOPPED, Reader, Trials, Workshop, differences
 
 _TRIALS = 1000
 _READERS_A_TRIAL = 2
@@ -90,17 +90,11 @@ class _Trial:
     whole: _Whole
 
 
-class Flips:
+class Flips(Trials):
     """Tries readers of a workshop."""
 
     def __init__(self, workshop: Workshop, outcomes: Outcomes) -> None:
-        """
-        Args:
-            workshop: With all stages made.
-            outcomes: Where it is told how they ended.
-        """
-        self._workshop = workshop
-        self._outcomes = outcomes
+        super().__init__(workshop, outcomes)
         self._read_by = dict[str, dict[str, list[_Whole]]]()  # kind, then file
 
     @property

@@ -18,7 +18,7 @@ import numpy as np
 from tests.robustness.forking import Ended
 from tests.robustness.operations import How, Operation, count, die_at, read_counted, unfinished
 from tests.robustness.outcomes import Outcomes, fault_of, say, some
-from tests.robustness.workshop import COMMANDS, Command, Workshop, differences
+from tests.robustness.workshop import COMMANDS, Command, Trials, Workshop, differences
 
 _MOST = 150  # operations of a command at which it is killed, unless all are asked for
 _RANDOM = 300
@@ -43,17 +43,11 @@ class _Unkilled:
         return sorted([*((number, "before") for number in numbers), *cuts])  # type: ignore[list-item]  # literals
 
 
-class Kills:
+class Kills(Trials):
     """Tries commands of a workshop."""
 
     def __init__(self, workshop: Workshop, outcomes: Outcomes) -> None:
-        """
-        Args:
-            workshop: With all stages made.
-            outcomes: Where it is told how they ended.
-        """
-        self._workshop = workshop
-        self._outcomes = outcomes
+        super().__init__(workshop, outcomes)
         self._known = dict[str, _Unkilled]()
 
     def at_operations(self, command: Command, at_most: int | None = _MOST, only: Kill | None = None) -> None:

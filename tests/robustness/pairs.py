@@ -18,7 +18,7 @@ import numpy as np
 
 from tests.robustness.forking import Ended
 from tests.robustness.outcomes import Outcomes, fault_of, say, some
-from tests.robustness.workshop import COMMANDS, STAGES, Command, Workshop, differences
+from tests.robustness.workshop import COMMANDS, STAGES, Command, Trials, Workshop, differences
 
 _APART = 0.5  # seconds between their starts, at most
 Pair = tuple[Command, Command]
@@ -30,17 +30,11 @@ _LEFT_OUT = (
 )  # fmt: skip
 
 
-class Pairs:
+class Pairs(Trials):
     """Tries pairs of commands of a workshop."""
 
     def __init__(self, workshop: Workshop, outcomes: Outcomes) -> None:
-        """
-        Args:
-            workshop: With all stages made.
-            outcomes: Where it is told how they ended.
-        """
-        self._workshop = workshop
-        self._outcomes = outcomes
+        super().__init__(workshop, outcomes)
         self._alone = dict[tuple[str, ...], dict[str, bytes]]()
 
     def at_once(self, pair: Pair, stage: str, apart: float) -> None:

@@ -16,6 +16,7 @@ from tests.conftest import CLASS_NAMES, make_data
 from tests.publishing.test_hub import write_encoder
 from tests.robustness.forking import Ended, Launcher
 from tests.robustness.operations import count, die_at, read_counted
+from tests.robustness.outcomes import Outcomes
 from tests.tiny_run import write_csv
 
 _EVALUATIONS = ["completeness", "causality", "interpretability"]
@@ -287,3 +288,16 @@ def _write_inputs(here: Path) -> None:
     (here / "settings.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     write_encoder(here / "encoder")
     shutil.rmtree(here / "bert")
+
+
+class Trials:
+    """Tries commands of a workshop."""
+
+    def __init__(self, workshop: Workshop, outcomes: Outcomes) -> None:
+        """
+        Args:
+            workshop: With all stages made.
+            outcomes: Where it is told how they ended.
+        """
+        self._workshop = workshop
+        self._outcomes = outcomes
