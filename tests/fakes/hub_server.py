@@ -8,6 +8,7 @@ what else it asked for is seen in ``refused``.
 
 import hashlib
 import json
+import os
 import socket
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -85,9 +86,11 @@ class HubServer:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def environment(self, home: Path) -> dict[str, str]:
-        """Variables that send every request of a process here and keep its caches in a folder."""
+        """A process's environment: requests go here, caches into a folder; what the machine says of hubs is unset."""
+        unset = ("HF_", "HUGGING", "TRANSFORMERS_", "SENTENCE_TRANSFORMERS_", "XDG_")
         proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), self.endpoint)
         return {
+            **{name: value for name, value in os.environ.items() if not name.startswith(unset)},
             **proxies, **{name.lower(): value for name, value in proxies.items()},
             "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "HF_ENDPOINT": self.endpoint, "HF_HOME": str(home),
         }  # fmt: skip

@@ -1,7 +1,6 @@
 """Models, data sets and encoders by their names on the Hub, from a server of this machine that speaks as it does."""
 
 import json
-import os
 import re
 import socket
 import subprocess
@@ -193,9 +192,7 @@ class Process:
 
 def run_client(server: HubServer, folder: Path, prompt: PromptConfig) -> Process:
     """Load in a process of its own, with the server in the Hub's place and its caches in a folder."""
-    unset = ("HF_", "HUGGING", "TRANSFORMERS_", "SENTENCE_TRANSFORMERS_", "XDG_")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(unset)}
-    environment |= {**server.environment(folder / "home"), "OMP_NUM_THREADS": "1"}
+    environment = server.environment(folder / "home") | {"OMP_NUM_THREADS": "1"}
     asked, answered = folder / "job.json", folder / "outcomes.json"
     job = Job(template=prompt.template, label_word=prompt.label_word, class_names=list(CLASS_NAMES), texts=list(TEXTS))
     asked.write_text(json.dumps(job), encoding="utf-8")

@@ -1,7 +1,6 @@
 """What a run puts on the Hub, and what comes back from there, on a server of this machine that speaks as it does."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -286,8 +285,7 @@ def test_the_example_publishes_the_card_s_snippet_loads_and_topk_does_without_th
     trained = slc.ClassifSAE.load_from_disk(tiny.run("run") / "saes" / "classifsae")
     example = Path(__file__).parents[2] / "examples" / "publish.py"
     with HubServer(tmp_path / "hub", token=TOKEN) as server:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        environment |= {**server.environment(tmp_path / "home"), "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_XET": "1"}
+        environment = server.environment(tmp_path / "home") | {"OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_XET": "1"}
 
         def python(*arguments: str, token: bool = False) -> str:
             variables = environment | ({"HF_TOKEN": TOKEN} if token else {})

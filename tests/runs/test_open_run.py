@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import re
 import subprocess
 import sys
@@ -358,7 +357,7 @@ def test_data_of_the_hub_become_a_run_by_their_name(
         "print(len(run.texts('train')), len(run.texts()), run.cfg.data.source)"
     )
     with HubServer(tmp_path / "hub") as hub:
-        environ = {**os.environ, **hub.environment(tmp_path / "home")}
+        environ = hub.environment(tmp_path / "home")
         command = [sys.executable, "-W", "ignore", "-c", code]
         done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
