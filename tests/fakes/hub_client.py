@@ -75,6 +75,7 @@ def loadings(job: Job) -> dict[str, Callable[[], Any]]:
         "no such model": lambda: states("nobody/no-model"),
         "no such data": lambda: data("train", "nobody/no-data"),
         "no such encoder": lambda: embed("nobody/no-encoder"),
+        "pickled encoder": lambda: embed("someone/pickled-encoder"),
         "gated model": lambda: states("someone/gated"),
         "gated data": lambda: data("train", "someone/gated"),
         "gated encoder": lambda: embed("someone/gated"),

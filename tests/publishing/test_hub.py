@@ -51,6 +51,7 @@ REFUSALS = {
     "bad token encoder": "sentence encoder someone/expired .*Invalid credentials",
     "adapter without base": "someone/baseless is an adapter, and its base cannot be opened: .*someone/gone",
     "pickled adapter": r"weights of the adapter someone/pickled cannot be read from adapter_model\.safetensors",
+    "pickled encoder": "sentence encoder someone/pickled-encoder .*only safetensors are read.*Could not find",
     "no weights": "model someone/weightless has no weights as safetensors on the Hub.*write it with save_pretrained",
     "no tokenizer": "tokenizer someone/wordless .*vocabulary is empty",
     "no such split": r"someone/topics .*tarin.*'train', 'test'",
@@ -127,6 +128,23 @@ def write_encoder(folder: Path) -> None:
     SentenceTransformer(modules=[transformer, Pooling(16)], device="cpu").save(str(folder))
 
 
+def write_pickled_encoder(encoder: Path, folder: Path) -> None:
+    """The same with a last part whose weights are a pickle alone, which torch would open."""
+    copytree(encoder, folder)
+    modules = [*read_json(folder / "modules.json"), {"path": "2_Dense", "type": "sentence_transformers.models.Dense"}]
+    modules[-1] |= {"idx": len(modules) - 1, "name": str(len(modules) - 1)}
+    (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    (folder / "2_Dense").mkdir()
+    of_part = {
+        "in_features": 16,
+        "out_features": 8,
+        "bias": False,
+        "activation_function": "torch.nn.modules.linear.Identity",
+    }
+    (folder / "2_Dense" / "config.json").write_text(json.dumps(of_part), encoding="utf-8")
+    torch.save({"linear.weight": torch.ones(8, 16)}, folder / "2_Dense" / "pytorch_model.bin")
+
+
 def write_adapters(models: Path) -> None:
     """A model with a head, an adapter of it, a soft prompt, an adapter whose base is not there, and a pickled one."""
     head = write_model(models / "bert-head", "Bert", id2label=dict(enumerate(CLASS_NAMES)))
@@ -162,6 +180,7 @@ def hub(
         for file in (models / name).glob(missing):
             file.unlink()
     write_encoder(models / "tiny-encoder")
+    write_pickled_encoder(models / "tiny-encoder", models / "pickled-encoder")
     write_adapters(models)
     write_data_sets(root / "datasets" / "someone", train_data, test_data)
     return root

@@ -255,6 +255,17 @@ def test_settings_that_were_changed_since_a_run_wrote_them_are_refused_unless_th
     assert RunFolder.open(tmp_path).cfg.train.lr == 3e-4
 
 
+def test_what_moved_with_a_run_is_found_and_another_name_stays_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "old" / "model").mkdir(parents=True)
+    asked = RunConfig(classifier=ClassifierConfig(str(tmp_path / "old" / "model")))
+    made(tmp_path / "old" / "run", asked)
+    (tmp_path / "old").rename(tmp_path / "new")
+    run = tmp_path / "new" / "run"
+    assert RunFolder.open(run).cfg.classifier.model == str(tmp_path / "new" / "model")
+    for name in ("somebody/model", "their_module:their_function", str(tmp_path / "none")):
+        assert RunFolder(run, RunConfig(classifier=ClassifierConfig(name))).cfg.classifier.model == name
+
+
 def test_a_run_that_is_moved_with_its_texts_finds_them_and_what_was_made_of_them(tiny: Tiny, tmp_path: Path) -> None:
     shutil.copytree(tiny.folder / "texts", tmp_path / "old" / "texts")
     source = tmp_path / "old" / "texts"
