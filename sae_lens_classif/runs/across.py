@@ -1,7 +1,7 @@
 """``across``: which concept method is ahead over several data sets, from the comparison that each run holds."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,14 @@ from sae_lens_classif.files import check_output, write_text
 from sae_lens_classif.runs.across_tables import titles, to_latex, to_markdown
 from sae_lens_classif.runs.figures import TRADEOFFS, draw_tradeoffs, tradeoffs_of
 from sae_lens_classif.runs.folder import METHOD, RunFolder
-from sae_lens_classif.runs.results import Across, DataSet, Score, read_measures, read_methods
+from sae_lens_classif.runs.results import (
+    Across,
+    DataSet,
+    Score,
+    read_measures,
+    read_methods,
+    settings_of_evaluations,
+)
 from sae_lens_classif.runs.tables import CONTROLS, competing
 from sae_lens_classif.store.store import ActivationStore
 
@@ -48,6 +55,8 @@ def across(runs: Sequence[str | Path], out: str | Path = "runs/across", against:
         check_output(Path(out) / name)
     _check_data(opened)
     compared = [read_methods(run) for run in opened]
+    for run, one in zip(opened, compared, strict=True):
+        _check_current(run, one.methods)
     _check_reference([set(one.methods) for one in compared], opened, against)
     data_sets = [
         _data_set(run, name, one.n_test_texts, _held_against(run, one.methods, against))
@@ -83,6 +92,23 @@ def _check_data(runs: Sequence[RunFolder]) -> None:
                 )
 
 
+def _check_current(run: RunFolder, methods: Mapping[str, ComparedMethod]) -> None:
+    """Refuse a comparison of other evaluations than the run holds; one of an earlier version says of none."""
+    for row in methods.values():
+        for seed, settings in zip(row.seeds, row.settings_sha256, strict=False):
+            measured = settings_of_evaluations(_evaluations(run, row.name, seed))
+            if settings and measured not in (None, settings):
+                raise UserError(
+                    f"{run.folder / 'comparison.json'} is of other settings or another fit of {row.name}, seed {seed}, "
+                    f"than the run holds now; run `sae-lens-classif compare --run {run.folder}` again"
+                )
+
+
+def _evaluations(run: RunFolder, method: str, seed: int) -> Path:
+    """Where `compare` keeps what it measured of a method with one seed."""
+    return run.evaluations(method, None if method == METHOD and seed == run.cfg.train.seed else seed)
+
+
 def _check_reference(methods: Sequence[set[str]], runs: Sequence[RunFolder], against: str) -> None:
     common = sorted(set.intersection(*methods))
     if len(common) < 2:
@@ -114,9 +140,9 @@ def _held_against(run: RunFolder, methods: dict[str, ComparedMethod], against: s
 def _seed_results(run: RunFolder, row: ComparedMethod) -> list[SeedResult]:
     """What was measured of a method, with the values over resampled texts."""
     results = []
-    for place, (seed, settings) in enumerate(zip(row.seeds, row.settings_sha256, strict=True)):
-        is_own = row.name == METHOD and seed == run.cfg.train.seed
-        folder = run.evaluations(row.name, None if is_own else seed)
+    noted = row.settings_sha256 or ("",) * len(row.seeds)  # earlier versions did not note them
+    for place, (seed, settings) in enumerate(zip(row.seeds, noted, strict=True)):
+        folder = _evaluations(run, row.name, seed)
         result = SeedResult.of(seed, read_measures(folder, settings) if settings else {})
         for name, estimate in row.estimates.items():
             if estimate.by_seed[place] is not None and name not in result.metrics:

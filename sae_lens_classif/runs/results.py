@@ -264,6 +264,22 @@ def _read_evaluation(name: str, file: Path, settings: str | None) -> Measures | 
     return Measures(content["eval_result_metrics"], content["eval_result_details"][0], resamples)
 
 
+def settings_of_evaluations(folder: Path) -> str | None:
+    """SHA-256 of everything that the evaluations in a folder depend on, as the first of them says; None without one.
+
+    Raises:
+        UserError: If it is damaged.
+    """
+    for name in evaluations():
+        file = folder / f"{name}.json"
+        if file.is_file():
+            content = read_json(file, _step_of(folder))
+            for key in _UNSTRUCTURED:
+                content = content.get(key) if isinstance(content, dict) else None
+            return content if isinstance(content, str) else None
+    return None
+
+
 def _step_of(folder: Path) -> str:
     """The command that measures what is in a folder of evaluations."""
     return "evaluate" if folder.name == METHOD else "compare"

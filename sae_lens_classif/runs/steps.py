@@ -230,8 +230,9 @@ def evaluate_method(
         logger.info("evaluations: reusing %s", folder)
         return known
     logger.info("evaluations: %s of %s on %d test texts", ", ".join(cfg.evals), name, len(split.store))
+    classifier = split.classifier  # first: what cannot be opened is said before any work
     embeddings = split.embeddings if "embeddings" in needs_of(cfg.evals) else None
-    evaluation = evaluate(method, split.classifier, split.store, split.data, cfg, embeddings, known)
+    evaluation = evaluate(method, classifier, split.store, split.data, cfg, embeddings, known)
     sae = method.autoencoder()
     write_evaluation(
         folder,

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from sae_lens_classif import UserError, across
-from sae_lens_classif.checksums import read_json
+from sae_lens_classif.checksums import read_json, write_json
 from sae_lens_classif.cli.display import show_across
 from sae_lens_classif.cli.parser import main
 from sae_lens_classif.config.classifier import DataConfig
@@ -187,6 +187,18 @@ def test_without_the_resampled_values_another_reference_is_refused(runs: list[Pa
         UserError, match=r"classifsae no longer holds the .* `sae-lens-classif compare --run .*news` again"
     ):
         across(runs, tmp_path / "out", against="ica")
+
+
+def test_a_comparison_of_other_evaluations_than_the_run_holds_is_refused(runs: list[Path], tmp_path: Path) -> None:
+    """As where an old comparison.json is put back, whole and with its own checksum."""
+    evaluation = RunFolder.open(runs[1]).evaluations("ica", 0) / "completeness.json"
+    for settings, is_refused in (("abc", False), ("of later", True)):
+        write_json(evaluation, {"eval_result_unstructured": {"settings_sha256": settings}})
+        if is_refused:
+            with pytest.raises(UserError, match=r"films.*another fit of ica, seed 0, .* `sae-lens-classif compare"):
+                across(runs, tmp_path / "out")
+        else:
+            across(runs, tmp_path / "out")
 
 
 def test_in_the_terminal_it_fits_100_columns_with_no_heading_cut(runs: list[Path], tmp_path: Path) -> None:
