@@ -6,6 +6,7 @@ that matter to it. The note is written last, so an artifact without one was neve
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -107,6 +108,27 @@ class Artifact:
         if damaged is not None:
             return Status("damaged", reason=f"{damaged}; delete {self.path} and run the same command again")
         return Status("current")
+
+
+@contextmanager
+def going_on_from(checkpoint: Path) -> Iterator[None]:
+    """Say what to do where a checkpoint is whole and yet none of this training, as after a change by hand.
+
+    Args:
+        checkpoint: Its folder, which is read within.
+
+    Raises:
+        UserError: Instead of what torch or transformers say.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # of all kinds
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UserError(
+            f"{checkpoint} is no checkpoint of this training ({reason}); delete it and run the same command again"
+        ) from error
 
 
 def note_files(note: Path, content: Mapping[str, Any] | None = None) -> None:

@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from typing_extensions import override
 
-from sae_lens_classif.artifacts import Artifact, first_damage, note_files
+from sae_lens_classif.artifacts import Artifact, first_damage, going_on_from, note_files
 from sae_lens_classif.checksums import read_json, write_json
 from sae_lens_classif.files import explain_full_disk, replace_folder
 
@@ -62,7 +62,10 @@ class Checkpoints(TrainerCallback):
         self.partial = folder / "partial"
         self._drop_damaged()
         self.newest = max(self._whole(), key=lambda path: int(path.name), default=None)
-        self._epoch_start = load_file(self.newest / _EPOCH_START)["rng"] if self.newest else torch.get_rng_state()
+        self._epoch_start = torch.get_rng_state()
+        if self.newest is not None:
+            with going_on_from(self.newest):
+                self._epoch_start = load_file(self.newest / _EPOCH_START)["rng"]
 
     def _whole(self) -> list[Path]:
         return [path for path in self._artifact.path.glob("*") if path.name.isdecimal()]

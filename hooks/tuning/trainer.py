@@ -8,8 +8,10 @@ from typing import Any, cast
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import ProgressCallback, Trainer, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 from typing_extensions import override
 
+from sae_lens_classif.artifacts import going_on_from
 from sae_lens_classif.config.classifier import FinetuneConfig
 from sae_lens_classif.decisions import DecisionRule
 from sae_lens_classif.hooks.batching import pad_right
@@ -91,8 +93,20 @@ class ClassTrainer(Trainer):
     @override
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         tuned = self._tuned()
-        for name, weight in load_file(Path(resume_from_checkpoint) / _WEIGHTS).items():
-            tuned[name].copy_(weight)
+        with going_on_from(Path(resume_from_checkpoint)):
+            TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_NAME))  # read again by HF
+            for name, weight in load_file(Path(resume_from_checkpoint) / _WEIGHTS).items():
+                tuned[name].copy_(weight)
+
+    @override
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with going_on_from(Path(checkpoint or ".")):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    @override
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with going_on_from(Path(checkpoint or ".")):
+            super()._load_rng_state(checkpoint)
 
 
 class QuietProgress(ProgressCallback):
@@ -101,7 +115,7 @@ class QuietProgress(ProgressCallback):
     @override
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Show what is done already, and leave it out of the speed."""
-        super().on_train_begin(args, state, control)  # type: ignore[no-untyped-call]
+        super().on_train_begin(args, state, control)  # type: ignore[no-untyped-call]  # transformers has no types there
         self.current_step = state.global_step
         if self.training_bar is not None:
             self.training_bar.set_description("Training classifier", refresh=False)

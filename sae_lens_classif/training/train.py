@@ -31,7 +31,7 @@ from sae_lens_classif.saes.concept_start import cluster_start
 from sae_lens_classif.store.caching import check_made_by
 from sae_lens_classif.store.shuffle import Rows
 from sae_lens_classif.store.store import ActivationStore, RowSplit
-from sae_lens_classif.training.trainer import ClassifSAETrainer
+from sae_lens_classif.training.trainer import ClassifSAETrainer, damage_of
 
 logger = logging.getLogger(__name__)
 LOG_FILE = "training_log.jsonl"
@@ -191,16 +191,15 @@ def _resume(trainer: ClassifSAETrainer, folder: Path, store: ActivationStore, sp
     """Go on from the newest checkpoint; a damaged one is dropped, and the weights are found again."""
     whole = [path for path in (folder / _CHECKPOINTS).glob("*") if path.name.isdecimal()]
     newest = max(whole, key=lambda path: int(path.name), default=None)
-    if newest is not None:
-        try:
-            trainer.resume(newest)
-        except UserError as error:
-            logger.warning("%s: the training begins anew", error)
-            shutil.rmtree(newest)
-            newest = None
+    damage = damage_of(newest) if newest is not None else None
+    if newest is not None and damage is not None:
+        logger.warning("%s: the training begins anew", damage)
+        shutil.rmtree(newest)
+        newest = None
     if newest is None:
         (folder / LOG_FILE).unlink(missing_ok=True)
         return
+    trainer.resume(newest)
     n_steps = trainer.cfg.total_training_samples // trainer.cfg.train_batch_size_samples
     logger.info("SAE: going on at step %d of %d", trainer.n_training_steps, n_steps)
     trainer.data_provider = store.batches(trainer.cfg.train_batch_size_samples, split, trainer.n_training_samples)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from tqdm.asyncio import tqdm_asyncio
 from typing_extensions import override
 
-from sae_lens_classif.artifacts import first_damage, note_files
+from sae_lens_classif.artifacts import first_damage, going_on_from, note_files
 from sae_lens_classif.checksums import read_json, write_json
 from sae_lens_classif.decisions import decision_rule
 from sae_lens_classif.errors import UserError
@@ -39,6 +39,14 @@ _SHOWN = {  # beside the progress bar
     "dead": "sparsity/dead_features",
     "head": "metrics/classifier_accuracy",
 }
+
+
+def damage_of(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint of ``ClassifSAETrainer``, in words; None where its files are what was written."""
+    try:
+        return first_damage(checkpoint, read_json(checkpoint / _FILES), must_list=True)
+    except UserError as error:
+        return str(error)
 
 
 class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]):
@@ -200,16 +208,14 @@ class ClassifSAETrainer(SAETrainer[ClassifTrainingSAE, ClassifTrainingSAEConfig]
                 has already folded what normalises the activations.
 
         Raises:
-            UserError: If a file of it is missing or not what was written.
+            UserError: If it does not fit this training, which is then not to be gone on with.
         """
-        damaged = first_damage(checkpoint, read_json(checkpoint / _FILES), must_list=True)
-        if damaged is not None:
-            raise UserError(f"{damaged}; delete {checkpoint} and run `train` again")
-        self.sae.load_weights_from_checkpoint(checkpoint)
-        self.load_trainer_state(checkpoint)
-        if (checkpoint / _BEST_WEIGHTS).is_file():
-            self._best_weights = load_file(checkpoint / _BEST_WEIGHTS, device=str(self.sae.device))
-            self.best_score = read_json(checkpoint / _BEST_SCORE)
+        with going_on_from(checkpoint):
+            self.sae.load_weights_from_checkpoint(checkpoint)
+            self.load_trainer_state(checkpoint)
+            if (checkpoint / _BEST_WEIGHTS).is_file():
+                self._best_weights = load_file(checkpoint / _BEST_WEIGHTS, device=str(self.sae.device))
+                self.best_score = read_json(checkpoint / _BEST_SCORE)
         if self.log_file is not None and (checkpoint / _LOG).is_file():
             with new_file(self.log_file) as temporary:
                 shutil.copyfile(checkpoint / _LOG, temporary)

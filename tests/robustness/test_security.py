@@ -263,7 +263,8 @@ def test_a_planted_checkpoint_of_the_sae_s_training_is_not_run(
     whole = state.read_bytes()
     torch.save({"optimizer": Trap(sprung)}, state)
     sign(state.parent, "files.json")
-    assert copy.ended("run", "run", "--train.n_checkpoints", 4).code != 0
+    ended = copy.ended("run", "run", "--train.n_checkpoints", 4)
+    assert ended.code == 2 and "is no checkpoint of this training" in ended.stderr
     assert not sprung.exists() and not (copy.run("run") / "saes" / "classifsae").exists()
     state.write_bytes(whole)
     sign(state.parent, "files.json")
@@ -301,7 +302,8 @@ def test_a_planted_checkpoint_of_a_tuning_is_not_run(
         whole = path.read_bytes()
         torch.save(Trap(sprung), path)
         sign(path.parent, "files.json")
-        assert copy.ended("finetune", "run").code != 0
+        ended = copy.ended("finetune", "run")
+        assert ended.code == 2 and "is no checkpoint of this training" in ended.stderr
         assert not sprung.exists()
         path.write_bytes(whole)
         sign(path.parent, "files.json")
