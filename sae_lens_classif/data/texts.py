@@ -16,7 +16,7 @@ import numpy.typing as npt
 from sae_lens_classif.config.classifier import GIVEN, PAIR_MARK, DataConfig
 from sae_lens_classif.data.bbc_news import bbc_news_paragraphs
 from sae_lens_classif.data.labels import number_label_sets, number_labels, sets_of_columns
-from sae_lens_classif.data.nesting import check_nesting
+from sae_lens_classif.data.nesting import check_json
 from sae_lens_classif.data.splitting import held_out_rows
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.reading import is_text
@@ -217,12 +217,14 @@ def _read_table(cfg: DataConfig, split: str) -> Any:
     if file.stat().st_size == 0:
         raise UserError(f"{file} is empty; give a file with texts and labels")
     if _READERS[file.suffix] == "json":
-        check_nesting(file)
+        check_json(file)
     verbosity = datasets.logging.get_verbosity()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # it logs what the error below says
     try:
         return datasets.load_dataset(_READERS[file.suffix], data_files=glob.escape(str(file)), split="train")
-    except (datasets.exceptions.DatasetGenerationError, ValueError, OSError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # what reads the kinds of files, archives under any name among them, raises all kinds
         cause = error.__cause__ or error
         if any(words in str(cause) for words in _NO_ROWS):
             raise UserError(f"{file} is empty; give a file with texts and labels") from error

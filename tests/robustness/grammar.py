@@ -30,11 +30,13 @@ class File:
         path: From the folder of the command.
         content: Bytes; or what it is instead of a file; or what becomes of the bytes that are there.
         about: What was changed, in words.
+        is_signed: Whether it is given the checksum of what it holds now, as whoever changes it by hand can.
     """
 
     path: str
     content: Content
     about: str = ""
+    is_signed: bool = False
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,9 @@ def structures(draw: st.DrawFn, path: str) -> File:
         place = places[pick % len(places)]
         return dump(_changed(content, place, change, value)).encode("utf-8", "surrogatepass")
 
-    return File(path, apply, f"{change} at {pick}{' outside' if outside else ''}: {value!r}"[:300])
+    is_signed = is_json and draw(st.booleans())
+    about = f"{change} at {pick}{' outside' if outside else ''}{', signed' if is_signed else ''}: {value!r}"
+    return File(path, apply, about[:300], is_signed)
 
 
 @st.composite
