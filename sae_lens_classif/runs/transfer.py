@@ -1,7 +1,7 @@
 """``evaluate --data OTHER``: do the concepts of one data set hold on the texts of another?"""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from sae_lens_classif.runs.run_method import evaluation_settings, load_fitted
 from sae_lens_classif.runs.steps import TestSplit, embed_and_keep
 from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.store.store import ActivationStore
-from sae_lens_classif.wording import markdown_row, number
+from sae_lens_classif.wording import bare_number, markdown_row, number
 
 _FIRST = ("concept_sim", FLOOR, "mean_activation_rate", "max_activation_rate")
 
@@ -174,11 +174,18 @@ def _measure(
 
 
 def measure_rows(transfer: Transfer) -> Iterator[tuple[str, ...]]:
-    """A row a measure, in words: its title, its value on the source, on the target, and by how much they differ."""
+    """A row a measure, in words: title, value on the source and on the target, with 95 % intervals, and the change."""
+    both = transfer.source_measures, transfer.target_measures
     for measure in transfer_measures():
-        source, target = (of.get(measure.name) for of in (transfer.source_measures, transfer.target_measures))
+        source, target = (of.get(measure.name) for of in both)
         change = None if source is None or target is None else target - source
-        yield measure.title, *(number(value, measure.in_percent) for value in (source, target, change))
+        shown = (_with_interval(of, measure) for of in both)
+        yield measure.title, *shown, number(change, measure.in_percent)
+
+
+def _with_interval(measures: Mapping[str, Any], measure: Measure) -> str:
+    low_high = " … ".join(bare_number(end, measure.in_percent) for end in measures.get(f"{measure.name}_ci95") or ())
+    return number(measures.get(measure.name), measure.in_percent) + (f" ({low_high})" if low_high else "")
 
 
 def to_markdown(transfer: Transfer) -> str:

@@ -669,6 +669,10 @@ def _assert_nothing_was_made(run: Path) -> None:
         (("sae.gamma",), ("'sae.gamma'", "--grid sae.gamma=0.05,0.1")),
         (("sae.gamma=",), ("'sae.gamma='", "--grid sae.gamma=0.05,0.1")),
         (("=0.1",), ("'=0.1'", "--grid sae.gamma=0.05,0.1")),
+        (
+            ("train.seed=" + ",".join(map(str, range(40))), "sae.k=" + ",".join(map(str, range(1, 31)))),
+            ("1,200 cells",),
+        ),
         (("sae.gama=0.1",), ("sae.gama", "did you mean 'gamma'?")),
         (("sae.k=2,many",), ("sae.k=many", "int")),
         (("sae.gamma=0.1,null",), ("sae.gamma", "null")),

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 import shutil
 import statistics
 from collections.abc import Iterator
@@ -230,9 +231,12 @@ def test_the_table_and_the_screen_show_both_and_the_change(trained: Trained, mov
     own = str(trained.tiny.folder / "texts")
     assert own in table and str(trained.other / "set") in table
     here, there = (moved.result[side]["concept_sim"] for side in ("here", "there"))
-    assert f"| {here:.3f} | {there:.3f} | {there - here:.3f} |" in table
+    (low, high), (low_there, high_there) = (moved.result[side]["concept_sim_ci95"] for side in ("here", "there"))
+    both = f"| {here:.3f} ({low:.3f} … {high:.3f}) | {there:.3f} ({low_there:.3f} … {high_there:.3f})"
+    assert f"{both} | {there - here:.3f} |" in table
     here, there = (moved.result[side]["recovery_accuracy"] for side in ("here", "there"))
-    assert f"| {100 * here:.1f} % | {100 * there:.1f} % | {100 * (there - here):.1f} % |" in table
+    pattern = rf"\| {100 * here:.1f} % \(.*\) \| {100 * there:.1f} % \(.*\) \| {100 * (there - here):.1f} % \|"
+    assert re.search(pattern, table)
     for number, (rate, elsewhere) in enumerate(
         zip(moved.result["rates_here"], moved.result["rates_there"], strict=True)
     ):
