@@ -25,9 +25,9 @@ test-lowest: build/lowest/.dev  ## The test suite with the oldest releases that 
 
 robust: $(VENV)/.dev  ## Kills, damaged files, commands that meet, strange inputs: some hours; see docs/reliability.md.
 	mkdir -p build
-	for part in kills flips pairs fuzzing; do \
-		OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.robustness.$$part --seed 0 2> build/robust-$$part.log || failed=1; done; \
-		exit $${failed:-0}
+	printf '%s\n' kills flips pairs fuzzing | OMP_NUM_THREADS=1 xargs -P 2 -I PART sh -c \
+		'$(BIN)/python -W ignore -m tests.robustness.PART --seed 0 > build/robust-PART.txt 2> build/robust-PART.log'; \
+		code=$$?; cat build/robust-*.txt; exit $$code
 
 lint: $(VENV)/.dev  ## Formatter, linter, strict type checker.
 	$(BIN)/ruff format --check .
