@@ -17,7 +17,7 @@ from sae_lens_classif.evals.matching import ConceptSet
 from sae_lens_classif.methods.base import load_method
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.runs.folder import METHOD, RunFolder
-from sae_lens_classif.runs.results import Comparison
+from sae_lens_classif.runs.results import read_methods
 from sae_lens_classif.runs.run_method import load_trained
 from sae_lens_classif.store.store import ActivationStore
 
@@ -51,8 +51,7 @@ def main(runs: list[Path]) -> None:
 
 
 def _methods(run: Path) -> dict[str, Any]:
-    content = json.loads((run / "comparison.json").read_text(encoding="utf-8"))
-    return Comparison.model_validate(content).methods
+    return read_methods(RunFolder.open(run)).methods
 
 
 def _cells(method: Any) -> list[str]:
