@@ -8,6 +8,7 @@ import math
 import re
 import shutil
 import statistics
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -29,6 +30,8 @@ from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods import base
 from sae_lens_classif.methods.base import built_in_methods
+from sae_lens_classif.runs.folder import RunFolder
+from sae_lens_classif.runs.results import read_methods
 from tests.tiny_run import ended_process
 
 BUILT_IN = built_in_methods()
@@ -856,3 +859,16 @@ def test_a_tuned_classifsae_is_none_of_the_run_s_own(begun: Path) -> None:
     chosen = ", ".join(f"{name} = {value}" for name, value in kept["chosen"].items())
     assert methods["classifsae"]["notes"][0] == f"tuned: {chosen} (best of 3 settings)"
     assert methods["ica"]["notes"][0].startswith("not tuned")
+
+
+def test_the_rows_of_the_benchmarks_are_what_compare_found(demo_folder: Path) -> None:
+    run = demo_folder / "runs" / "demo"
+    script = Path(__file__).parents[2] / "benchmarks" / "tables.py"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(script), str(run)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for row in read_methods(RunFolder.open(run)).methods.values():
+        mean = row.estimates["scaled_recovery"].mean
+        assert mean is not None
+        assert re.search(rf"\| {re.escape(row.title)} \| {100 * mean:.1f} ", done.stdout), done.stdout
