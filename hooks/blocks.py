@@ -5,7 +5,7 @@ but that a model has one list of blocks whose first argument is the residual str
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from typing import Any, TypeVar
@@ -74,32 +74,40 @@ class Blocks:
         self._n_outputs: int | None = None  # of a block that gives a tuple
 
     def read(self, layer: int, run: Callable[[], _T], *, stop: bool = False) -> tuple[torch.Tensor, _T]:
+        """Run the model and keep the residual stream at one place; see ``read_at``."""
+        (stream,), given = self.read_at([layer], run, stop=stop)
+        return stream, given
+
+    def read_at(
+        self, layers: Sequence[int], run: Callable[[], _T], *, stop: bool = False
+    ) -> tuple[list[torch.Tensor], _T]:
         """Run the model and keep the residual stream.
 
         Args:
-            layer: The input of this block is kept; at ``n`` the output of the last.
+            layers: The input of each of these blocks is kept; at ``n`` the output of the last.
             run: Runs the model.
-            stop: Skip the blocks from ``layer`` on: what ``run`` gives is then meaningless.
+            stop: Skip the blocks from the last of ``layers`` on: what ``run`` gives is then meaningless.
 
         Returns:
-            The stream, float (B, T, d_model), and what ``run`` gave.
+            The streams, float (B, T, d_model) each, and what ``run`` gave.
         """
-        kept: list[torch.Tensor] = []
+        kept: dict[int, torch.Tensor] = {}
+        last = max(layers)
 
         def instead(number: int, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if number == layer:
-                kept.append(_stream(args, kwargs))
-            if stop and number >= layer:
+            if number in layers:
+                kept[number] = _stream(args, kwargs)
+            if stop and number >= last:
                 return self._output(_stream(args, kwargs))
             output = forward(*args, **kwargs)
             self._n_outputs = len(output) if isinstance(output, tuple) else None
-            if number == self.n - 1 and layer == self.n:
-                kept.append(output[0] if isinstance(output, tuple) else output)
+            if number == self.n - 1 and self.n in layers:
+                kept[self.n] = output[0] if isinstance(output, tuple) else output
             return output
 
         with self._replaced(instead):
             given = run()
-        return kept[0], given
+        return [kept[layer] for layer in layers], given
 
     def go_on(self, layer: int, residual: torch.Tensor, run: Callable[[], _T]) -> _T:
         """Run the model with another residual stream from a block on; those before it are skipped.

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, cast
 import torch
 from pydantic import BaseModel
 from transformers import (
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -148,6 +149,28 @@ def load_causal_lm(model: str, dtype: torch.dtype) -> PreTrainedModel:
         base = _with_base(adapter, lambda base: load_causal_lm(base, dtype))
         return base if adapter.is_soft_prompt else adapter.merged_into(base)
     return _load(model, dtype, AutoModelForCausalLM, "a language-model head")
+
+
+def load_language_model(model: str, dtype: torch.dtype) -> PreTrainedModel:
+    """Load an encoder or a decoder without its head, on the CPU, without running any code from its folder.
+
+    Args:
+        model: A folder or a name on the Hub.
+        dtype: Precision.
+
+    Raises:
+        UserError: If it is an adapter, or the folder has no weights, or not all below the head.
+    """
+    if _adapter_of(model) is not None:
+        raise UserError(f"{model} is an adapter; merge it into its model and save that, or give the base model")
+    loaded, missing = _from_pretrained(AutoModel, model, dtype=dtype)
+    missing = [key for key in missing if "pooler" not in key]  # which no residual stream goes through
+    if missing:
+        raise UserError(
+            f"the weights of {model} lack {len(missing)} tensors of {type(loaded).__name__} (the first is "
+            f"{missing[0]}); give the whole model"
+        )
+    return loaded
 
 
 def load_sequence_classifier(model: str, dtype: torch.dtype, class_names: Sequence[str]) -> PreTrainedModel:

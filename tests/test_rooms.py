@@ -25,6 +25,7 @@ _ROOMS = (
     "hooks",
     "store",
     "saes",
+    "features",
     "training",
     "methods",
     "evals",

@@ -9,7 +9,8 @@ from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.load import CLASSIFIER_FILE, load_classifier
 from sae_lens_classif.runs.folder import SETTINGS_FILE, RunFolder
 from sae_lens_classif.store.caching import check_made_by
-from sae_lens_classif.store.store import MANIFEST, ActivationStore
+from sae_lens_classif.store.shards import MANIFEST
+from sae_lens_classif.store.store import ActivationStore
 
 
 def open_checked_classifier(run: RunFolder) -> TextClassifier:

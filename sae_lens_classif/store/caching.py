@@ -16,7 +16,8 @@ from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.batching import states_of_inputs
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.store.store import MANIFEST, ActivationStore, Fingerprints, StorePlan
+from sae_lens_classif.store.shards import MANIFEST
+from sae_lens_classif.store.store import ActivationStore, Fingerprints, StorePlan
 from sae_lens_classif.store.writer import StoreWriter
 
 logger = logging.getLogger(__name__)

@@ -15,9 +15,9 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.reading import inside
 from sae_lens_classif.shapes import in_shape, read_shape
 from sae_lens_classif.store.mmap import SafetensorsMap
+from sae_lens_classif.store.shards import MANIFEST
 from sae_lens_classif.store.shuffle import Rows, permute
 
-MANIFEST = "manifest.json"
 FORMAT = 1
 
 
