@@ -54,6 +54,7 @@ class TokenReader(ABC):
         device: Where the model is.
         inputs: From texts to token ids, with the tokenizer's special tokens.
         fingerprint: SHA-256 of weights, configuration and tokenizer.
+        dtype: Precision the model runs in.
     """
 
     name: str
@@ -62,6 +63,7 @@ class TokenReader(ABC):
     device: torch.device
     inputs: PlainTexts
     fingerprint: str
+    dtype: str
 
     @abstractmethod
     def streams(self, tokens: torch.Tensor, lengths: torch.Tensor, layers: Sequence[int]) -> list[torch.Tensor]:
@@ -150,7 +152,7 @@ class TransformersReader(TokenReader):
         Raises:
             UserError: If the model is not one stack of blocks.
         """
-        self.name, self.device = name, device
+        self.name, self.device, self.dtype = name, device, str(model.dtype).removeprefix("torch.")
         self.inputs = PlainTexts(tokenizer, None, model_context(model))
         self.fingerprint = model_fingerprint(model, tokenizer)
         self._model = model.to(device).eval().requires_grad_(False)  # type: ignore[arg-type]  # takes a device
@@ -177,7 +179,7 @@ class HookedTransformerReader(TokenReader):
         Raises:
             UserError: If TransformerLens does not know the architecture.
         """
-        self.name, self.device = name, device
+        self.name, self.device, self.dtype = name, device, str(model.dtype).removeprefix("torch.")
         self.inputs = PlainTexts(tokenizer, None, model_context(model))
         self.fingerprint = model_fingerprint(model, tokenizer)
         self._model: HookedTransformer = hooked_transformer.to_hooked_transformer(model, self.inputs.max_tokens, device)

@@ -15,6 +15,7 @@ from sae_lens_classif.errors import UserError
 
 How = Literal["last", "mean", "max", "sum", "counts"]
 Lengths = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
 _HOWS = get_args(How)
 _WORDS = re.compile(rf"({'|'.join(_HOWS)})(\d+)?")
 
@@ -57,7 +58,7 @@ class Pooling:
 
 
 def pool(tokens: csr_array, lengths: Lengths, pooling: Pooling) -> csr_array:
-    """Make a row a text.
+    """Make a row a text of sparse activations.
 
     Args:
         tokens: float32 (T, F), activations of the tokens of N texts, one text after the other.
@@ -69,20 +70,42 @@ def pool(tokens: csr_array, lengths: Lengths, pooling: Pooling) -> csr_array:
     """
     if pooling.how == "counts":
         tokens = _top(tokens, pooling.top)
-    ends = np.cumsum(lengths)
-    if pooling.how == "last":
-        rows = _last(tokens, ends, lengths)
-    elif pooling.how == "max":
-        rows = _max(tokens, lengths)
-    else:
-        sums = csr_array((np.ones(len(tokens.indptr) - 1, np.float32), np.arange(ends[-1] if len(ends) else 0),
-                          np.concatenate([[0], ends])), shape=(len(lengths), tokens.shape[0]))  # fmt: skip
-        rows = sums @ tokens
+    rows = _max(tokens, lengths) if pooling.how == "max" else _chosen(lengths, pooling.how == "last") @ tokens
     if pooling.how == "mean":
         rows.data /= np.repeat(lengths, np.diff(rows.indptr)).astype(np.float32)
     rows.sort_indices()
     rows.eliminate_zeros()
     return rows
+
+
+def pool_dense(tokens: Floats, lengths: Lengths, pooling: Pooling) -> Floats:
+    """Make a row a text of hidden states; see ``pool``.
+
+    Raises:
+        UserError: If counts are asked for, which are of features that are active or not.
+    """
+    if pooling.how == "counts":
+        raise UserError("counts are of an SAE's features; hidden states are pooled by last, mean, max or sum")
+    if pooling.how == "max":
+        largest, at = np.zeros((len(lengths), tokens.shape[1]), np.float32), np.flatnonzero(lengths)
+        if len(at):
+            largest[at] = np.maximum.reduceat(tokens, (np.cumsum(lengths) - lengths)[at], axis=0)
+        return largest
+    rows: Floats = _chosen(lengths, pooling.how == "last") @ tokens
+    if pooling.how == "mean":
+        rows /= np.maximum(lengths, 1).astype(np.float32)[:, None]
+    return rows
+
+
+def _chosen(lengths: Lengths, only_last: bool) -> csr_array:
+    """float32 (N, T): ones at each text's tokens, or at its last one; its products are sums in the tokens' order."""
+    ends = np.cumsum(lengths)
+    n_tokens = int(lengths.sum())
+    if only_last:
+        at = np.flatnonzero(lengths)
+        return csr_array((np.ones(len(at), np.float32), (at, ends[at] - 1)), shape=(len(lengths), n_tokens))
+    parts = np.ones(n_tokens, np.float32), np.arange(n_tokens), np.concatenate([[0], ends])
+    return csr_array(parts, shape=(len(lengths), n_tokens))
 
 
 def binarised(rows: csr_array, threshold: float = 0.0) -> csr_array:
@@ -101,12 +124,6 @@ def binarised(rows: csr_array, threshold: float = 0.0) -> csr_array:
     ones.data = (rows.data > threshold).astype(np.float32)
     ones.eliminate_zeros()
     return ones
-
-
-def _last(tokens: csr_array, ends: Lengths, lengths: Lengths) -> csr_array:
-    at = np.flatnonzero(lengths)
-    picks = csr_array((np.ones(len(at), np.float32), (at, ends[at] - 1)), shape=(len(lengths), tokens.shape[0]))
-    return picks @ tokens
 
 
 def _max(tokens: csr_array, lengths: Lengths) -> csr_array:

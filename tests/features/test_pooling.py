@@ -8,7 +8,7 @@ import pytest
 from scipy.sparse import csr_array, vstack
 
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.features.pooling import Pooling, binarised, pool
+from sae_lens_classif.features.pooling import Pooling, binarised, pool, pool_dense
 
 Floats = npt.NDArray[np.float32]
 POOLINGS = ("last", "mean", "max", "sum", "counts", "counts1", "counts3", "counts50")
@@ -59,6 +59,8 @@ def test_each_pooling_is_what_a_loop_over_texts_and_tokens_gives(name: str, seed
     expected = slowly(tokens, lengths.tolist(), pooling.how, pooling.top)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found.toarray(), expected)
+    if pooling.how != "counts":
+        np.testing.assert_array_equal(pool_dense(tokens, lengths, pooling), expected)
     assert found.has_sorted_indices and (found.data != 0).all()
     for threshold in (0.0, 1.0):
         ones = binarised(found, threshold)
@@ -86,6 +88,11 @@ def test_no_text_no_token_and_nothing_active_are_pooled_as_well(name: str) -> No
     assert pool(empty, np.zeros(2, np.int64), Pooling.of(name)).nnz == 0
     silent = csr_array((3, 4), dtype=np.float32)
     assert pool(silent, np.array([3]), Pooling.of(name)).nnz == 0
+
+
+def test_hidden_states_are_not_counted() -> None:
+    with pytest.raises(UserError, match="counts are of an SAE's features"):
+        pool_dense(np.zeros((1, 2), np.float32), np.array([1]), Pooling("counts", 3))
 
 
 def test_wide_features_need_no_dense_matrix() -> None:
