@@ -2,28 +2,31 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
-from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, Normalizer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from sae_lens_classif.errors import UserError, nearest
-from sae_lens_classif.features.selection import SELECTIONS
+from sae_lens_classif.features.selection import SELECTIONS, class_sums
 
 Kind = Literal["logistic", "tree", "prototype"]
 Labels: TypeAlias = npt.NDArray[np.int64]
+Step: TypeAlias = tuple[str, BaseEstimator]
+Steps: TypeAlias = tuple[Sequence[Step], dict[str, Sequence[Any]]]
 _FEWEST_FOLDS = 2
 _STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 _MOST_ITERATIONS = 2000
+_MOST_WORDS = 20_000
 
 
 @dataclass(frozen=True)
@@ -93,28 +96,75 @@ def fit_classifier(rows: Any, labels: Labels, settings: ClassifierSettings | Non
     Raises:
         UserError: If there is one class alone, or one has a single text.
     """
-    settings = settings or ClassifierSettings()
-    n_folds = _folds(labels, settings.n_folds)
-    estimator, grid = _KINDS[settings.kind](settings)
-    n_all = rows.shape[1]
-    score = SELECTIONS[settings.selection]
-    chosen = SelectKBest(score, k=min(settings.n_features or n_all, n_all))
+    settings, n_all = settings or ClassifierSettings(), rows.shape[1]
     # What is sparse stays sparse: it is not centred.
-    scaler = MaxAbsScaler() if issparse(rows) else StandardScaler()
-    steps: list[tuple[str, BaseEstimator]] = [("scale", scaler), *estimator]
+    before: list[Step] = [("scale", MaxAbsScaler() if issparse(rows) else StandardScaler())]
     if settings.n_features is not None and settings.n_features < n_all:
-        steps.insert(1, ("choose", chosen))
-    folds = StratifiedKFold(n_folds, shuffle=True, random_state=settings.seed)
-    search = GridSearchCV(Pipeline(steps), grid, scoring="f1_macro", cv=folds, error_score="raise")
-    search.fit(rows, labels)
-    pipeline = search.best_estimator_
-    features = np.arange(n_all)
-    if "choose" in pipeline.named_steps:
-        scores = pipeline.named_steps["choose"].scores_
-        best = np.flatnonzero(pipeline.named_steps["choose"].get_support())
-        features = best[np.argsort(-scores[best], kind="stable")]
+        before.append(("choose", SelectKBest(SELECTIONS[settings.selection], k=settings.n_features)))
+    search = _search(before, rows, labels, settings)
+    features, choose = np.arange(n_all), search.best_estimator_.named_steps.get("choose")
+    if choose is not None:
+        best = np.flatnonzero(choose.get_support())
+        features = best[np.argsort(-choose.scores_[best], kind="stable")]
+    return _fitted(search, features)
+
+
+def fit_tfidf(texts: Sequence[str], labels: Labels, settings: ClassifierSettings | None = None) -> FittedClassifier:
+    """Fit a classifier on the words of texts: TF-IDF of single words and pairs, 20,000 at most.
+
+    They are found in each fold anew. No stop words are left out, which would be those of one language.
+
+    Args:
+        texts: N training texts.
+        labels: int64 (N,), their classes.
+        settings: What to fit; its selection plays no part.
+
+    Raises:
+        UserError: As ``fit_classifier``, or if no text holds a word.
+    """
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), max_features=_MOST_WORDS)
+    try:
+        search = _search([("words", vectorizer)], texts, labels, settings or ClassifierSettings())
+    except ValueError as error:
+        if "empty vocabulary" not in str(error):
+            raise
+        raise UserError("the texts hold no words of two letters or more to classify by") from error
+    return _fitted(search, np.arange(len(search.best_estimator_.named_steps["words"].vocabulary_)))
+
+
+class Prototypes(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """The class whose mean is nearest by the cosine; unlike scikit-learn's, sparse rows stay sparse.
+
+    Attributes:
+        classes_: int64 (C,), the classes that occur.
+        prototypes_: float (C, F), their means, of norm 1.
+    """
+
+    def fit(self, rows: Any, labels: Labels) -> Self:
+        """Take the means of rows of norm 1, float (N, F), given their classes, int64 (N,)."""
+        self.classes_, own = np.unique(labels, return_inverse=True)
+        sums, _ = class_sums(rows, own)
+        norms = np.linalg.norm(sums, axis=1, keepdims=True)
+        self.prototypes_ = sums / np.where(norms > 0, norms, 1)
+        return self
+
+    def predict(self, rows: Any) -> Labels:
+        """Classes of rows, int64 (N,)."""
+        predicted: Labels = self.classes_[np.asarray(rows @ self.prototypes_.T).argmax(axis=1)]
+        return predicted
+
+
+def _search(before: Sequence[Step], given: Any, labels: Labels, settings: ClassifierSettings) -> Any:
+    """A pipeline with the settings that are best in cross-validation, fitted on everything."""
+    folds = StratifiedKFold(_folds(labels, settings.n_folds), shuffle=True, random_state=settings.seed)
+    steps, grid = _KINDS[settings.kind](settings)
+    search = GridSearchCV(Pipeline([*before, *steps]), grid, scoring="f1_macro", cv=folds, error_score="raise")
+    return search.fit(given, labels)
+
+
+def _fitted(search: Any, features: npt.NDArray[np.int64]) -> FittedClassifier:
     return FittedClassifier(
-        pipeline,
+        search.best_estimator_,
         {name.partition("__")[2]: value for name, value in search.best_params_.items()},
         float(search.best_score_),
         tuple(map(float, search.cv_results_["mean_test_score"])),
@@ -134,9 +184,6 @@ def _folds(labels: Labels, n_folds: int) -> int:
     return int(min(n_folds, counts.min()))
 
 
-Steps: TypeAlias = tuple[Sequence[tuple[str, BaseEstimator]], dict[str, Sequence[Any]]]
-
-
 def _logistic(settings: ClassifierSettings) -> Steps:
     weight = "balanced" if settings.balanced else None
     model = LogisticRegression(class_weight=weight, max_iter=_MOST_ITERATIONS)
@@ -150,7 +197,7 @@ def _tree(settings: ClassifierSettings) -> Steps:
 
 
 def _prototype(_: ClassifierSettings) -> Steps:
-    return [("unit", Normalizer()), ("classify", NearestCentroid())], {}
+    return [("unit", Normalizer()), ("classify", Prototypes())], {}
 
 
 _KINDS: dict[str, Callable[[ClassifierSettings], Steps]] = {

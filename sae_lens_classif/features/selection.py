@@ -23,7 +23,7 @@ def mean_difference(rows: Any, labels: Labels) -> Scores:
     Returns:
         float64 (F,).
     """
-    of_class, counts = _sums(rows, labels)
+    of_class, counts = class_sums(rows, labels)
     others = of_class.sum(axis=0) - of_class
     n_others = counts.sum() - counts
     differences: Scores = np.abs(of_class / counts[:, None] - others / np.maximum(n_others, 1)[:, None]).max(axis=0)
@@ -40,7 +40,7 @@ def mutual_information(rows: Any, labels: Labels) -> Scores:
     Returns:
         float64 (F,).
     """
-    active, counts = _sums(_above_zero(rows), labels)
+    active, counts = class_sums(_above_zero(rows), labels)
     n, p_class = counts.sum(), counts / counts.sum()
     together = np.stack([active, counts[:, None] - active]) / n  # (2, C, F): above 0, or not
     alone = together.sum(axis=1, keepdims=True) * p_class[:, None]
@@ -68,20 +68,28 @@ def l1(rows: Any, labels: Labels) -> Scores:
     return found
 
 
-SELECTIONS: dict[str, Callable[[Any, Labels], Scores]] = {
-    "mean_difference": mean_difference,
-    "mutual_information": mutual_information,
-    "l1": l1,
-}
+def class_sums(rows: Any, labels: Labels) -> tuple[Scores, Scores]:
+    """Sums over the texts of each class that occurs.
 
+    Args:
+        rows: float (N, F), sparse or dense.
+        labels: int64 (N,).
 
-def _sums(rows: Any, labels: Labels) -> tuple[Scores, Scores]:
-    """Sum of each feature over the texts of each class that occurs, (C, F), and their number, (C,)."""
+    Returns:
+        Of each feature, float64 (C, F), and the number of texts, float64 (C,).
+    """
     classes, own = np.unique(labels, return_inverse=True)
     texts = np.arange(len(labels))
     members = csr_array((np.ones(len(labels)), (own, texts)), shape=(len(classes), len(labels)))
     sums = members @ rows
     return np.asarray(sums.toarray() if issparse(sums) else sums, dtype=np.float64), np.bincount(own).astype(np.float64)
+
+
+SELECTIONS: dict[str, Callable[[Any, Labels], Scores]] = {
+    "mean_difference": mean_difference,
+    "mutual_information": mutual_information,
+    "l1": l1,
+}
 
 
 def _above_zero(rows: Any) -> Any:

@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from sklearn.metrics import f1_score
 
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.features.classifiers import ClassifierSettings, fit_classifier
+from sae_lens_classif.features.classifiers import ClassifierSettings, fit_classifier, fit_tfidf
 from sae_lens_classif.features.selection import SELECTIONS, mean_difference, mutual_information
 
 KINDS = ("logistic", "tree", "prototype")
@@ -110,3 +110,16 @@ def test_a_rare_class_gets_fewer_folds_and_one_text_is_too_few() -> None:
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         ClassifierSettings(**settings)
+
+
+def test_words_are_found_in_each_fold_and_no_language_has_stop_words() -> None:
+    texts = [("el perro y la lluvia", "the dog and the rain")[row % 2] + f" w{row}" for row in range(40)]
+    labels = np.arange(40) % 2
+    fitted = fit_tfidf(texts, labels)
+    assert fitted.predict(["y la lluvia", "and the rain"]).tolist() == [0, 1]
+    words = fitted.pipeline.named_steps["words"].vocabulary_
+    assert {"the", "and", "la", "the dog"} <= words.keys() and len(fitted.features) == len(words)
+    permuted = np.random.default_rng(0).permutation(labels)
+    assert fit_tfidf(texts, permuted).macro_f1 < 0.7
+    with pytest.raises(UserError, match="hold no words"):
+        fit_tfidf(["!", "?"] * 5, np.arange(10) % 2)
