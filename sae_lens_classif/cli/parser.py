@@ -17,6 +17,7 @@ from typing_extensions import override
 from sae_lens_classif._version import __version__
 from sae_lens_classif.cli.completion import complete, is_asked
 from sae_lens_classif.config.code import settings_of_run
+from sae_lens_classif.config.methods import check_cells
 from sae_lens_classif.config.presets import preset_file, preset_names
 from sae_lens_classif.config.yaml import SECTIONS, SETTINGS, read_yaml, settings_parser, yaml_value
 from sae_lens_classif.errors import UserError, fault_of_the_machine
@@ -285,6 +286,7 @@ def parse_grid(entries: Sequence[str]) -> dict[str, list[Any]]:
             raise UserError(f"--grid is {entry!r}; write a setting and its values, as --grid sae.gamma=0.05,0.1")
         if name in grid:
             raise UserError(f"--grid names {name} twice; give all its values at once, as {name}=1,2")
+        check_cells({name: values.split(",")})
         read = yaml_value(f"[{values}]")
         # A text that is no YAML is split at its commas.
         grid[name] = read if isinstance(read, list) else [yaml_value(value) for value in values.split(",")]

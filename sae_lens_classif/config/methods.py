@@ -1,12 +1,13 @@
 """Settings of the other concept methods and of their comparison."""
 
 import math
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
 from sae_lens_classif.config.checks import check, limited, path, positive, require
 
-_MOST_CELLS = 10_000  # of a sweep: each is a training
+_MOST_CELLS = 1000  # of a sweep: each is a training, and a run folder with all its settings
 
 
 @dataclass
@@ -113,11 +114,24 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         check("sweep", self)
-        n_cells = math.prod(map(len, self.grid.values()))
-        require(n_cells <= _MOST_CELLS, f"sweep.grid has {n_cells:,} cells; it may have {_MOST_CELLS:,} at most")
+        check_cells(self.grid)
         for name, values in self.grid.items():
             require(bool(values), f"sweep.grid has no value for {name}; give at least one, as {name}=1,2")
             require(len(set(map(_key, values))) == len(values), f"sweep.grid names a value of {name} twice")
+
+
+def check_cells(grid: Any) -> None:
+    """Refuse a grid of more cells than a sweep may have; also one that is only read: to check its values takes long.
+
+    Args:
+        grid: Values of each setting, by name; anything else has no cells.
+
+    Raises:
+        UserError: If there are more.
+    """
+    values = grid.values() if isinstance(grid, Mapping) else ()
+    n_cells = math.prod(len(of_one) for of_one in values if isinstance(of_one, Sized))
+    require(n_cells <= _MOST_CELLS, f"sweep.grid has {n_cells:,} cells; it may have {_MOST_CELLS:,} at most")
 
 
 def _key(value: Any) -> str:

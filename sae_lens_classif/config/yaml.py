@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from sae_lens_classif.config.checks import check
 from sae_lens_classif.config.extent import TooMuch, check_extent
+from sae_lens_classif.config.methods import check_cells
 from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.reading import read_text
@@ -62,9 +63,13 @@ def config_of(*layers: tuple[str, Any], options: Sequence[str] = ()) -> RunConfi
     for where, settings in layers:
         known = check_settings(settings, where)
         _check_words(known, where)
+        check_cells(known["sweep"].get("grid") if isinstance(known.get("sweep"), dict) else None)
         with _in_one_line(f"{where}: "):
             parsed = parser.parse_object(known, parsed)
     _check_words([*options, *(word.partition("=")[2] for word in options)], "the command line")
+    for word, following in zip(options, (*options[1:], ""), strict=True):
+        if word.startswith("--sweep.grid"):
+            check_cells(yaml_value(word.partition("=")[2] or following))
     with _in_one_line():
         parsed = parser.parse_args(options, parsed)
     return RunConfig(**vars(parser.instantiate(parsed)))

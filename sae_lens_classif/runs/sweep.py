@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -37,7 +36,6 @@ COMES_BACK = Measure(
     "share", column="back", is_essential=True,
 )  # fmt: skip
 _LONGEST_NAME = 100  # bytes
-_MOST_CELLS = 1000
 
 Cell = dict[str, Any]
 Row = dict[str, Any]
@@ -98,12 +96,6 @@ def _cells(grid: Mapping[str, Sequence[Any]]) -> Iterator[Cell]:
     if not grid:
         raise UserError(
             "the grid is empty; give settings and values, as --grid sae.gamma=0.05,0.1 --grid train.seed=0,1"
-        )
-    n_cells = math.prod(map(len, grid.values()))
-    if n_cells > _MOST_CELLS:
-        raise UserError(
-            f"the grid has {n_cells:,} cells, each a training of its own; at most {_MOST_CELLS:,} are swept at once: "
-            "give fewer values"
         )
     for values in itertools.product(*grid.values()):
         yield dict(zip(grid, values, strict=True))
