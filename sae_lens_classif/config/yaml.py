@@ -6,6 +6,7 @@ from argparse import SUPPRESS, Action
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -67,7 +68,7 @@ def config_of(*layers: tuple[str, Any], options: Sequence[str] = ()) -> RunConfi
         with _in_one_line(f"{where}: "):
             parsed = parser.parse_object(known, parsed)
     _check_words([*options, *(word.partition("=")[2] for word in options)], "the command line")
-    for word, following in zip(options, (*options[1:], ""), strict=True):
+    for word, following in pairwise([*options, ""]):
         if word.startswith("--sweep.grid"):
             check_cells(yaml_value(word.partition("=")[2] or following))
     with _in_one_line():
