@@ -1,5 +1,6 @@
 """Open a classifier from its folder: the model, and beside it how it is asked."""
 
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,22 @@ from sae_lens_classif.config.classifier import PromptConfig
 from sae_lens_classif.config.yaml import settings_from
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.files import new_folder
-from sae_lens_classif.hooks.backends import DEFAULT, ModelRequest, backend_for, backend_names, find_backend
+from sae_lens_classif.hooks.backends import (
+    DEFAULT,
+    ModelRequest,
+    RunsOtherwise,
+    backend_for,
+    backend_names,
+    find_backend,
+)
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.functions import open_of_the_user
 from sae_lens_classif.hooks.heads import names_in_config
 from sae_lens_classif.hooks.huggingface import architecture_of, config_of_model, is_local, is_soft_prompt, pick_device
 from sae_lens_classif.plugins import names_code
 from sae_lens_classif.shapes import read_shape
+
+logger = logging.getLogger(__name__)
 
 CLASSIFIER_FILE = "classifier.json"
 _TUNE = "tune one with `sae-lens-classif finetune --finetune.base_model {model}`, or give a model that has one"
@@ -138,7 +148,14 @@ def _open(request: ModelRequest) -> TextClassifier:
     if is_soft_prompt(request.model):
         backend = find_backend("transformers")
     if backend is not None:
-        return backend.open_model(request)
+        try:
+            return backend.open_model(request)
+        except RunsOtherwise as error:
+            own = find_backend("transformers")
+            if backend is own or architecture not in own.ARCHITECTURES:
+                raise
+            logger.info("%s: opened by the backend transformers, since %s", request.name, error)
+            return own.open_model(request)
     if architecture is not None:
         _refuse(architecture, request)
     try:

@@ -46,6 +46,10 @@ class ModelRequest:
     multi_label: bool = False
 
 
+class RunsOtherwise(UserError):
+    """A backend would run a model otherwise than the model runs itself; another backend may do."""
+
+
 class Backend(Protocol):
     """A module that opens models; its name, or that of its entry point, is the backend's.
 
@@ -60,6 +64,7 @@ class Backend(Protocol):
         """Open a model.
 
         Raises:
+            RunsOtherwise: If what it says would be another than what the model says by its own code.
             UserError: If it cannot be.
         """
         ...

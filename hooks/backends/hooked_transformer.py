@@ -6,14 +6,14 @@ import tempfile
 from typing import cast
 
 import torch
-from transformer_lens import HookedTransformer
+from transformer_lens import HookedTransformer, HookedTransformerConfig
 from transformer_lens.loading_from_pretrained import get_pretrained_model_config, get_pretrained_state_dict
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from typing_extensions import override
 
 from sae_lens_classif.config.classifier import PromptConfig
-from sae_lens_classif.errors import UserError
-from sae_lens_classif.hooks.backends import ModelRequest
+from sae_lens_classif.errors import UserError, fault_of_the_machine
+from sae_lens_classif.hooks.backends import ModelRequest, RunsOtherwise
 from sae_lens_classif.hooks.batching import pad_right
 from sae_lens_classif.hooks.blocks import hook_layer, hook_of_layer
 from sae_lens_classif.hooks.classifier import Context, StatesAndLogits, TextClassifier
@@ -36,6 +36,7 @@ ARCHITECTURES = (
     "Qwen2ForCausalLM", "Qwen3ForCausalLM",
 )  # fmt: skip
 _TOLERANCE = 1e-3
+_REMEDY = "classifier.backend transformers runs it by its own code"
 
 
 def open_model(request: ModelRequest) -> "HookedTransformerClassifier":
@@ -43,7 +44,7 @@ def open_model(request: ModelRequest) -> "HookedTransformerClassifier":
 
     Raises:
         UserError: If the model or its tokenizer cannot be loaded, a label is not one token, the hook does not exist, or
-            TransformerLens does not know the architecture.
+            TransformerLens does not know the architecture (``RunsOtherwise``).
     """
     if is_soft_prompt(request.model):
         raise UserError(
@@ -64,7 +65,7 @@ def to_hooked_transformer(model: PreTrainedModel, context: int, device: torch.de
         device: Where to put it.
 
     Raises:
-        UserError: If TransformerLens does not know the architecture.
+        RunsOtherwise: If TransformerLens does not know the architecture, or what its configuration asks for.
     """
     # TransformerLens guesses the architecture from names with "llama" or "gemma" in them and asks the Hub
     # for others: a folder of no name that holds the configuration keeps both from happening.
@@ -79,17 +80,36 @@ def to_hooked_transformer(model: PreTrainedModel, context: int, device: torch.de
                 folder, hf_cfg=config.to_dict(), n_ctx=context, device=str(device), dtype=model.dtype
             )
             state_dict = get_pretrained_state_dict(folder, cfg, hf_model=model, dtype=model.dtype)
-        except (NotImplementedError, ValueError, KeyError, AttributeError) as error:
-            raise UserError(
-                f"TransformerLens does not know the architecture {model.config.architectures}: {error}"
+            cfg.tokenizer_name = None  # the classifier has its own; the folder named here is gone
+            hooked = HookedTransformer(cfg, tokenizer=None, move_to_device=True)
+            hooked.load_and_process_state_dict(
+                state_dict, fold_ln=False, center_writing_weights=False, center_unembed=False, fold_value_biases=False
+            )
+        except Exception as error:  # of all kinds where a configuration is another than TransformerLens expects
+            if fault_of_the_machine(error):
+                raise
+            raise RunsOtherwise(
+                f"TransformerLens does not know the architecture {config.architectures} as it is configured here "
+                f"({' '.join(str(error).split())[:200]}); {_REMEDY}"
             ) from error
-    cfg.tokenizer_name = None  # the classifier has its own; the folder named here is gone
-    hooked = HookedTransformer(cfg, tokenizer=None, move_to_device=True)
-    hooked.load_and_process_state_dict(
-        state_dict, fold_ln=False, center_writing_weights=False, center_unembed=False, fold_value_biases=False
-    )
+    _check_windows(config, hooked.cfg, context)
     _lay_out_as_multiplied(hooked)
     return hooked.eval().requires_grad_(False)
+
+
+def _check_windows(config: PreTrainedConfig, cfg: HookedTransformerConfig, context: int) -> None:
+    """Compare how far back each block looks: a prompt that is shorter than the window would not show a difference."""
+    window = getattr(config, "sliding_window", None)
+    if window is None or window >= context:
+        return
+    n = int(cfg.n_layers)
+    own = [kind == "sliding_attention" for kind in getattr(config, "layer_types", None) or ["sliding_attention"] * n]
+    theirs = [cfg.use_local_attn and kind == "local" for kind in cfg.attn_types or ["global"] * n]
+    if own != theirs or (any(own) and window != cfg.window_size):
+        raise RunsOtherwise(
+            f"TransformerLens does not look back the {window} tokens (sliding_window) in the {sum(own)} blocks that do "
+            f"so by themselves; {_REMEDY}"
+        )
 
 
 def _lay_out_as_multiplied(model: HookedTransformer) -> None:
@@ -128,8 +148,9 @@ class HookedTransformerClassifier(TextClassifier):
             device: Default: the CPU.
 
         Raises:
-            UserError: If the hook does not exist, TransformerLens does not know the architecture, or computes
-                other logits than the model itself.
+            RunsOtherwise: If TransformerLens does not know the architecture, or computes other logits than the model
+                itself.
+            UserError: If the hook does not exist.
         """
         self.device = device or torch.device("cpu")
         self.name = name
@@ -156,9 +177,9 @@ class HookedTransformerClassifier(TextClassifier):
         computed = self.states_and_logits(prompt).logits[0]
         tolerance = _TOLERANCE if model.dtype == torch.float32 else 0.1
         if not torch.allclose(computed, expected, atol=tolerance * float(expected.abs().max() + 1)):
-            raise UserError(
+            raise RunsOtherwise(
                 f"TransformerLens computes other logits than {self.name} itself ({computed.tolist()} instead of "
-                f"{expected.tolist()}); this architecture cannot be explained through HookedTransformer"
+                f"{expected.tolist()}); {_REMEDY}"
             )
 
     @override

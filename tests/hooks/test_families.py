@@ -255,6 +255,31 @@ def test_without_a_wish_transformer_lens_runs_what_it_knows(classifier_folder: P
     assert isinstance(load_classifier(tmp_path / "falcon", NAMES, ANSWERS), PromptClassifier)
 
 
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("Gemma2", {}),  # which TransformerLens knows by the names on the Hub alone
+        ("Llama", {"head_dim": 16}),
+        ("Llama", {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}}),
+        ("OPT", {"word_embed_proj_dim": 16, "do_layer_norm_before": False}),
+        ("Qwen3", {"use_sliding_window": True, "sliding_window": 14, "max_window_layers": 1}),  # as only long texts show
+    ],
+)
+def test_what_transformer_lens_would_run_otherwise_is_run_by_transformers(
+    tmp_path: Path, family: str, changes: dict[str, Any]
+) -> None:
+    model = write_model(tmp_path, family, "ForCausalLM", **changes)
+    classifier = load_classifier(tmp_path, NAMES, ANSWERS)
+    assert isinstance(classifier, PromptClassifier)
+    inputs = classifier.inputs
+    assert isinstance(inputs, PromptTokenizer)
+    ids = inputs(("the quick brown fox jumps over a lazy dog . " * 4, *TEXTS))
+    with torch.no_grad():
+        own_logits = [model(input_ids=torch.tensor([one])).logits[0, -1, inputs.label_token_ids] for one in ids]
+    torch.testing.assert_close(classifier.states_and_logits(ids).logits, torch.stack(own_logits), rtol=1e-5, atol=1e-5)
+    refused(tmp_path, "TransformerLens .*classifier.backend transformers", prompt=ANSWERS, backend=BACKENDS[0])
+
+
 # --- what cannot be opened ---
 
 
