@@ -1,5 +1,6 @@
 """Adapters of PEFT: LoRA and the like, merged into what they stand on, and soft prompts, which stand before a text."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,7 @@ _CONFIG = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
 _LEADS_ELSEWHERE = ("adapters", "megatron_config")  # other adapters, which may be pickles; a module to be imported
 _HEADS = ("classifier", "score", "out_proj", "pre_classifier")  # as transformers' models call their heads
+_INSIDE = "base_model.model."  # before the names of the base's tensors
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,12 @@ class Adapter:
             return str(named) if named is not None else None
         return next(iter(of_base.get("architectures") or ()), None)
 
-    def merged_into(self, model: PreTrainedModel) -> PreTrainedModel:
+    def merged_into(self, model: PreTrainedModel, new: Sequence[str] = ()) -> PreTrainedModel:
         """The base with the adapter's weights in it, as if it had been tuned whole.
 
         Args:
             model: The base, with a head where the adapter brings one; it is changed.
+            new: Tensors of it that the base has not, which the adapter has to bring.
 
         Raises:
             UserError: If the weights are missing or of another model, or the package peft is not installed.
@@ -62,10 +65,17 @@ class Adapter:
         require("finetune", "peft")
         from peft import PeftModel
 
-        if self.classifies and not any(part in _HEADS for name in self._weights() for part in name.split(".")):
+        brought = {name.removeprefix(_INSIDE).replace(".base_layer", "") for name in self._weights()}
+        if self.classifies and not any(part in _HEADS for name in brought for part in name.split(".")):
             raise UserError(
                 f"the adapter {self.model} is one of a classifier, but brings no head (modules_to_save in its "
                 "adapter_config.json); save it with its head"
+            )
+        missing = [name for name in new if name not in brought]
+        if missing:
+            raise UserError(
+                f"the adapter {self.model} brings a part of its head alone: {missing[0]} is neither in it nor in its "
+                "base; save it with its whole head (modules_to_save in its adapter_config.json)"
             )
         folder = str(self._weights_file().parent)  # where it finds the safetensors before anything else
         try:

@@ -185,9 +185,11 @@ def load_sequence_classifier(model: str, dtype: torch.dtype, class_names: Sequen
         UserError: If the folder has no weights, or not those of the head.
     """
     adapter = _adapter_of(model)
+    if adapter is not None and adapter.classifies:
+        headed, new = _with_base(adapter, lambda base: _with_new_head(base, class_names, 0, False))
+        return adapter.merged_into(headed.to(dtype=dtype), new)  # type: ignore[call-arg]  # the decorator hides self
     if adapter is not None:
-        headed = _with_base(adapter, lambda base: new_sequence_classifier(base, class_names, seed=0))
-        return adapter.merged_into(headed.to(dtype=dtype))  # type: ignore[call-arg]  # the decorator hides self
+        return adapter.merged_into(_with_base(adapter, lambda base: load_sequence_classifier(base, dtype, class_names)))
     return _load(model, dtype, AutoModelForSequenceClassification, "a classification head")
 
 
@@ -205,21 +207,28 @@ def new_sequence_classifier(
     Raises:
         UserError: If the folder has no weights, or there is no classification head for its architecture.
     """
+    return _with_new_head(model, class_names, seed, multi_label)[0]
+
+
+def _with_new_head(
+    model: str, class_names: Sequence[str], seed: int, multi_label: bool
+) -> tuple[PreTrainedModel, list[str]]:
+    """See ``new_sequence_classifier``; and which of its tensors are new."""
     names = dict(enumerate(class_names))
     torch.manual_seed(seed)
-    loaded, missing = _from_pretrained(
+    loaded, new = _from_pretrained(
         AutoModelForSequenceClassification, model, dtype=torch.float32, ignore_mismatched_sizes=True,
         id2label=names, label2id={name: number for number, name in names.items()},
         **({"problem_type": MULTI_LABEL} if multi_label else {}),
     )  # fmt: skip
     inner = f"{loaded.base_model_prefix}."
-    missing = [key for key in missing if key.startswith(inner) and "pooler" not in key]
+    missing = [key for key in new if key.startswith(inner) and "pooler" not in key]
     if missing:
         raise UserError(
             f"the weights of {model} lack {len(missing)} tensors below the head (the first is {missing[0]}); give the "
             "whole model"
         )
-    return loaded
+    return loaded, new
 
 
 def _load(model: str, dtype: torch.dtype, loader: Any, head: str) -> PreTrainedModel:
@@ -233,7 +242,7 @@ def _load(model: str, dtype: torch.dtype, loader: Any, head: str) -> PreTrainedM
 
 
 def _from_pretrained(loader: Any, model: str, **settings: Any) -> tuple[PreTrainedModel, list[str]]:
-    """Load weights from safetensors alone, and say which tensors were missing there.
+    """Load weights from safetensors alone, and say which tensors were missing there, or of another size.
 
     Raises:
         UserError: If there are no such weights, they are a pickle, or they are not finite.
@@ -254,7 +263,8 @@ def _from_pretrained(loader: Any, model: str, **settings: Any) -> tuple[PreTrain
     for key, weight in loaded.named_parameters():
         if not weight.isfinite().all():
             raise UserError(f"the weights of {model} are not finite in {key}; give another checkpoint")
-    return cast(PreTrainedModel, loaded), sorted(info["missing_keys"])
+    others = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
+    return cast(PreTrainedModel, loaded), sorted({*info["missing_keys"], *others})
 
 
 def check_model_folder(folder: Path) -> None:

@@ -47,14 +47,33 @@ def with_lora(task: Task, cfg: FinetuneConfig) -> tuple[PreTrainedModel, Task]:
     from peft import LoraConfig
 
     rank, kind = cfg.lora_rank or 8, "SEQ_CLS" if has_head(cfg) else "CAUSAL_LM"
-    settings = LoraConfig(task_type=kind, r=rank, lora_alpha=2 * rank, target_modules="all-linear")
+    whole = _above_the_blocks(task.model) if has_head(cfg) else []
+    inside = [
+        name
+        for name, _ in task.model.named_modules()
+        if any(name == part or name.startswith(f"{part}.") for part in whole)
+    ]
+    settings = LoraConfig(
+        task_type=kind, r=rank, lora_alpha=2 * rank, target_modules="all-linear", exclude_modules=inside or None,
+        modules_to_save=whole or None,
+    )  # fmt: skip
     # PEFT's model has the same blocks as the one inside, which alone has its head at hand.
     logits = task.logits
     within = replace(task, logits=lambda _, tokens, lengths: logits(task.model, tokens, lengths))
     adapted: Any = _adapted(task.model, cfg, settings)
     written = adapted.peft_config[adapted.active_adapter]
-    written.target_modules = sorted(written.target_modules)  # a set, which every process would write in another order
+    # Sets, which every process would write in another order.
+    written.target_modules = sorted(written.target_modules)
+    written.exclude_modules = sorted(inside) or None
     return adapted, within
+
+
+def _above_the_blocks(model: PreTrainedModel) -> list[str]:
+    """Names of the head's modules and of the pooler: a base may have none of their weights, so that they are random."""
+    inner = model.base_model_prefix
+    heads = [name for name, part in model.named_children() if name != inner and any(True for _ in part.parameters())]
+    poolers = [name for name, _ in model.named_modules() if name == f"{inner}.pooler"]
+    return [*poolers, *heads]
 
 
 def with_soft_prompt(task: Task, cfg: FinetuneConfig) -> tuple[PreTrainedModel, Task]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from sae_lens_classif.checksums import read_json
 from sae_lens_classif.errors import UserError
@@ -139,6 +139,40 @@ def test_an_adapter_of_a_classifier_without_its_head_is_refused(tmp_path: Path) 
     file = tmp_path / "adapter" / "adapter_model.safetensors"
     save_file({name: value for name, value in load_file(file).items() if ".classifier." not in name}, file)
     refused(tmp_path / "adapter", "brings no head")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_head_of_which_a_part_is_nowhere_is_refused(whole: bool, tmp_path: Path) -> None:
+    """PEFT saves what is called ``classifier``; a DeBERTa's pooler was as new, where its base had no head."""
+    write_model(tmp_path / "base", "DebertaV2", "Model")
+    base = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base", num_labels=3)
+    base.name_or_path = str(tmp_path / "base")
+    saved = ["pooler", "classifier"] if whole else None
+    settings = LoraConfig(task_type="SEQ_CLS", target_modules=["query_proj"], modules_to_save=saved)
+    adapted: Any = get_peft_model(base, settings).eval()
+    adapted.save_pretrained(str(tmp_path / "adapter"))
+    if not whole:
+        refused(tmp_path / "adapter", r"a part of its head alone: pooler\.dense\.bias is neither")
+        return
+    classifier = load_classifier(tmp_path / "adapter", NAMES)
+    ids = classifier.inputs(TEXTS)
+    with torch.no_grad():
+        expected = torch.cat([adapted(input_ids=torch.tensor([one])).logits for one in ids])
+    torch.testing.assert_close(classifier.states_and_logits(ids).logits, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("a", "b"), r"has 3 classes, asked for are 2 \(a, b\)"),
+        (("weather", "animals", "money"), "calls its classes animals, weather, money"),
+    ],
+)
+def test_an_adapter_that_brings_no_head_has_its_base_s(names: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    write_adapter(tmp_path, "Bert", "ForSequenceClassification", "FEATURE_EXTRACTION")
+    assert load_classifier(tmp_path / "adapter").class_names == NAMES
+    with pytest.raises(UserError, match=message):
+        load_classifier(tmp_path / "adapter", names)
 
 
 @pytest.mark.parametrize("task", ["SEQ_CLS", "soft prompt"])

@@ -90,6 +90,22 @@ def test_an_adapter_is_tuned_written_alone_and_opened_with_its_base(
     assert (logits.argmax(dim=1).numpy() == test_data.labels).mean() > 0.45, "a third by chance"
 
 
+@pytest.mark.parametrize("family", ["Albert", "Bert", "DebertaV2", "DistilBert", "ModernBert"])
+def test_an_adapter_brings_all_of_the_head_that_its_base_has_not(
+    family: str, train_data: TextData, tmp_path: Path
+) -> None:
+    base = "ForMaskedLM" if family in ("Albert", "Bert") else "Model"  # without a pooler
+    write_model(tmp_path / "base", family, base)
+    cfg = settings(tmp_path / "base", adapter="lora", max_steps=2, seed=1)
+    model, tokenizer = finetune(cfg, PromptConfig(), train_data, _CPU)
+    save_classifier(tmp_path / "tuned", model, tokenizer, PromptConfig(), train_data.class_names)
+    classifier = load_classifier(tmp_path / "tuned")
+    ids = classifier.inputs(train_data.texts[:3])
+    with torch.no_grad():
+        expected = torch.cat([model(input_ids=torch.tensor([one])).logits for one in ids])
+    torch.testing.assert_close(classifier.states_and_logits(ids).logits, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_soft_prompt_is_tuned_written_alone_and_its_base_stays_as_it_is(
     train_data: TextData, test_data: TextData, tmp_path: Path
 ) -> None:
