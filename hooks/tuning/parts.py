@@ -12,7 +12,7 @@ from sae_lens_classif.config.classifier import FinetuneConfig
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.adapters import embedded_after
 from sae_lens_classif.hooks.blocks import block_stack
-from sae_lens_classif.hooks.tuning.task import Task, has_head
+from sae_lens_classif.hooks.tuning.task import Task, has_head, n_virtual
 
 
 def part_to_tune(task: Task, cfg: FinetuneConfig) -> tuple[PreTrainedModel, Task]:
@@ -92,7 +92,7 @@ def with_soft_prompt(task: Task, cfg: FinetuneConfig) -> tuple[PreTrainedModel, 
 
     if has_head(cfg):
         raise UserError("finetune.adapter is soft_prompt, which goes with label tokens alone; leave finetune.head out")
-    n_tokens = cfg.virtual_tokens or 10
+    n_tokens = n_virtual(cfg)
     settings = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=n_tokens, prompt_tuning_init="SAMPLE_VOCAB")
     adapted: Any = _adapted(task.model, cfg, settings)
     soft_prompt: nn.Embedding = adapted.prompt_encoder[adapted.active_adapter].embedding

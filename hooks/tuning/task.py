@@ -49,6 +49,11 @@ def has_head(cfg: FinetuneConfig) -> bool:
     return architecture is not None and architecture not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
 
 
+def n_virtual(cfg: FinetuneConfig) -> int:
+    """How many tokens a soft prompt has; they take the place of as many of a text's."""
+    return cfg.virtual_tokens or 10
+
+
 def task_of(cfg: FinetuneConfig, prompt: PromptConfig, data: TextData) -> Task:
     """Load a model, or make one from scratch, and say what it is tuned to do.
 
@@ -77,7 +82,8 @@ def _label_token_task(cfg: FinetuneConfig, prompt: PromptConfig, data: TextData)
         model: PreTrainedModel = new_gpt_neox(cfg, tokenizer)
     else:
         model, tokenizer = load_causal_lm(cfg.base_model, torch.float32), load_tokenizer(cfg.base_model)
-    prompts = PromptTokenizer(tokenizer, prompt, data.class_names, model_context(model))
+    context = model_context(model) - (n_virtual(cfg) if cfg.adapter == "soft_prompt" else 0)
+    prompts = PromptTokenizer(tokenizer, prompt, data.class_names, context)
     labels = torch.tensor(prompts.label_token_ids)
     return Task(model, tokenizer, prompts, lambda model, tokens, lengths: label_logits(model, tokens, lengths, labels))
 

@@ -1,5 +1,6 @@
 """Tuning a head: which weights move, what is written, and that the classifier is what was tuned."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,21 @@ def test_a_soft_prompt_is_tuned_written_alone_and_its_base_stays_as_it_is(
         torch.nn.functional.cross_entropy(one.states_and_logits(ids).logits, labels) for one in (classifier, before)
     ]
     assert losses[0] < 0.95 * losses[1], "three tokens before a random model do not do much"
+
+
+@pytest.mark.parametrize("family", ["GPT2", "OPT"])
+def test_a_soft_prompt_leaves_room_for_itself(family: str, train_data: TextData, tmp_path: Path) -> None:
+    """Where positions are learned, there is none for what stands after the last."""
+    base = tmp_path / "base"
+    write_model(base, family, {"GPT2": "LMHeadModel"}.get(family, "ForCausalLM"), max_position_embeddings=12)
+    long = replace(train_data, texts=tuple("the lazy dog . " * 5 for _ in train_data.texts))
+    prompt = PromptConfig(template="{text} price ", label_words=("fox", "rain", "loan"))
+    model, tokenizer = finetune(settings(base, adapter="soft_prompt", max_steps=1, virtual_tokens=3), prompt, long, _CPU)
+    save_classifier(tmp_path / "tuned", model, tokenizer, prompt, long.class_names)
+    classifier = load_classifier(tmp_path / "tuned")
+    ids = classifier.inputs(long.texts[:2])
+    assert len(ids[0]) == 12 - 3
+    assert classifier.states_and_logits(ids).logits.isfinite().all()
 
 
 def test_which_models_get_a_head(tmp_path: Path) -> None:
