@@ -373,6 +373,16 @@ def test_a_tokenizer_without_a_padding_token_will_do(tmp_path: Path) -> None:
     torch.testing.assert_close(classifier.states_and_logits(ids).logits, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("family", "pad"), [("Llama", -1), ("GPT2", 60)])
+def test_a_padding_token_that_the_model_has_not_will_do(tmp_path: Path, family: str, pad: int) -> None:
+    write_model(tmp_path, family, pad_token_id=pad)
+    new_tokenizer(0).save_pretrained(tmp_path)
+    classifier = load_classifier(tmp_path)
+    ids = classifier.inputs(TEXTS)
+    alone = torch.cat([classifier.states_and_logits([one]).logits for one in ids])
+    torch.testing.assert_close(classifier.states_and_logits(ids).logits, alone, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(("side", "kept"), [("right", "the quick brown"), ("left", "lazy dog .")])
 def test_a_long_text_is_cut_as_the_tokenizer_does(tmp_path: Path, side: str, kept: str) -> None:
     write_model(tmp_path / "model", "Bert")
