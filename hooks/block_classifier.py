@@ -7,7 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from typing_extensions import override
 
 from sae_lens_classif.config.classifier import PAIR_MARK
-from sae_lens_classif.errors import UserError
+from sae_lens_classif.errors import UserError, fault_of_the_machine
 from sae_lens_classif.hooks.backends import ModelRequest
 from sae_lens_classif.hooks.batching import pad_right
 from sae_lens_classif.hooks.blocks import Blocks, hook_layer, hook_of_layer
@@ -134,9 +134,23 @@ class BlockClassifier(ModelClassifier):
         """Put a text's own state back: a model that gives other logits then is run otherwise than believed."""
         is_pair = isinstance(self.inputs, PlainTexts) and self.inputs.pairs
         text = self.inputs([f"The quick brown fox{f' {PAIR_MARK}' if is_pair else ''} jumps over the lazy dog."])
-        hidden, own = self.states_and_logits(text)
-        again = self.logits_from(hidden, self.context(text))
+        try:
+            hidden, own = self.states_and_logits(text)
+            again = self.logits_from(hidden, self.context(text))
+        except Exception as error:  # of all kinds where blocks are called otherwise than those of most models
+            if fault_of_the_machine(error):
+                raise
+            raise UserError(
+                f"{self.name}: the blocks of a {type(self._model).__name__} do not take and give one residual stream "
+                f"({type(error).__name__}: {' '.join(str(error).split())[:200]}); open it in a function of your own, "
+                "module:function"
+            ) from error
         tolerance = _TOLERANCE if self._model.dtype == torch.float32 else 0.1
+        if torch.equal(self.logits_from(-hidden, self.context(text)), again):
+            raise UserError(
+                f"in {self.name}, a {type(self._model).__name__}, no logit follows from the state at {self.hook_name} of "
+                f"{self.read_at}; its head reads something else: leave classifier.backend out, or take another"
+            )
         if not torch.allclose(again, own, atol=tolerance * float(own.abs().max() + 1)):
             raise UserError(
                 f"{self.name} gives other logits ({again[0].tolist()}) when it is run on from its own state than by "

@@ -329,7 +329,7 @@ def model_context(model: PreTrainedModel) -> int:
     """Longest sequence a model of Hugging Face can read, in tokens."""
     names = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
     found = (getattr(model.config, name, None) for name in names)
-    size = next((size for size in found if isinstance(size, int)), 2048)
+    size = next((size for size in found if isinstance(size, int) and size > 0), 2048)  # XLNet's is -1
     for name, module in model.named_modules():  # RoBERTa's positions begin after that of its padding
         if name.endswith("embeddings.position_embeddings") and getattr(module, "padding_idx", None) is not None:
             return size - int(module.padding_idx) - 1

@@ -1,6 +1,7 @@
 """Open a classifier from its folder: the model, and beside it how it is asked."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from sae_lens_classif.shapes import read_shape
 logger = logging.getLogger(__name__)
 
 CLASSIFIER_FILE = "classifier.json"
+_MOST_NAMED = 25  # architectures of a backend
 _TUNE = "tune one with `sae-lens-classif finetune --finetune.base_model {model}`, or give a model that has one"
 # Endings of architectures that give no class a text: what they do, and what to do about it.
 _NO_CLASSIFIERS = {
@@ -168,6 +170,11 @@ def _open(request: ModelRequest) -> TextClassifier:
 
 def _refuse(architecture: str, request: ModelRequest) -> None:
     """Say of a model that gives no class a text what it is and what to do; of any other nothing."""
+    if config_of_model(request.model).get("is_encoder_decoder"):
+        raise UserError(
+            f"{request.name} is a {architecture}, an encoder and a decoder, whose decision follows from two stacks of "
+            "blocks; one is explained: give a model that is an encoder or a decoder alone"
+        )
     if architecture in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values():
         raise UserError(
             f"{request.name} is a {architecture}, which is not among those that open by themselves; try "
@@ -179,7 +186,12 @@ def _refuse(architecture: str, request: ModelRequest) -> None:
 
 
 def _known() -> str:
-    return "; ".join(f"{', '.join(find_backend(name).ARCHITECTURES)} ({name})" for name in backend_names())
+    return "; ".join(f"{_first(find_backend(name).ARCHITECTURES)} ({name})" for name in backend_names())
+
+
+def _first(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 class _Noted(BaseModel):

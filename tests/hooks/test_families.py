@@ -7,11 +7,16 @@ from typing import Any
 import pytest
 import torch
 from transformers import (
+    AutoModelForSequenceClassification,
+    GPT2Config,
+    PreTrainedConfig,
     PreTrainedModel,
+    SqueezeBertConfig,
     T5Config,
     T5ForSequenceClassification,
     ViTConfig,
     ViTForImageClassification,
+    XLNetConfig,
 )
 
 from sae_lens_classif.config.classifier import PromptConfig
@@ -345,8 +350,26 @@ def test_a_model_of_two_stacks_is_refused(tmp_path: Path) -> None:
     config.id2label = dict(enumerate(NAMES))
     T5ForSequenceClassification(config).save_pretrained(tmp_path / "model")
     new_tokenizer(0).save_pretrained(tmp_path / "model")
-    refused(tmp_path / "model", "T5ForSequenceClassification, .*not among")
+    refused(tmp_path / "model", "T5ForSequenceClassification, an encoder and a decoder.*give a model")
     refused(tmp_path / "model", "T5.* has 2 stacks of 2 blocks", backend="encoder")
+
+
+@pytest.mark.parametrize(
+    ("config", "backend", "message"),
+    [
+        (SqueezeBertConfig(vocab_size=60, hidden_size=32, embedding_size=32, num_attention_heads=4,
+                           num_hidden_layers=2, intermediate_size=40), "encoder", r"SqueezeBert\w+ do not take"),
+        (XLNetConfig(vocab_size=60, d_model=32, n_layer=2, n_head=4, d_inner=40), "encoder", "XLNet.*no logit follows"),
+        (GPT2Config(vocab_size=60, n_embd=32, n_layer=2, n_head=4), "encoder", "no logit follows from .*first token"),
+    ],
+)  # fmt: skip
+def test_a_model_that_a_backend_cannot_run_is_refused_in_words(
+    tmp_path: Path, config: PreTrainedConfig, backend: str, message: str
+) -> None:
+    config.num_labels = len(NAMES)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
+    new_tokenizer(0).save_pretrained(tmp_path)
+    refused(tmp_path, message, backend=backend)
 
 
 def test_an_adapter_without_its_base_is_refused(tmp_path: Path) -> None:
