@@ -148,8 +148,8 @@ class BlockClassifier(ModelClassifier):
         tolerance = _TOLERANCE if self._model.dtype == torch.float32 else 0.1
         if torch.equal(self.logits_from(-hidden, self.context(text)), again):
             raise UserError(
-                f"in {self.name}, a {type(self._model).__name__}, no logit follows from the state at {self.hook_name} of "
-                f"{self.read_at}; its head reads something else: leave classifier.backend out, or take another"
+                f"in {self.name}, a {type(self._model).__name__}, no logit follows from the state at {self.hook_name} "
+                f"of {self.read_at}; its head reads something else: leave classifier.backend out, or take another"
             )
         if not torch.allclose(again, own, atol=tolerance * float(own.abs().max() + 1)):
             raise UserError(

@@ -19,7 +19,7 @@ from sae_lens_classif.files import new_folder
 from sae_lens_classif.hooks.backends import (
     DEFAULT,
     ModelRequest,
-    RunsOtherwise,
+    RunsOtherwiseError,
     backend_for,
     backend_names,
     find_backend,
@@ -152,7 +152,7 @@ def _open(request: ModelRequest) -> TextClassifier:
     if backend is not None:
         try:
             return backend.open_model(request)
-        except RunsOtherwise as error:
+        except RunsOtherwiseError as error:
             own = find_backend("transformers")
             if backend is own or architecture not in own.ARCHITECTURES:
                 raise

@@ -46,7 +46,7 @@ class ModelRequest:
     multi_label: bool = False
 
 
-class RunsOtherwise(UserError):
+class RunsOtherwiseError(UserError):
     """A backend would run a model otherwise than the model runs itself; another backend may do."""
 
 
@@ -64,7 +64,7 @@ class Backend(Protocol):
         """Open a model.
 
         Raises:
-            RunsOtherwise: If what it says would be another than what the model says by its own code.
+            RunsOtherwiseError: If what it says would be another than what the model says by its own code.
             UserError: If it cannot be.
         """
         ...

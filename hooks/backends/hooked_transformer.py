@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from sae_lens_classif.config.classifier import PromptConfig
 from sae_lens_classif.errors import UserError, fault_of_the_machine
-from sae_lens_classif.hooks.backends import ModelRequest, RunsOtherwise
+from sae_lens_classif.hooks.backends import ModelRequest, RunsOtherwiseError
 from sae_lens_classif.hooks.batching import pad_right
 from sae_lens_classif.hooks.blocks import hook_layer, hook_of_layer
 from sae_lens_classif.hooks.classifier import Context, StatesAndLogits, TextClassifier
@@ -44,7 +44,7 @@ def open_model(request: ModelRequest) -> "HookedTransformerClassifier":
 
     Raises:
         UserError: If the model or its tokenizer cannot be loaded, a label is not one token, the hook does not exist, or
-            TransformerLens does not know the architecture (``RunsOtherwise``).
+            TransformerLens does not know the architecture (``RunsOtherwiseError``).
     """
     if is_soft_prompt(request.model):
         raise UserError(
@@ -65,7 +65,7 @@ def to_hooked_transformer(model: PreTrainedModel, context: int, device: torch.de
         device: Where to put it.
 
     Raises:
-        RunsOtherwise: If TransformerLens does not know the architecture, or what its configuration asks for.
+        RunsOtherwiseError: If TransformerLens does not know the architecture, or what its configuration asks for.
     """
     # TransformerLens guesses the architecture from names with "llama" or "gemma" in them and asks the Hub
     # for others: a folder of no name that holds the configuration keeps both from happening.
@@ -88,7 +88,7 @@ def to_hooked_transformer(model: PreTrainedModel, context: int, device: torch.de
         except Exception as error:  # of all kinds where a configuration is another than TransformerLens expects
             if fault_of_the_machine(error):
                 raise
-            raise RunsOtherwise(
+            raise RunsOtherwiseError(
                 f"TransformerLens does not know the architecture {config.architectures} as it is configured here "
                 f"({' '.join(str(error).split())[:200]}); {_REMEDY}"
             ) from error
@@ -106,7 +106,7 @@ def _check_windows(config: PreTrainedConfig, cfg: HookedTransformerConfig, conte
     own = [kind == "sliding_attention" for kind in getattr(config, "layer_types", None) or ["sliding_attention"] * n]
     theirs = [cfg.use_local_attn and kind == "local" for kind in cfg.attn_types or ["global"] * n]
     if own != theirs or (any(own) and window != cfg.window_size):
-        raise RunsOtherwise(
+        raise RunsOtherwiseError(
             f"TransformerLens does not look back the {window} tokens (sliding_window) in the {sum(own)} blocks that do "
             f"so by themselves; {_REMEDY}"
         )
@@ -148,8 +148,8 @@ class HookedTransformerClassifier(TextClassifier):
             device: Default: the CPU.
 
         Raises:
-            RunsOtherwise: If TransformerLens does not know the architecture, or computes other logits than the model
-                itself.
+            RunsOtherwiseError: If TransformerLens does not know the architecture, or computes other logits than the
+                model itself.
             UserError: If the hook does not exist.
         """
         self.device = device or torch.device("cpu")
@@ -177,7 +177,7 @@ class HookedTransformerClassifier(TextClassifier):
         computed = self.states_and_logits(prompt).logits[0]
         tolerance = _TOLERANCE if model.dtype == torch.float32 else 0.1
         if not torch.allclose(computed, expected, atol=tolerance * float(expected.abs().max() + 1)):
-            raise RunsOtherwise(
+            raise RunsOtherwiseError(
                 f"TransformerLens computes other logits than {self.name} itself ({computed.tolist()} instead of "
                 f"{expected.tolist()}); {_REMEDY}"
             )

@@ -267,7 +267,10 @@ def test_without_a_wish_transformer_lens_runs_what_it_knows(classifier_folder: P
         ("Llama", {"head_dim": 16}),
         ("Llama", {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}}),
         ("OPT", {"word_embed_proj_dim": 16, "do_layer_norm_before": False}),
-        ("Qwen3", {"use_sliding_window": True, "sliding_window": 14, "max_window_layers": 1}),  # as only long texts show
+        (
+            "Qwen3",
+            {"use_sliding_window": True, "sliding_window": 14, "max_window_layers": 1},
+        ),  # as only long texts show
     ],
 )
 def test_what_transformer_lens_would_run_otherwise_is_run_by_transformers(
