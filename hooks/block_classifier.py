@@ -46,7 +46,7 @@ class ModelClassifier(TextClassifier):
     def _padded(self, inputs: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Token ids, int64 (B, T), padded on the right, and how many each input has, int64 (B,)."""
         pad = self._model.config.get_text_config().pad_token_id
-        n_tokens = len(self._model.get_input_embeddings().weight)  # type: ignore[arg-type]  # an Embedding's
+        n_tokens = len(self._model.get_input_embeddings().weight)
         # A model may name a token it has not: Llama's first ones -1, others one that only their tokenizer got.
         tokens, last = pad_right(inputs, pad if pad is not None and 0 <= pad < n_tokens else 0)
         return tokens.to(self.device), last.to(self.device) + 1

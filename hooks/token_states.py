@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from typing_extensions import override
 
 from sae_lens_classif.errors import UserError, nearest
-from sae_lens_classif.hooks.backends import hooked_transformer
+from sae_lens_classif.hooks.backends import RunsOtherwiseError, hooked_transformer
 from sae_lens_classif.hooks.batching import batch_tokens, batches_by_length, mask_of, pad_right
 from sae_lens_classif.hooks.blocks import Blocks
 from sae_lens_classif.hooks.huggingface import (
@@ -27,6 +27,7 @@ from sae_lens_classif.hooks.huggingface import (
 from sae_lens_classif.hooks.inputs import PlainTexts
 
 _HOOK = re.compile(r"blocks\.(\d+)\.hook_resid_(pre|post)")
+_TEXT = "The quick brown fox jumps over the lazy dog."
 _BACKENDS = ("hooked_transformer", "transformers")
 
 
@@ -177,13 +178,28 @@ class HookedTransformerReader(TokenReader):
             model: With its language-model head; it is not kept.
 
         Raises:
-            UserError: If TransformerLens does not know the architecture.
+            RunsOtherwiseError: If TransformerLens does not know the architecture, or gives other states than the model.
         """
         self.name, self.device, self.dtype = name, device, str(model.dtype).removeprefix("torch.")
         self.inputs = PlainTexts(tokenizer, None, model_context(model))
         self.fingerprint = model_fingerprint(model, tokenizer)
         self._model: HookedTransformer = hooked_transformer.to_hooked_transformer(model, self.inputs.max_tokens, device)
         self.n_layers, self.d_model = int(self._model.cfg.n_layers), int(self._model.cfg.d_model)
+        self._check_against(model)
+
+    @torch.no_grad()
+    def _check_against(self, model: PreTrainedModel) -> None:
+        """Compare the deepest states that have not met the final norm: a wrong conversion must not pass unseen."""
+        ids = torch.tensor(self.inputs([_TEXT]))
+        expected = model(input_ids=ids.to(model.device), output_hidden_states=True).hidden_states[-2].float().cpu()
+        lengths = torch.tensor([ids.shape[1]], device=self.device)
+        (found,) = self.streams(ids.to(self.device), lengths, [self.n_layers - 1])
+        tolerance = 1e-3 if model.dtype == torch.float32 else 0.1
+        if not torch.allclose(found.float().cpu(), expected, atol=tolerance * float(expected.abs().max() + 1)):
+            raise RunsOtherwiseError(
+                f"TransformerLens gives other states than {self.name} itself; features.backend transformers runs it by "
+                "its own code"
+            )
 
     @override
     def streams(self, tokens: torch.Tensor, lengths: torch.Tensor, layers: Sequence[int]) -> list[torch.Tensor]:
@@ -218,5 +234,9 @@ def open_reader(
     is_known = architecture_of(model) in hooked_transformer.ARCHITECTURES
     tokenizer, target = load_tokenizer(model), pick_device(device)
     if backend == "hooked_transformer" or (backend is None and is_known):
-        return HookedTransformerReader(load_causal_lm(model, dtype), tokenizer, model, target)
+        try:
+            return HookedTransformerReader(load_causal_lm(model, dtype), tokenizer, model, target)
+        except RunsOtherwiseError:
+            if backend is not None:
+                raise
     return TransformersReader(load_language_model(model, dtype), tokenizer, model, target)

@@ -57,6 +57,15 @@ def test_both_backends_read_the_same(family: str, tmp_path: Path) -> None:
             torch.testing.assert_close(own, again, atol=1e-5, rtol=1e-5)
 
 
+def test_what_transformer_lens_would_run_otherwise_is_run_by_transformers(tmp_path: Path) -> None:
+    window = {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 0}
+    write_model(tmp_path / "m", "Qwen3", "ForCausalLM", **window)
+    reader = open_reader(str(tmp_path / "m"), device="cpu")
+    assert type(reader).__name__ == "TransformersReader"
+    with pytest.raises(UserError, match="backend transformers runs it by its own code"):
+        open_reader(str(tmp_path / "m"), device="cpu", backend="hooked_transformer")
+
+
 def test_special_tokens_are_a_text_s_own_only_if_wanted(tmp_path: Path) -> None:
     reader = open_reader(str(folder_of("Bert", tmp_path)), device="cpu")
     without, with_them = read_all(reader), read_all(reader, special_tokens=True)
