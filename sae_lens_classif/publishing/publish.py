@@ -19,7 +19,7 @@ from sae_lens_classif.reading import inside
 from sae_lens_classif.runs.folder import METHOD, SETTINGS_FILE, RunFolder, opened_to_write
 from sae_lens_classif.runs.pictures import pictures
 from sae_lens_classif.runs.results import read_comparison, read_measures, read_summary
-from sae_lens_classif.runs.run_method import RunMethod, load_fitted, measured
+from sae_lens_classif.runs.run_method import RunMethod, check_concepts, load_fitted, measured
 from sae_lens_classif.runs.tables import write_comparison
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.saes.export import export_topk
@@ -88,6 +88,7 @@ def write_repository(
     of, summary = load_fitted(run, method), read_summary(run)
     entry = measured(run, of, summary)
     model, store = summary["hub_names"]["model"] or LOCAL_MODEL, ActivationStore(run.activations("test"))
+    check_concepts(run, of, store, entry)
     _write_concepts(folder, run, of, model)
     _write_evaluations(folder / "evals" / of.name, of, entry, repo_id, model)
     if with_texts:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sae_lens_classif.checksums import parse_json, read_json
+from sae_lens_classif.checksums import parse_json, read_json, write_json
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.reading import read_text, refuse_devices
@@ -56,6 +56,25 @@ def assert_told(ended: Ended, *words: str) -> None:
 def test_a_file_of_right_syntax_and_wrong_shape_is_named(run: Path, name: str, content: str, words: str) -> None:
     (run / name).write_text(content, encoding="utf-8")
     assert_told(cli("report", run, "--explained", 0), words)
+
+
+@pytest.mark.parametrize(
+    ("of_concept", "words"),
+    [
+        ({"index": 99}, "names the concept 99"),
+        ({"points_with": [99]}, "names the concept 99"),
+        ({"top_texts": [9999]}, "names the text 9999"),
+        ({"class_name": "zebras"}, "names the class 'zebras'"),
+    ],
+)
+def test_a_summary_of_concepts_that_the_run_does_not_hold_is_told(
+    run: Path, of_concept: dict[str, object], words: str
+) -> None:
+    summary = read_json(run / "summary.json")
+    summary["methods"]["classifsae"]["concepts"][0] |= of_concept
+    write_json(run / "summary.json", summary)
+    for command in (("report", run, "--explained", 0), ("publish", run, "me/it", "--dry-run"), ("evaluate", "--run", run)):
+        assert_told(cli(*command), "summary.json", words, "run `evaluate` again")
 
 
 @pytest.mark.parametrize("name", ["saes/classifsae/cfg.json", "saes/classifsae/sae_weights.safetensors"])
