@@ -9,11 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.models import StaticEmbedding  # type: ignore[import-not-found]  # a module of before
+from tokenizers import Tokenizer
 
 from sae_lens_classif.checksums import parse_json, read_json, write_json
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.evals.embeddings import embed_texts
 from sae_lens_classif.reading import read_text, refuse_devices
 from tests.tiny_run import Ended, Tiny, cli, make_tiny, write_csv
 
@@ -160,3 +166,44 @@ def test_json_is_read_as_deep_as_ours_is() -> None:
     for n_lists in (60, 2000, 200_000):
         with pytest.raises(ValueError, match="nested"):
             parse_json("[" * n_lists + "]" * n_lists)
+
+
+@pytest.fixture
+def encoder(classifier_folder: Path, tmp_path: Path) -> Path:
+    """A sentence encoder that takes no time."""
+    tokenizer = Tokenizer.from_file(str(classifier_folder / "tokenizer.json"))
+    modules = [StaticEmbedding(tokenizer, embedding_dim=8)]
+    SentenceTransformer(modules=modules, device="cpu").save(str(tmp_path / "encoder"))
+    return tmp_path / "encoder"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("modules.json", '{"a": 1}'),
+        ("modules.json", '[{"path": ""}]'),
+        ("modules.json", '[{"path": "", "type": 1}]'),
+        ("config.json", "[1]"),
+        ("config_sentence_transformers.json", "[1]"),
+        ("config_sentence_transformers.json", None),
+        ("tokenizer.json", '{"version": "1.0"}'),
+    ],
+)
+def test_a_sentence_encoder_of_odd_files_is_told_and_not_waited_for(
+    encoder: Path, name: str, content: str | None
+) -> None:
+    (encoder / name).unlink(missing_ok=True)
+    if content is None:
+        os.mkfifo(encoder / name)
+    else:
+        (encoder / name).write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match="the sentence encoder .* cannot be loaded"):
+        embed_texts(["a dog"], str(encoder))
+
+
+def test_a_sentence_encoder_whose_numbers_are_not_finite_is_told(encoder: Path) -> None:
+    weights = load_file(encoder / "model.safetensors")
+    save_file({name: torch.full_like(value, torch.nan) for name, value in weights.items()},
+              encoder / "model.safetensors")  # fmt: skip
+    with pytest.raises(UserError, match="gives numbers that are not finite"):
+        embed_texts(["a dog"], str(encoder))
