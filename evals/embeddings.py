@@ -72,7 +72,7 @@ def _folder_of(encoder: str, is_offline: bool) -> Path:
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse an encoder's folder with a pipe or a device, with code of its own, or with a part whose weights are a pickle alone."""
+    """Refuse an encoder's folder with a device, code of its own, or a part whose weights are a pickle alone."""
     refuse_devices(folder)
     check_model_folder(folder)
     if not (folder / _MODULES).is_file():

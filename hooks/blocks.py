@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from sae_lens_classif.errors import UserError
 
-_HOOK = re.compile(r"blocks\.(\d+)\.hook_resid_(pre|post)")
+_HOOK = re.compile(r"blocks\.(\d{1,9})\.hook_resid_(pre|post)")
 _T = TypeVar("_T")
 Forward = Callable[..., Any]
 # What takes the place of a block's forward: its number in the pass, and the forward with its arguments.

@@ -72,7 +72,7 @@ class _Config(BaseModel):
 
     model_type: str | None = None
     architectures: list[str] | None = None
-    id2label: dict[str, str] | None = None
+    id2label: dict[int, str] | None = None
 
 
 def architecture_of(model: str) -> str | None:
