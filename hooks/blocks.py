@@ -32,8 +32,10 @@ def hook_layer(hook_name: str | None, n_layers: int, default: int | None = None)
         default: L without a name. Default: the last block's.
 
     Raises:
-        UserError: If there is no such hook.
+        UserError: If there is no such hook, or no block at all.
     """
+    if n_layers < 1:
+        raise UserError(f"the model has {n_layers} blocks; give one with at least one")
     if hook_name is None:
         return n_layers - 1 if default is None else default
     match = _HOOK.fullmatch(hook_name)

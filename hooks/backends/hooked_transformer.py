@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from typing_extensions import override
 
 from sae_lens_classif.config.classifier import PromptConfig
-from sae_lens_classif.errors import UserError
+from sae_lens_classif.errors import UserError, fault_of_the_machine
 from sae_lens_classif.hooks.backends import ModelRequest
 from sae_lens_classif.hooks.batching import pad_right
 from sae_lens_classif.hooks.blocks import hook_layer, hook_of_layer
@@ -79,15 +79,19 @@ def to_hooked_transformer(model: PreTrainedModel, context: int, device: torch.de
                 folder, hf_cfg=config.to_dict(), n_ctx=context, device=str(device), dtype=model.dtype
             )
             state_dict = get_pretrained_state_dict(folder, cfg, hf_model=model, dtype=model.dtype)
-        except (NotImplementedError, ValueError, KeyError, AttributeError) as error:
+            cfg.tokenizer_name = None  # the classifier has its own; the folder named here is gone
+            hooked = HookedTransformer(cfg, tokenizer=None, move_to_device=True)
+            hooked.load_and_process_state_dict(
+                state_dict, fold_ln=False, center_writing_weights=False, center_unembed=False, fold_value_biases=False
+            )
+        except Exception as error:  # of all kinds where it knows the architecture but not, say, its activation function
+            if fault_of_the_machine(error):
+                raise
             raise UserError(
-                f"TransformerLens does not know the architecture {model.config.architectures}: {error}"
+                f"TransformerLens does not know the architecture {model.config.architectures}, or not as its config "
+                f"has it: {type(error).__name__}: {' '.join(str(error).split())[:300]}; try classifier.backend "
+                "transformers"
             ) from error
-    cfg.tokenizer_name = None  # the classifier has its own; the folder named here is gone
-    hooked = HookedTransformer(cfg, tokenizer=None, move_to_device=True)
-    hooked.load_and_process_state_dict(
-        state_dict, fold_ln=False, center_writing_weights=False, center_unembed=False, fold_value_biases=False
-    )
     _lay_out_as_multiplied(hooked)
     return hooked.eval().requires_grad_(False)
 

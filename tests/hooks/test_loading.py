@@ -170,6 +170,19 @@ def test_a_hook_that_does_not_exist_is_refused_with_those_that_do(classifier_fol
         load_classifier(classifier_folder, hook=hook)
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [({"hidden_act": "mish"}, "TransformerLens does not know"), ({"num_hidden_layers": 0}, "the model has 0 blocks")],
+)
+def test_a_model_that_cannot_be_run_at_a_hook_is_refused(
+    copy: Path, setting: dict[str, object], message: str
+) -> None:
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    (copy / "config.json").write_text(json.dumps({**config, **setting}))
+    with pytest.raises(UserError, match=message):
+        load_classifier(copy)
+
+
 @pytest.mark.parametrize("number", ["negative", "9" * 5000])
 def test_class_names_without_a_number_are_told(copy: Path, number: str) -> None:
     (copy / CLASSIFIER_FILE).unlink()
