@@ -133,6 +133,29 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def check_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, used: Sequence[int] = ()) -> None:
+    """Refuse a tokenizer of another model: the model has no embedding of some of its tokens.
+
+    Tokens that were added to it count only where they are used: some models have one for padding that is never read.
+
+    Args:
+        model: The model.
+        tokenizer: The tokenizer that lies beside it.
+        used: Tokens that will be read, added ones among them.
+
+    Raises:
+        UserError: If it is one.
+    """
+    n_known = getattr(model.get_input_embeddings(), "num_embeddings", None)
+    vocabulary, added = tokenizer.get_vocab(), tokenizer.get_added_vocab()
+    largest = max([*(number for word, number in vocabulary.items() if word not in added), *used], default=0)
+    if n_known is not None and largest >= n_known:
+        raise UserError(
+            f"the tokenizer of {model.name_or_path} has a token {largest}, and the model embeddings of {n_known} alone: "
+            "it is that of another model; give both as they were saved together"
+        )
+
+
 def load_causal_lm(model: str, dtype: torch.dtype) -> PreTrainedModel:
     """Load a decoder with its language-model head, on the CPU, without running any code from its folder.
 

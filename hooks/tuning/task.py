@@ -13,6 +13,7 @@ from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.heads import head_logits
 from sae_lens_classif.hooks.huggingface import (
+    check_tokens,
     architecture_of,
     load_causal_lm,
     load_tokenizer,
@@ -78,6 +79,7 @@ def _label_token_task(cfg: FinetuneConfig, prompt: PromptConfig, data: TextData)
     else:
         model, tokenizer = load_causal_lm(cfg.base_model, torch.float32), load_tokenizer(cfg.base_model)
     prompts = PromptTokenizer(tokenizer, prompt, data.class_names, model_context(model))
+    check_tokens(model, tokenizer, prompts.label_token_ids)
     labels = torch.tensor(prompts.label_token_ids)
     return Task(model, tokenizer, prompts, lambda model, tokens, lengths: label_logits(model, tokens, lengths, labels))
 
@@ -87,6 +89,7 @@ def _head_task(cfg: FinetuneConfig, prompt: PromptConfig, data: TextData) -> Tas
         raise UserError("finetune.head is classification, but a model from scratch has label tokens; give a base model")
     tokenizer = load_tokenizer(cfg.base_model)
     model = new_sequence_classifier(cfg.base_model, data.class_names, cfg.seed, data.multi_label)
+    check_tokens(model, tokenizer)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     inputs = PlainTexts(tokenizer, prompt, model_context(model))

@@ -183,6 +183,16 @@ def test_a_model_that_cannot_be_run_at_a_hook_is_refused(
         load_classifier(copy)
 
 
+@pytest.mark.parametrize("backend", [None, "transformers"])
+def test_a_tokenizer_of_another_model_is_refused(copy: Path, backend: str | None) -> None:
+    tokenizer = json.loads((copy / "tokenizer.json").read_text(encoding="utf-8"))
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary[max(vocabulary, key=vocabulary.__getitem__)] = 5000
+    (copy / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    with pytest.raises(UserError, match="has a token 5000, and the model embeddings of .* that of another model"):
+        load_classifier(copy, backend=backend)
+
+
 @pytest.mark.parametrize("number", ["negative", "9" * 5000])
 def test_class_names_without_a_number_are_told(copy: Path, number: str) -> None:
     (copy / CLASSIFIER_FILE).unlink()
