@@ -20,6 +20,7 @@ from sae_lens_classif.checksums import parse_json, read_json, write_json
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.embeddings import embed_texts
+from sae_lens_classif.methods.find import find_method
 from sae_lens_classif.reading import read_text, refuse_devices
 from tests.tiny_run import Ended, Tiny, cli, make_tiny, write_csv
 
@@ -88,6 +89,15 @@ def test_a_pipe_in_the_place_of_a_file_is_named_and_not_waited_for(run: Path, na
     (run / name).unlink()
     os.mkfifo(run / name)
     assert_told(cli("explain", run, "a dog and a cat"), Path(name).name, "a pipe or a device")
+
+
+@pytest.mark.parametrize("name", ["cfg.json", "sae_weights.safetensors"])
+def test_neither_is_a_pipe_in_an_sae_of_somebody_else(run: Path, tmp_path: Path, name: str) -> None:
+    guest = Path(shutil.copytree(run / "saes" / "classifsae", tmp_path / "guest"))
+    (guest / name).unlink()
+    os.mkfifo(guest / name)
+    with pytest.raises(UserError, match=f"{name} is a pipe or a device"):
+        find_method(f"sae:{guest}")
 
 
 def test_standard_input_and_columns_that_are_no_text_are_told(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
