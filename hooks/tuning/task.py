@@ -13,8 +13,8 @@ from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.heads import head_logits
 from sae_lens_classif.hooks.huggingface import (
-    check_tokens,
     architecture_of,
+    check_tokens,
     load_causal_lm,
     load_tokenizer,
     model_context,
