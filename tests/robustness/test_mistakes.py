@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -111,6 +113,19 @@ def test_half_a_character_beside_the_texts_is_written_as_json_has_it(run: Path, 
     (tmp_path / "in.jsonl").write_bytes(b'{"text": "a dog and a cat", "id": "\\ud800"}\n')
     assert cli("score", run, tmp_path / "in.jsonl", "--out", tmp_path / "out.jsonl").code == 0
     assert '"id": "\\ud800"' in (tmp_path / "out.jsonl").read_text(encoding="utf-8")
+
+
+def test_a_column_that_is_called_by_half_a_character_is_no_parquet(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_bytes(b'{"text": "a dog and a cat", "\\ud800": 1}\n')
+    ended = cli("score", run, tmp_path / "in.jsonl", "--out", tmp_path / "out.parquet")
+    assert_told(ended, "the columns cannot be written as parquet", "write JSON lines")
+    assert not (tmp_path / "out.parquet").exists()
+
+
+def test_parquet_whose_words_are_no_utf_8_is_told(run: Path, tmp_path: Path) -> None:
+    offsets, letters = pa.array([0, 1, 2], pa.int32()).buffers()[1], pa.py_buffer(b"a\xff")
+    pq.write_table(pa.table({"text": pa.StringArray.from_buffers(2, offsets, letters)}), tmp_path / "in.parquet")
+    assert_told(cli("score", run, tmp_path / "in.parquet"), "in.parquet cannot be read as parquet")
 
 
 @pytest.mark.parametrize(
