@@ -86,6 +86,22 @@ def test_a_summary_of_concepts_that_the_run_does_not_hold_is_told(
         assert_told(cli(*command), "summary.json", words, "run `evaluate` again")
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("summary.json", {"hub_names": {}}, "summary.json is not what this version writes (hub_names"),
+        ("evals/classifsae/completeness.json", {"eval_config": {}}, "completeness.json does not hold the settings"),
+        ("evals/classifsae/completeness.json", {"eval_config": 1}, "completeness.json does not hold the settings"),
+        ("evals/classifsae/causality.json", {"sae_cfg_dict": {"k": 1}}, "causality.json does not hold the settings"),
+    ],
+)
+def test_results_that_lack_what_is_published_are_told(
+    run: Path, name: str, change: dict[str, object], words: str
+) -> None:
+    write_json(run / name, {**read_json(run / name), **change})
+    assert_told(cli("publish", run, "me/it", "--dry-run"), words)
+
+
 @pytest.mark.parametrize("name", ["saes/classifsae/cfg.json", "saes/classifsae/sae_weights.safetensors"])
 def test_a_pipe_in_the_place_of_a_file_is_named_and_not_waited_for(run: Path, name: str) -> None:
     (run / name).unlink()
