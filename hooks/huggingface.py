@@ -151,8 +151,8 @@ def check_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, use
     largest = max([*(number for word, number in vocabulary.items() if word not in added), *used], default=0)
     if n_known is not None and largest >= n_known:
         raise UserError(
-            f"the tokenizer of {model.name_or_path} has a token {largest}, and the model embeddings of {n_known} alone: "
-            "it is that of another model; give both as they were saved together"
+            f"the tokenizer of {model.name_or_path} has a token {largest}, and the model embeddings of {n_known} "
+            "alone: it is that of another model; give both as they were saved together"
         )
 
 

@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import torch
-from pydantic import BaseModel, Field, SkipValidation, TypeAdapter, ValidationError, create_model, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    SkipValidation,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from sae_lens import __version__ as sae_lens_version
 
 from sae_lens_classif.artifacts import Artifact

@@ -9,7 +9,7 @@ import pytest
 
 from sae_lens_classif.cli.parser import parse
 from sae_lens_classif.config.classifier import CacheConfig, ClassifierConfig, DataConfig, FinetuneConfig, PromptConfig
-from sae_lens_classif.config.methods import CompareConfig
+from sae_lens_classif.config.methods import CompareConfig, SweepConfig
 from sae_lens_classif.config.presets import PRESETS, preset_names
 from sae_lens_classif.config.run import EvaluateConfig, RunConfig, SAESettings, TrainConfig
 from sae_lens_classif.config.yaml import load_config, write_settings

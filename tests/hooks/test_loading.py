@@ -174,9 +174,7 @@ def test_a_hook_that_does_not_exist_is_refused_with_those_that_do(classifier_fol
     ("setting", "message"),
     [({"hidden_act": "mish"}, "TransformerLens does not know"), ({"num_hidden_layers": 0}, "the model has 0 blocks")],
 )
-def test_a_model_that_cannot_be_run_at_a_hook_is_refused(
-    copy: Path, setting: dict[str, object], message: str
-) -> None:
+def test_a_model_that_cannot_be_run_at_a_hook_is_refused(copy: Path, setting: dict[str, object], message: str) -> None:
     config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
     (copy / "config.json").write_text(json.dumps({**config, **setting}))
     with pytest.raises(UserError, match=message):
@@ -189,7 +187,7 @@ def test_a_tokenizer_of_another_model_is_refused(copy: Path, backend: str | None
     vocabulary = tokenizer["model"]["vocab"]
     vocabulary[max(vocabulary, key=vocabulary.__getitem__)] = 5000
     (copy / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
-    with pytest.raises(UserError, match="has a token 5000, and the model embeddings of .* that of another model"):
+    with pytest.raises(UserError, match=r"has a token 5000, and the model embeddings of .* that of another model"):
         load_classifier(copy, backend=backend)
 
 

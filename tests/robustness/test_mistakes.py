@@ -82,7 +82,11 @@ def test_a_summary_of_concepts_that_the_run_does_not_hold_is_told(
     summary = read_json(run / "summary.json")
     summary["methods"]["classifsae"]["concepts"][0] |= of_concept
     write_json(run / "summary.json", summary)
-    for command in (("report", run, "--explained", 0), ("publish", run, "me/it", "--dry-run"), ("evaluate", "--run", run)):
+    for command in (
+        ("report", run, "--explained", 0),
+        ("publish", run, "me/it", "--dry-run"),
+        ("evaluate", "--run", run),
+    ):
         assert_told(cli(*command), "summary.json", words, "run `evaluate` again")
 
 
@@ -238,7 +242,7 @@ def test_a_sentence_encoder_of_odd_files_is_told_and_not_waited_for(
         os.mkfifo(encoder / name)
     else:
         (encoder / name).write_text(content, encoding="utf-8")
-    with pytest.raises(UserError, match="the sentence encoder .* cannot be loaded"):
+    with pytest.raises(UserError, match=r"the sentence encoder .* cannot be loaded"):
         embed_texts(["a dog"], str(encoder))
 
 

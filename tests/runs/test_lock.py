@@ -85,7 +85,7 @@ def test_something_else_in_the_place_of_its_files_is_told_and_not_waited_for(
     tmp_path: Path, make: Callable[[Path], object], name: str
 ) -> None:
     make(tmp_path / name)
-    with pytest.raises(UserError, match=rf"\{name} is a folder, a link, a pipe or a device"):
-        with only_writer(tmp_path, "name"):
-            pytest.fail("it was written to")
+    words = rf"\{name} is a folder, a link, a pipe or a device"
+    with pytest.raises(UserError, match=words), only_writer(tmp_path, "name"):
+        pytest.fail("it was written to")
     assert not (tmp_path / "nowhere").exists()
