@@ -14,14 +14,12 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.models import StaticEmbedding  # type: ignore[import-not-found]  # a module of before
-from tokenizers import Tokenizer
 
 from sae_lens_classif.checksums import parse_json, read_json, write_json
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.embeddings import embed_texts
+from sae_lens_classif.hub import packaged_model
 from sae_lens_classif.methods.find import find_method
 from sae_lens_classif.reading import read_text, refuse_devices
 from tests.tiny_run import Ended, Tiny, cli, make_tiny, write_csv
@@ -214,12 +212,9 @@ def test_json_is_read_as_deep_as_ours_is() -> None:
 
 
 @pytest.fixture
-def encoder(classifier_folder: Path, tmp_path: Path) -> Path:
-    """A sentence encoder that takes no time."""
-    tokenizer = Tokenizer.from_file(str(classifier_folder / "tokenizer.json"))
-    modules = [StaticEmbedding(tokenizer, embedding_dim=8)]
-    SentenceTransformer(modules=modules, device="cpu").save(str(tmp_path / "encoder"))
-    return tmp_path / "encoder"
+def encoder(tmp_path: Path) -> Path:
+    """A copy of the packaged encoder."""
+    return Path(shutil.copytree(packaged_model("all-MiniLM-L6-v2"), tmp_path / "encoder"))
 
 
 @pytest.mark.parametrize(
@@ -248,7 +243,7 @@ def test_a_sentence_encoder_of_odd_files_is_told_and_not_waited_for(
 
 def test_a_sentence_encoder_whose_numbers_are_not_finite_is_told(encoder: Path) -> None:
     weights = load_file(encoder / "model.safetensors")
-    save_file({name: torch.full_like(value, torch.nan) for name, value in weights.items()},
-              encoder / "model.safetensors")  # fmt: skip
+    broken = {name: value * torch.nan if value.is_floating_point() else value for name, value in weights.items()}
+    save_file(broken, encoder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match="gives numbers that are not finite"):
         embed_texts(["a dog"], str(encoder))
