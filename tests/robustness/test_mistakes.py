@@ -83,7 +83,7 @@ def test_a_summary_of_concepts_that_the_run_does_not_hold_is_told(
     for command in (
         ("report", run, "--explained", 0),
         ("publish", run, "me/it", "--dry-run"),
-        ("evaluate", "--run", run),
+        ("evaluate", "--run", run, "--evaluate.evals", "completeness,causality"),
     ):
         assert_told(cli(*command), "summary.json", words, "run `evaluate` again")
 
