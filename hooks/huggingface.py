@@ -1,5 +1,6 @@
 """Hugging Face models and tokenizers from a local folder or the Hub, with errors that say what to do."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -146,7 +147,9 @@ def check_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, use
     Raises:
         UserError: If it is one.
     """
-    n_known = getattr(model.get_input_embeddings(), "num_embeddings", None)
+    n_known = None
+    with contextlib.suppress(NotImplementedError):  # of a model that reads characters
+        n_known = getattr(model.get_input_embeddings(), "num_embeddings", None)
     vocabulary, added = tokenizer.get_vocab(), tokenizer.get_added_vocab()
     largest = max([*(number for word, number in vocabulary.items() if word not in added), *used], default=0)
     if n_known is not None and largest >= n_known:
