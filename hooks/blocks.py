@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from sae_lens_classif.errors import UserError
 
-_HOOK = re.compile(r"blocks\.(\d+)\.hook_resid_(pre|post)")
+_HOOK = re.compile(r"blocks\.(\d{1,9})\.hook_resid_(pre|post)")
 _T = TypeVar("_T")
 Forward = Callable[..., Any]
 # What takes the place of a block's forward: its number in the pass, and the forward with its arguments.
@@ -32,8 +32,10 @@ def hook_layer(hook_name: str | None, n_layers: int, default: int | None = None)
         default: L without a name. Default: the last block's.
 
     Raises:
-        UserError: If there is no such hook.
+        UserError: If there is no such hook, or no block at all.
     """
+    if n_layers < 1:
+        raise UserError(f"the model has {n_layers} blocks; give one with at least one")
     if hook_name is None:
         return n_layers - 1 if default is None else default
     match = _HOOK.fullmatch(hook_name)

@@ -12,7 +12,13 @@ from sae_lens_classif.config.classifier import MOST_LABELS
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.backends import ModelRequest
 from sae_lens_classif.hooks.batching import mask_of
-from sae_lens_classif.hooks.huggingface import MULTI_LABEL, load_sequence_classifier, load_tokenizer, model_context
+from sae_lens_classif.hooks.huggingface import (
+    MULTI_LABEL,
+    check_tokens,
+    load_sequence_classifier,
+    load_tokenizer,
+    model_context,
+)
 from sae_lens_classif.hooks.inputs import PlainTexts
 
 _NO_NAME = re.compile(r"(LABEL_)?\d+")
@@ -29,6 +35,7 @@ def open_head(request: ModelRequest) -> tuple[PreTrainedModel, PreTrainedTokeniz
     if request.multi_label and model.config.problem_type is None:
         model.config.problem_type = MULTI_LABEL
     check_head(model.config, request)
+    check_tokens(model, tokenizer)
     return model, tokenizer, PlainTexts(tokenizer, request.prompt, model_context(model))
 
 

@@ -1,5 +1,6 @@
 """Hugging Face models and tokenizers from a local folder or the Hub, with errors that say what to do."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -73,7 +74,7 @@ class _Config(BaseModel):
 
     model_type: str | None = None
     architectures: list[str] | None = None
-    id2label: dict[str, str] | None = None
+    id2label: dict[int, str] | None = None
 
 
 def architecture_of(model: str) -> str | None:
@@ -132,6 +133,31 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     if is_empty:
         raise UserError(_loading_message(model, "tokenizer", ValueError("its vocabulary is empty")))
     return tokenizer
+
+
+def check_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, used: Sequence[int] = ()) -> None:
+    """Refuse a tokenizer of another model: the model has no embedding of some of its tokens.
+
+    Tokens that were added to it count only where they are used: some models have one for padding that is never read.
+
+    Args:
+        model: The model.
+        tokenizer: The tokenizer that lies beside it.
+        used: Tokens that will be read, added ones among them.
+
+    Raises:
+        UserError: If it is one.
+    """
+    n_known = None
+    with contextlib.suppress(NotImplementedError):  # of a model that reads characters
+        n_known = getattr(model.get_input_embeddings(), "num_embeddings", None)
+    vocabulary, added = tokenizer.get_vocab(), tokenizer.get_added_vocab()
+    largest = max([*(number for word, number in vocabulary.items() if word not in added), *used], default=0)
+    if n_known is not None and largest >= n_known:
+        raise UserError(
+            f"the tokenizer of {model.name_or_path} has a token {largest}, and the model embeddings of {n_known} "
+            "alone: it is that of another model; give both as they were saved together"
+        )
 
 
 def load_causal_lm(model: str, dtype: torch.dtype) -> PreTrainedModel:

@@ -47,10 +47,12 @@ def read_json(path: Path, step: str = "") -> Any:
         step: The command that makes it anew, for the error. Default: it is not named.
 
     Raises:
-        UserError: If it is missing, no file, no JSON, nested too deep, or not what was written.
+        UserError: If it is missing, no file, no strict JSON, nested too deep, or not what was written.
     """
     try:
         content = parse_json(read_text(path))
+        # What is read is written again somewhere, where no NaN, infinity or half a character can be.
+        json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
     except UserError as error:
         raise UserError(f"{error}; {made_anew(step)}") from error
     except ValueError as error:

@@ -114,7 +114,14 @@ def test_tensors_are_read_as_they_were_written_and_every_changed_byte_is_noticed
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [(None, "does not exist"), ("", "is not valid JSON"), ('{"a": 1', "is not valid JSON.*run the step")],
+    [
+        (None, "does not exist"),
+        ("", "is not valid JSON"),
+        ('{"a": 1', "is not valid JSON.*run the step"),
+        ('{"a": [NaN]}', "is not valid JSON"),
+        ('{"a": 1e999}', "is not valid JSON"),
+        ('{"a": {"\\ud800": 1}}', "is not valid JSON"),
+    ],
 )
 def test_json_that_cannot_be_read_is_an_error_that_names_the_file(
     tmp_path: Path, text: str | None, message: str

@@ -18,6 +18,7 @@ from sae_lens_classif.hooks.batching import pad_right
 from sae_lens_classif.hooks.blocks import hook_layer, hook_of_layer
 from sae_lens_classif.hooks.classifier import Context, StatesAndLogits, TextClassifier
 from sae_lens_classif.hooks.huggingface import (
+    check_tokens,
     is_soft_prompt,
     load_causal_lm,
     load_tokenizer,
@@ -53,6 +54,7 @@ def open_model(request: ModelRequest) -> "HookedTransformerClassifier":
     tokenizer = load_tokenizer(request.model)
     model = load_causal_lm(request.model, request.dtype)
     prompts = PromptTokenizer(tokenizer, request.prompt or PromptConfig(), request.class_names, model_context(model))
+    check_tokens(model, tokenizer, prompts.label_token_ids)
     return HookedTransformerClassifier(model, prompts, name=request.name, hook_name=request.hook, device=request.device)
 
 

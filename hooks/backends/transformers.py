@@ -15,7 +15,13 @@ from sae_lens_classif.hooks.adapters import embedded_after
 from sae_lens_classif.hooks.backends import ModelRequest
 from sae_lens_classif.hooks.batching import mask_of
 from sae_lens_classif.hooks.block_classifier import BlockClassifier
-from sae_lens_classif.hooks.huggingface import load_causal_lm, load_tokenizer, model_context, soft_prompt_of
+from sae_lens_classif.hooks.huggingface import (
+    check_tokens,
+    load_causal_lm,
+    load_tokenizer,
+    model_context,
+    soft_prompt_of,
+)
 from sae_lens_classif.hooks.inputs import LAST_OF_PROMPT, PromptTokenizer
 
 ARCHITECTURES = tuple(sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())))
@@ -32,6 +38,7 @@ def open_model(request: ModelRequest) -> "PromptClassifier":
     model, soft_prompt = load_causal_lm(request.model, request.dtype), soft_prompt_of(request.model)
     context = model_context(model) - (0 if soft_prompt is None else len(soft_prompt))
     prompts = PromptTokenizer(tokenizer, request.prompt or PromptConfig(), request.class_names, context)
+    check_tokens(model, tokenizer, prompts.label_token_ids)
     if soft_prompt is not None:
         return SoftPromptClassifier(model, prompts, request, soft_prompt)
     return PromptClassifier(model, prompts, request)

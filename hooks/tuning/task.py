@@ -14,6 +14,7 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.hooks.heads import head_logits
 from sae_lens_classif.hooks.huggingface import (
     architecture_of,
+    check_tokens,
     load_causal_lm,
     load_tokenizer,
     model_context,
@@ -84,6 +85,7 @@ def _label_token_task(cfg: FinetuneConfig, prompt: PromptConfig, data: TextData)
         model, tokenizer = load_causal_lm(cfg.base_model, torch.float32), load_tokenizer(cfg.base_model)
     context = model_context(model) - (n_virtual(cfg) if cfg.adapter == "soft_prompt" else 0)
     prompts = PromptTokenizer(tokenizer, prompt, data.class_names, context)
+    check_tokens(model, tokenizer, prompts.label_token_ids)
     labels = torch.tensor(prompts.label_token_ids)
     return Task(model, tokenizer, prompts, lambda model, tokens, lengths: label_logits(model, tokens, lengths, labels))
 
@@ -93,6 +95,7 @@ def _head_task(cfg: FinetuneConfig, prompt: PromptConfig, data: TextData) -> Tas
         raise UserError("finetune.head is classification, but a model from scratch has label tokens; give a base model")
     tokenizer = load_tokenizer(cfg.base_model)
     model = new_sequence_classifier(cfg.base_model, data.class_names, cfg.seed, data.multi_label)
+    check_tokens(model, tokenizer)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     inputs = PlainTexts(tokenizer, prompt, model_context(model))

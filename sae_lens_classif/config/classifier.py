@@ -158,7 +158,7 @@ class FinetuneConfig:
         warmup_share: Share of the steps in which the learning rate rises.
         weight_decay: Weight decay of AdamW.
         label_smoothing: Share of the target that is spread over all classes.
-        seed: Seed of weights, dropout and order.
+        seed: Seed of weights, dropout and order, below 2^32.
         n_checkpoints: At most so many times the state is saved, so that a killed run goes on.
     """
 
@@ -182,7 +182,7 @@ class FinetuneConfig:
     warmup_share: float = limited(0.05, least=0, below=1)
     weight_decay: float = limited(0.01, least=0)
     label_smoothing: float = limited(0.0, least=0, below=1)
-    seed: int = limited(0, least=0)
+    seed: int = limited(0, least=0, below=2**32)  # NumPy's
     n_checkpoints: int = limited(incidental(10), least=0)
 
     def __post_init__(self) -> None:

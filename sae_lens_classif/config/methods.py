@@ -7,6 +7,7 @@ from typing import Any
 
 from sae_lens_classif.config.checks import check, limited, path, positive, require
 
+_LARGEST_FLOAT = 2**53  # up to there each whole number has one
 _MOST_CELLS = 1000  # of a sweep: each is a training, and a run folder with all its settings
 
 
@@ -135,5 +136,5 @@ def check_cells(grid: Any) -> None:
 
 
 def _key(value: Any) -> str:
-    """1 and 1.0 are the same; true and 1 are not."""
-    return repr(float(value) if type(value) is int else value)
+    """1 and 1.0 are the same; true and 1 are not. No float counts as far as some whole numbers, which no setting is."""
+    return repr(float(value) if type(value) is int and abs(value) < _LARGEST_FLOAT else value)

@@ -47,7 +47,9 @@ def number_labels(
                 f"the labels of {where} are {shown}; {len(found)} classes must be 0..{len(found) - 1}: "
                 "number them so, or set data.class_names"
             )
-        class_names = names or tuple(str(number) for number in range(max(values) + 1))
+        if names is None:
+            _check_several(values, where)  # a single one may be any number, and so many classes no list holds
+        class_names = names or tuple(str(number) for number in range(len(found)))
     _check_classes(values, class_names, where)
     return np.asarray(values, dtype=np.int64), class_names
 
@@ -71,11 +73,15 @@ def _check_classes(values: list[int], class_names: tuple[str, ...], where: str) 
         raise UserError(
             f"the labels of {where} contain {outside[0]}; with {n_classes} classes they must be 0..{n_classes - 1}"
         )
-    if len(set(values)) < 2:
-        raise UserError(f"{where} are all of one class; a classifier needs at least two. Check data.label_column")
+    _check_several(values, where)
     missing = sorted(set(range(n_classes)) - set(values))
     if missing:
         logger.warning("%s have no text of class %s", where, class_names[missing[0]])
+
+
+def _check_several(values: list[int], where: str) -> None:
+    if len(set(values)) < 2:
+        raise UserError(f"{where} are all of one class; a classifier needs at least two. Check data.label_column")
 
 
 def number_label_sets(

@@ -18,7 +18,7 @@ from sae_lens_classif.data.bbc_news import bbc_news_paragraphs
 from sae_lens_classif.data.labels import number_label_sets, number_labels, sets_of_columns
 from sae_lens_classif.data.nesting import check_json
 from sae_lens_classif.data.splitting import held_out_rows
-from sae_lens_classif.errors import UserError, nearest
+from sae_lens_classif.errors import UserError, fault_of_the_machine, nearest
 from sae_lens_classif.reading import is_text
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def load_column(cfg: DataConfig, split: Split, column: str, model_names: tuple[s
     table = _read_table(cfg, cfg.train if split == "train" else cfg.test)
     _check_columns(table, (column,), cfg)
     labels = _checked(_columns(table, cfg), cfg, model_names, cfg.source).labels
-    values = list(table[column])
+    values = _values(table, column, cfg)
     return [values[row] for row in _kept_rows(cfg, split, labels)]
 
 
@@ -182,14 +182,29 @@ def _columns(table: Any, cfg: DataConfig) -> _Columns:
     of_texts = [cfg.text_column] if cfg.text_pair_column is None else [cfg.text_column, cfg.text_pair_column]
     of_labels = cfg.label_columns or (cfg.label_column,)
     _check_columns(table, (*of_texts, *of_labels), cfg, ". Set data.text_column and data.label_column")
-    columns = [list(table[column]) for column in of_texts]
+    columns = [_values(table, column, cfg) for column in of_texts]
     names: Any = cfg.label_columns
     if cfg.label_columns is not None:
-        labels: list[Any] = sets_of_columns([table[column] for column in cfg.label_columns], cfg)
+        labels: list[Any] = sets_of_columns([_values(table, column, cfg) for column in cfg.label_columns], cfg)
     else:
-        labels, feature = list(table[cfg.label_column]), table.features[cfg.label_column]
+        labels, feature = _values(table, cfg.label_column, cfg), table.features[cfg.label_column]
         names = getattr(getattr(feature, "feature", feature), "names", None)
     return columns, labels, tuple(names) if names else None
+
+
+def _values(table: Any, column: str, cfg: DataConfig) -> list[Any]:
+    """All values of a column.
+
+    Raises:
+        UserError: If they cannot be read, as words that are no UTF-8, times that no calendar has, damaged pictures.
+    """
+    try:
+        return list(table[column])
+    except Exception as error:  # what decodes the kinds of columns raises all kinds
+        if fault_of_the_machine(error):
+            raise
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UserError(f"the column {column!r} of {cfg.source} cannot be read ({reason}); mend it") from error
 
 
 def _rows_of(split: Split, labels: npt.NDArray[np.int64], cfg: DataConfig) -> npt.NDArray[np.int64]:

@@ -19,7 +19,7 @@ from sae_lens_classif.hub import cache_alone, hub_is_reachable, hub_unreachable_
 from sae_lens_classif.methods.base import ConceptMethod, FitTask
 from sae_lens_classif.methods.classif_sae import RATE_LOSS, TOPK, of_the_paper, put_norm_back, train_sae
 from sae_lens_classif.methods.l1_regression import Coefficients, LabelledLatents, fit_l1
-from sae_lens_classif.reading import refuse_pickles
+from sae_lens_classif.reading import refuse_devices, refuse_pickles
 from sae_lens_classif.saes.export import export_topk
 
 STRENGTHS = (0.01, 0.1, 1.0)
@@ -243,6 +243,7 @@ def load_sae(source: str) -> SAE[Any]:
     folder = Path(source)
     if not folder.is_dir() and ":" not in source:
         raise UserError(f"there is no folder {source!r}; give a folder with an SAE, or RELEASE:SAE_ID")
+    refuse_devices(folder)
     refuse_pickles(folder)
     offline = not folder.is_dir() and not hub_is_reachable()
     try:

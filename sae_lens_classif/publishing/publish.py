@@ -9,7 +9,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # re-exported, but not by that name
 
 from sae_lens_classif.audit.stable_concepts import read_stability
-from sae_lens_classif.checksums import read_json, write_json
+from sae_lens_classif.checksums import made_anew, read_json, write_json
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import new_folder, write_text
 from sae_lens_classif.methods.base import built_in_methods
@@ -19,7 +19,7 @@ from sae_lens_classif.reading import inside
 from sae_lens_classif.runs.folder import METHOD, SETTINGS_FILE, RunFolder, opened_to_write
 from sae_lens_classif.runs.pictures import pictures
 from sae_lens_classif.runs.results import read_comparison, read_measures, read_summary
-from sae_lens_classif.runs.run_method import RunMethod, load_fitted, measured
+from sae_lens_classif.runs.run_method import RunMethod, check_concepts, load_fitted, measured, step_of
 from sae_lens_classif.runs.tables import write_comparison
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 from sae_lens_classif.saes.export import export_topk
@@ -88,6 +88,7 @@ def write_repository(
     of, summary = load_fitted(run, method), read_summary(run)
     entry = measured(run, of, summary)
     model, store = summary["hub_names"]["model"] or LOCAL_MODEL, ActivationStore(run.activations("test"))
+    check_concepts(run, of, store, entry)
     _write_concepts(folder, run, of, model)
     _write_evaluations(folder / "evals" / of.name, of, entry, repo_id, model)
     if with_texts:
@@ -161,11 +162,18 @@ def _write_evaluations(folder: Path, of: RunMethod, entry: Mapping[str, Any], re
         model: What the language model is called.
     """
     for name in sorted(read_measures(of.evaluations, entry["settings_sha256"])):
-        result = read_json(of.evaluations / f"{name}.json")
+        file = of.evaluations / f"{name}.json"
+        result = read_json(file)
         result["sae_lens_release_id"] = repo_id
-        if result["sae_cfg_dict"]:
-            result["sae_cfg_dict"]["metadata"]["model_name"] = model
-        result["eval_config"]["sentence_encoder"] = Path(result["eval_config"]["sentence_encoder"]).name
+        try:
+            if result["sae_cfg_dict"]:
+                result["sae_cfg_dict"]["metadata"]["model_name"] = model
+            result["eval_config"]["sentence_encoder"] = Path(result["eval_config"]["sentence_encoder"]).name
+        except (LookupError, TypeError) as error:
+            raise UserError(
+                f"{file} does not hold the settings that it was made with ({type(error).__name__}: {error}); "
+                f"{made_anew(step_of(of))}"
+            ) from error
         write_json(folder / f"{name}.json", result)
     write_json(folder / "concepts.json", entry["concepts"])
 

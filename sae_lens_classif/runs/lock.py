@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, Timeout
 
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.files import clear_leftovers, folder_is_writable
+from sae_lens_classif.files import clear_leftovers, explain_full_disk, folder_is_writable
 
 logger = logging.getLogger(__name__)
 _LOCK, _WRITER = ".lock", ".writer"
@@ -28,9 +28,11 @@ def only_writer(folder: Path, what: str) -> Iterator[None]:
         what: What is done, for whoever comes second.
 
     Raises:
-        UserError: If another process still writes there after ten seconds, or the folder cannot be written to.
+        UserError: If another process still writes there after ten seconds, the folder cannot be written to, or
+            something else than a file is in the place of what is written for that.
     """
     folder_is_writable(folder)
+    _check_own_files(folder)
     file = folder.resolve() / _LOCK
     lock = FileLock(file, thread_local=False, is_singleton=True)
     if lock.is_locked:
@@ -42,13 +44,24 @@ def only_writer(folder: Path, what: str) -> Iterator[None]:
         _acquire(lock, folder)
     try:
         clear_leftovers(folder)
-        (folder / _WRITER).write_text(f"process {os.getpid()} on {socket.gethostname()} (`{what}`)", encoding="utf-8")
+        with explain_full_disk(folder):
+            told = f"process {os.getpid()} on {socket.gethostname()} (`{what}`)"
+            (folder / _WRITER).write_text(told, encoding="utf-8")
         yield
     finally:
         (folder / _WRITER).unlink(missing_ok=True)
         if list(folder.iterdir()) == [folder / _LOCK]:  # nothing was made, as where the settings were refused
             (folder / _LOCK).unlink()
         lock.release()
+
+
+def _check_own_files(folder: Path) -> None:
+    """Refuse a folder where something else lies in the place of what is written here: a pipe has no end."""
+    for path in (folder / _LOCK, folder / _WRITER):
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise UserError(
+                f"{path} is a folder, a link, a pipe or a device, where a file says who writes in {folder}; delete it"
+            )
 
 
 def _acquire(lock: BaseFileLock, folder: Path) -> None:

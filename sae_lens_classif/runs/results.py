@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import torch
-from pydantic import BaseModel, Field, SkipValidation, TypeAdapter, ValidationError, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    SkipValidation,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from sae_lens import __version__ as sae_lens_version
 
 from sae_lens_classif.artifacts import Artifact
@@ -42,6 +51,7 @@ logger = logging.getLogger(__name__)
 _SETTINGS = "settings_sha256"
 _EFFECTS = "effects.safetensors"
 _RESAMPLES = "resamples_sha256"
+_KNOWN_BY_NAME = {"model", "base_model", "data"}
 _UNSTRUCTURED = ("eval_result_unstructured", _SETTINGS)
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -161,6 +171,13 @@ class Summary(BaseModel, extra="allow"):
     n_test_texts: Count
     prompt: dict[str, Any]
     hub_names: dict[str, str | None] = Field(description="What strangers know model and texts by.")
+
+    @field_validator("hub_names")
+    @classmethod
+    def _of_each(cls, value: dict[str, str | None]) -> dict[str, str | None]:
+        if missing := sorted(_KNOWN_BY_NAME - value.keys()):
+            raise ValueError(f"{missing[0]} is missing")
+        return value
 
 
 def evaluation_model(name: str) -> type[EvaluationResult]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from sae_lens_classif.artifacts import settings_that_matter
-from sae_lens_classif.checksums import sha256_of_file, sha256_of_json
+from sae_lens_classif.checksums import made_anew, sha256_of_file, sha256_of_json
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.hooks.huggingface import pick_device
 from sae_lens_classif.methods.base import METHOD_FILE, ConceptMethod, load_method
@@ -146,4 +146,33 @@ def current_entry(
             f"{run.summary} is of another SAE, other texts or settings than {run.folder} holds now, or of another "
             f"version of this package; run the step `{step_of(of)}` again"
         )
+    check_concepts(run, of, store, entry)
     return entry
+
+
+def check_concepts(run: RunFolder, of: RunMethod, store: ActivationStore, entry: Mapping[str, Any]) -> None:
+    """Refuse concepts of ``summary.json`` that cannot be those of the run folder, as after a change by hand.
+
+    Args:
+        run: The run folder.
+        of: The method.
+        store: Hidden states of the test texts.
+        entry: What ``summary.json`` holds of it.
+
+    Raises:
+        UserError: If one has a number, a text or a class that there is not.
+    """
+    n_concepts = of.n_concepts(store)
+    for concept in entry["concepts"]:
+        numbers = (concept["index"], *concept.get("fires_with", ()), *concept.get("points_with", ()))
+        for what, found, there_are in (
+            ("concept", numbers, range(n_concepts)),
+            ("text", concept["top_texts"], range(len(store))),
+            ("class", (concept["class_name"], concept["active_class_name"]), store.class_names),
+        ):
+            strange = next((one for one in found if one not in there_are), None)
+            if strange is not None:
+                raise UserError(
+                    f"{run.summary} names the {what} {strange!r} of {of.name}, which {run.folder} does not hold; "
+                    f"{made_anew(step_of(of))}"
+                )

@@ -172,7 +172,8 @@ def _parquet(path: Path) -> Iterator[Row]:
     try:
         for batch in pyarrow.parquet.ParquetFile(path).iter_batches(CHUNK):
             yield from batch.to_pylist()
-    except pyarrow.lib.ArrowException as error:
+    except (pyarrow.lib.ArrowException, ArithmeticError, LookupError, ValueError) as error:
+        # Of the others, as of words that are no UTF-8, or a time that no calendar has, Python complains.
         raise UserError(f"{path} cannot be read as parquet: {error}") from error
 
 
@@ -287,7 +288,7 @@ def _to_parquet(path: Path, source: Path) -> Iterator[Write]:
     with new_file(path) as temporary:
         try:
             yield write
-        except pa.ArrowException as error:
+        except (pa.ArrowException, UnicodeEncodeError) as error:
             raise UserError(f"the columns cannot be written as parquet ({error}); write JSON lines") from error
         finally:
             for writer in writers:

@@ -24,7 +24,7 @@ from sae_lens_classif.hooks.tuning.checkpoints import unfinished
 from sae_lens_classif.hooks.tuning.finetune import finetune
 from sae_lens_classif.hooks.tuning.finetune import made_from as tuned_from
 from sae_lens_classif.hub import hub_name
-from sae_lens_classif.methods.base import REGISTRY, ConceptMethod
+from sae_lens_classif.methods.base import ConceptMethod
 from sae_lens_classif.runs.figures import draw_method
 from sae_lens_classif.runs.folder import SETTINGS_FILE, RunFolder
 from sae_lens_classif.runs.results import (
@@ -37,7 +37,7 @@ from sae_lens_classif.runs.results import (
     write_evaluation,
 )
 from sae_lens_classif.runs.run_classifier import open_run_classifier
-from sae_lens_classif.runs.run_method import evaluation_settings, load_trained
+from sae_lens_classif.runs.run_method import check_concepts, evaluation_settings, load_fitted, measured
 from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.training.train import LOG_FILE, made_from, train_classifsae
@@ -124,12 +124,13 @@ def evaluate_step(run: RunFolder) -> dict[str, Any]:
     Returns:
         The summary.
     """
-    method, weights = load_trained(run)
-    split = TestSplit(run)
-    measures = evaluate_method(run, method, weights, method.name, run.evaluations(method.name), split)
+    of, split = load_fitted(run), TestSplit(run)
+    measures = evaluate_method(run, of.method, of.weights, of.name, of.evaluations, split)
     if run.cfg.evaluate.figures:
-        draw_method(run, method.name, REGISTRY[method.name].title, method, measures, split.store)
-    return read_summary(run)
+        draw_method(run, of.name, of.title, of.method, measures, split.store)
+    summary = read_summary(run)
+    check_concepts(run, of, split.store, measured(run, of, summary))
+    return summary
 
 
 class TestSplit:

@@ -9,7 +9,7 @@ import pytest
 
 from sae_lens_classif.cli.parser import parse
 from sae_lens_classif.config.classifier import CacheConfig, ClassifierConfig, DataConfig, FinetuneConfig, PromptConfig
-from sae_lens_classif.config.methods import CompareConfig
+from sae_lens_classif.config.methods import CompareConfig, SweepConfig
 from sae_lens_classif.config.presets import PRESETS, preset_names
 from sae_lens_classif.config.run import EvaluateConfig, RunConfig, SAESettings, TrainConfig
 from sae_lens_classif.config.yaml import load_config, write_settings
@@ -118,6 +118,8 @@ def test_a_value_that_cannot_be_is_refused_with_its_name(make: Callable[[], obje
         (lambda: TrainConfig(keep=cast(Any, "middle")), r"train\.keep is 'middle'"),
         (lambda: TrainConfig(data_share=0.0), r"data_share is 0\.0; it must be above 0 and at most 1"),
         (lambda: TrainConfig(n_checkpoints=-1), r"n_checkpoints is -1; it must be at least 0"),
+        (lambda: FinetuneConfig(seed=2**32), r"finetune\.seed is 4294967296; it must be at least 0 and below 4\.29"),
+        (lambda: SweepConfig({"train.seed": [10**400, 10**400]}), r"sweep\.grid names a value of train\.seed twice"),
         (lambda: TrainConfig(lr_end=-1.0), "lr_end is -1.0"),
         (lambda: FinetuneConfig(dropout=1.5), "dropout is 1.5"),
         (lambda: FinetuneConfig(warmup_share=5.0), "warmup_share is 5.0"),

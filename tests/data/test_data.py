@@ -16,6 +16,8 @@ from typing import Any
 import datasets
 import huggingface_hub.constants
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from sae_lens_classif.config.classifier import DataConfig
@@ -353,3 +355,24 @@ def test_the_fingerprint_changes_with_every_text_label_and_class_name() -> None:
     ]
     assert same.fingerprint() == data.fingerprint()
     assert len({data.fingerprint(), *(other.fingerprint() for other in others)}) == 1 + len(others)
+
+
+_NO_UTF_8 = pa.StringArray.from_buffers(2, pa.array([0, 1, 2], pa.int32()).buffers()[1], pa.py_buffer(b"a\xff"))
+_NO_PICTURE = datasets.Features({"text": datasets.Image(), "label": datasets.Value("int64")})
+
+
+@pytest.mark.parametrize("kind", ["no UTF-8", "no picture"])
+def test_a_column_that_cannot_be_decoded_is_told(folder: Path, kind: str) -> None:
+    if kind == "no UTF-8":
+        pq.write_table(pa.table({"text": _NO_UTF_8, "label": [0, 1]}), folder / "train.parquet")
+    else:
+        rows = {"text": [{"bytes": b"a", "path": None}] * 2, "label": [0, 1]}
+        datasets.Dataset.from_dict(rows, features=_NO_PICTURE).to_parquet(folder / "train.parquet")
+    with pytest.raises(UserError, match=r"the column 'text' of .* cannot be read \(\w*Error: "):
+        load_text_data(DataConfig(str(folder)), "train")
+
+
+def test_one_label_that_is_a_huge_number_is_told_at_once(folder: Path) -> None:
+    write_rows(folder / "train.parquet", labelled(*[10**12] * 3))
+    with pytest.raises(UserError, match="are all of one class"):
+        load_text_data(DataConfig(str(folder)), "train")

@@ -154,11 +154,50 @@ def test_the_hub_is_asked_once() -> None:
     assert (hub_is_reachable.cache_info().misses, hub_is_reachable.cache_info().hits) == (1, 1)
 
 
-@pytest.mark.parametrize("hook", ["blocks.3.hook_resid_pre", "blocks.-1.hook_resid_pre", "blocks.0.hook_mlp_out", ""])
+@pytest.mark.parametrize(
+    "hook",
+    [
+        "blocks.3.hook_resid_pre",
+        "blocks.-1.hook_resid_pre",
+        "blocks.0.hook_mlp_out",
+        "",
+        f"blocks.{'9' * 5000}.hook_resid_pre",  # more digits than Python reads
+    ],
+)
 def test_a_hook_that_does_not_exist_is_refused_with_those_that_do(classifier_folder: Path, hook: str) -> None:
     message = rf"there is no hook '{hook}'.*valid: blocks\.L\.hook_resid_pre with L = 0\.\.2"
     with pytest.raises(UserError, match=message):
         load_classifier(classifier_folder, hook=hook)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [({"hidden_act": "mish"}, "TransformerLens does not know"), ({"num_hidden_layers": 0}, "the model has 0 blocks")],
+)
+def test_a_model_that_cannot_be_run_at_a_hook_is_refused(copy: Path, setting: dict[str, object], message: str) -> None:
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    (copy / "config.json").write_text(json.dumps({**config, **setting}))
+    with pytest.raises(UserError, match=message):
+        load_classifier(copy)
+
+
+@pytest.mark.parametrize("backend", [None, "transformers"])
+def test_a_tokenizer_of_another_model_is_refused(copy: Path, backend: str | None) -> None:
+    tokenizer = json.loads((copy / "tokenizer.json").read_text(encoding="utf-8"))
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary[max(vocabulary, key=vocabulary.__getitem__)] = 5000
+    (copy / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    with pytest.raises(UserError, match=r"has a token 5000, and the model embeddings of .* that of another model"):
+        load_classifier(copy, backend=backend)
+
+
+@pytest.mark.parametrize("number", ["negative", "9" * 5000])
+def test_class_names_without_a_number_are_told(copy: Path, number: str) -> None:
+    (copy / CLASSIFIER_FILE).unlink()
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    (copy / "config.json").write_text(json.dumps({**config, "id2label": {number: "negative", "1": "positive"}}))
+    with pytest.raises(UserError, match=r"config\.json is not what transformers writes \(id2label"):
+        load_classifier(copy)
 
 
 def test_a_hook_says_which_block_and_the_last_is_the_default() -> None:

@@ -8,12 +8,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
-from sae_lens_classif.checksums import parse_json, read_json
+from sae_lens_classif.checksums import parse_json, read_json, write_json
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.evals.embeddings import embed_texts
+from sae_lens_classif.hub import packaged_model
+from sae_lens_classif.methods.find import find_method
 from sae_lens_classif.reading import read_text, refuse_devices
 from tests.tiny_run import Ended, Tiny, cli, make_tiny, write_csv
 
@@ -58,11 +65,59 @@ def test_a_file_of_right_syntax_and_wrong_shape_is_named(run: Path, name: str, c
     assert_told(cli("report", run, "--explained", 0), words)
 
 
+@pytest.mark.parametrize(
+    ("of_concept", "words"),
+    [
+        ({"index": 99}, "names the concept 99"),
+        ({"points_with": [99]}, "names the concept 99"),
+        ({"top_texts": [9999]}, "names the text 9999"),
+        ({"class_name": "zebras"}, "names the class 'zebras'"),
+    ],
+)
+def test_a_summary_of_concepts_that_the_run_does_not_hold_is_told(
+    run: Path, of_concept: dict[str, object], words: str
+) -> None:
+    summary = read_json(run / "summary.json")
+    summary["methods"]["classifsae"]["concepts"][0] |= of_concept
+    write_json(run / "summary.json", summary)
+    for command in (
+        ("report", run, "--explained", 0),
+        ("publish", run, "me/it", "--dry-run"),
+        ("evaluate", "--run", run, "--evaluate.evals", "completeness,causality"),
+    ):
+        assert_told(cli(*command), "summary.json", words, "run `evaluate` again")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("summary.json", {"hub_names": {}}, "summary.json is not what this version writes (hub_names"),
+        ("evals/classifsae/completeness.json", {"eval_config": {}}, "completeness.json does not hold the settings"),
+        ("evals/classifsae/completeness.json", {"eval_config": 1}, "completeness.json does not hold the settings"),
+        ("evals/classifsae/causality.json", {"sae_cfg_dict": {"k": 1}}, "causality.json does not hold the settings"),
+    ],
+)
+def test_results_that_lack_what_is_published_are_told(
+    run: Path, name: str, change: dict[str, object], words: str
+) -> None:
+    write_json(run / name, {**read_json(run / name), **change})
+    assert_told(cli("publish", run, "me/it", "--dry-run"), words)
+
+
 @pytest.mark.parametrize("name", ["saes/classifsae/cfg.json", "saes/classifsae/sae_weights.safetensors"])
 def test_a_pipe_in_the_place_of_a_file_is_named_and_not_waited_for(run: Path, name: str) -> None:
     (run / name).unlink()
     os.mkfifo(run / name)
     assert_told(cli("explain", run, "a dog and a cat"), Path(name).name, "a pipe or a device")
+
+
+@pytest.mark.parametrize("name", ["cfg.json", "sae_weights.safetensors"])
+def test_neither_is_a_pipe_in_an_sae_of_somebody_else(run: Path, tmp_path: Path, name: str) -> None:
+    guest = Path(shutil.copytree(run / "saes" / "classifsae", tmp_path / "guest"))
+    (guest / name).unlink()
+    os.mkfifo(guest / name)
+    with pytest.raises(UserError, match=f"{name} is a pipe or a device"):
+        find_method(f"sae:{guest}")
 
 
 def test_standard_input_and_columns_that_are_no_text_are_told(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,6 +131,19 @@ def test_half_a_character_beside_the_texts_is_written_as_json_has_it(run: Path, 
     (tmp_path / "in.jsonl").write_bytes(b'{"text": "a dog and a cat", "id": "\\ud800"}\n')
     assert cli("score", run, tmp_path / "in.jsonl", "--out", tmp_path / "out.jsonl").code == 0
     assert '"id": "\\ud800"' in (tmp_path / "out.jsonl").read_text(encoding="utf-8")
+
+
+def test_a_column_that_is_called_by_half_a_character_is_no_parquet(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_bytes(b'{"text": "a dog and a cat", "\\ud800": 1}\n')
+    ended = cli("score", run, tmp_path / "in.jsonl", "--out", tmp_path / "out.parquet")
+    assert_told(ended, "the columns cannot be written as parquet", "write JSON lines")
+    assert not (tmp_path / "out.parquet").exists()
+
+
+def test_parquet_whose_words_are_no_utf_8_is_told(run: Path, tmp_path: Path) -> None:
+    offsets, letters = pa.array([0, 1, 2], pa.int32()).buffers()[1], pa.py_buffer(b"a\xff")
+    pq.write_table(pa.table({"text": pa.StringArray.from_buffers(2, offsets, letters)}), tmp_path / "in.parquet")
+    assert_told(cli("score", run, tmp_path / "in.parquet"), "in.parquet cannot be read as parquet")
 
 
 @pytest.mark.parametrize(
@@ -141,3 +209,41 @@ def test_json_is_read_as_deep_as_ours_is() -> None:
     for n_lists in (60, 2000, 200_000):
         with pytest.raises(ValueError, match="nested"):
             parse_json("[" * n_lists + "]" * n_lists)
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Path:
+    """A copy of the packaged encoder."""
+    return Path(shutil.copytree(packaged_model("all-MiniLM-L6-v2"), tmp_path / "encoder"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("modules.json", '{"a": 1}'),
+        ("modules.json", '[{"path": ""}]'),
+        ("modules.json", '[{"path": "", "type": 1}]'),
+        ("config.json", "[1]"),
+        ("config_sentence_transformers.json", "[1]"),
+        ("config_sentence_transformers.json", None),
+        ("tokenizer.json", '{"version": "1.0"}'),
+    ],
+)
+def test_a_sentence_encoder_of_odd_files_is_told_and_not_waited_for(
+    encoder: Path, name: str, content: str | None
+) -> None:
+    (encoder / name).unlink(missing_ok=True)
+    if content is None:
+        os.mkfifo(encoder / name)
+    else:
+        (encoder / name).write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=r"the sentence encoder .* cannot be loaded"):
+        embed_texts(["a dog"], str(encoder))
+
+
+def test_a_sentence_encoder_whose_numbers_are_not_finite_is_told(encoder: Path) -> None:
+    weights = load_file(encoder / "model.safetensors")
+    broken = {name: value * torch.nan if value.is_floating_point() else value for name, value in weights.items()}
+    save_file(broken, encoder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match="gives numbers that are not finite"):
+        embed_texts(["a dog"], str(encoder))

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,3 +73,19 @@ def test_what_a_writer_does_may_write_in_the_same_folder(tmp_path: Path, monkeyp
         assert ended.returncode == 1 and f"is written to by process {os.getpid()} on" in ended.stderr
     with _another_writer(tmp_path / "run"):
         pass
+
+
+def _link_nowhere(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("name", [".lock", ".writer"])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, _link_nowhere])
+def test_something_else_in_the_place_of_its_files_is_told_and_not_waited_for(
+    tmp_path: Path, make: Callable[[Path], object], name: str
+) -> None:
+    make(tmp_path / name)
+    words = rf"\{name} is a folder, a link, a pipe or a device"
+    with pytest.raises(UserError, match=words), only_writer(tmp_path, "name"):
+        pytest.fail("it was written to")
+    assert not (tmp_path / "nowhere").exists()
