@@ -1,5 +1,6 @@
 """The one kind of error a user can put right."""
 
+import errno
 import importlib.util
 
 # How torch words it.
@@ -26,6 +27,8 @@ def fault_of_the_machine(error: Exception) -> str | None:
     words = " ".join(str(error).split())
     if isinstance(error, MemoryError) or any(sign in words for sign in _OUT_OF_MEMORY):
         return f"there is not enough memory for this ({words or 'none is left'}); ask for smaller sizes or batches"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"no space is left where this is written ({words}); make room"
     if isinstance(error, UnicodeEncodeError) and error.encoding.lower().replace("-", "") != "utf8":
         return f"here words are {error.encoding}, in which {error.object[:60]!a} cannot be said; set PYTHONUTF8=1"
     return None

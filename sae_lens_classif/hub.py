@@ -26,7 +26,7 @@ def hub_is_reachable() -> bool:
         return False
     try:
         answer = get_session().head(os.environ.get("HF_ENDPOINT", constants.ENDPOINT), timeout=_SECONDS)
-    except (httpx2.HTTPError, OSError):
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError):
         return False
     return not answer.is_server_error  # during an outage each look-up would be retried, cached or not
 

@@ -14,6 +14,7 @@ from sae_lens_classif.evals.coming_back import ComesBack
 from sae_lens_classif.evals.matching import By
 from sae_lens_classif.evals.measures import Cosine, Count, Share
 from sae_lens_classif.runs.folder import METHOD, RunFolder
+from sae_lens_classif.runs.results import read_summary
 from sae_lens_classif.wording import bare_number
 
 logger = logging.getLogger(__name__)
@@ -141,6 +142,10 @@ def read_stability(run: RunFolder, method: str, settings: str) -> Stability | No
         return None
     if found.settings_sha256 != settings:
         logger.warning("%s is of concepts of before, and is left out: run `stability` again", file)
+        return None
+    influential = {concept["index"] for concept in read_summary(run)["methods"][method]["concepts"]}
+    if not influential <= {concept.index for concept in found.concepts}:
+        logger.warning("%s lacks some of the run's concepts, and is left out: run `stability` again", file)
         return None
     return found
 

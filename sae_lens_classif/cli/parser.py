@@ -1,6 +1,7 @@
 """The command line, ``sae-lens-classif STEP``: reads what is asked for and calls the step."""
 
 import argparse
+import contextlib
 import difflib
 import io
 import logging
@@ -303,7 +304,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal can show every letter
     try:
+        if sys.stdout is None:
+            raise UserError("standard output is closed; leave it open, or send it to /dev/null")
         _execute(arguments or ["--help"])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_standard_output()  # whoever reads it has enough, as `head` has
     except KeyboardInterrupt:
         print("stopped; the same command goes on with what is done", file=sys.stderr)
         sys.exit(130)
@@ -311,12 +317,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if "--debug" in arguments:
             traceback.print_exc()
         told = str(error) if isinstance(error, UserError) else fault_of_the_machine(error)
+        if isinstance(error, OSError):
+            _forget_standard_output()
         if told is not None:
             print(f"error: {_in_one_line(told)}", file=sys.stderr)
             sys.exit(2)
         ours = f"{type(error).__name__}: {error} (--debug shows where)"
         print(f"error of sae-lens-classif itself: {ours}", file=sys.stderr)
         sys.exit(1)
+
+
+def _forget_standard_output() -> None:
+    """Keep Python from writing what is left of it once more as it ends, which would fail again."""
+    with contextlib.suppress(OSError, AttributeError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _in_one_line(words: str) -> str:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     Declared = type[DataclassInstance] | None
 
+_REFIT = "delete the folder and fit the method again (`compare`)"
 METHOD_FILE = "method.json"
 _TENSORS = "method.safetensors"
 
@@ -236,10 +237,15 @@ class ConceptMethod(ABC):
             raise UserError(f"{folder} holds the method {content['method']!r}, not {cls.name!r}; use load_method")
         _check_files(folder, content["sha256"])
         tensors = read_tensors(folder / _TENSORS)[0] if (folder / _TENSORS).is_file() else {}
-        saes: dict[str, SAE[Any]] = {
-            name: SAE.load_from_disk(inside(folder, name), device="cpu") for name in content["saes"]
-        }
-        method = cls(**content["values"], **tensors, **saes)
+        try:
+            saes: dict[str, SAE[Any]] = {
+                name: SAE.load_from_disk(inside(folder, name), device="cpu") for name in content["saes"]
+            }
+            method = cls(**content["values"], **tensors, **saes)
+        except (TypeError, OSError) as error:
+            raise UserError(
+                f"{folder / METHOD_FILE} is not what {cls.name} writes ({type(error).__name__}: {error}); {_REFIT}"
+            ) from error
         method.notes = tuple(content["notes"])
         return method
 
@@ -373,6 +379,10 @@ def _check_files(folder: Path, checksums: Mapping[str, str]) -> None:
         if not path.is_file() or sha256_of_file(path) != expected:
             state = "was altered" if path.is_file() else "is missing"
             raise UserError(f"{path} {state}; delete {folder} and fit the method again (`compare`)")
+    read = {path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors")}
+    unknown = sorted(read - checksums.keys())
+    if unknown:
+        raise UserError(f"{folder / METHOD_FILE} says nothing of {unknown[0]}, which lies beside it; {_REFIT}")
 
 
 def built_in_methods() -> dict[str, MethodSpec]:

@@ -36,7 +36,7 @@ def found_places(folder: Path, cfg: RunConfig) -> RunConfig:
         settings = getattr(cfg, section)
         value = getattr(settings, name)
         way = _way(folder, f"{section}.{name}", value)
-        if way and is_gone(value) and (folder / way).exists():
+        if way and is_gone(value) and not is_gone(str(folder / way)):
             cfg = replace(cfg, **{section: replace(settings, **{name: os.path.normpath(folder / way)})})
     return cfg
 

@@ -92,6 +92,8 @@ def _text_of(row: Row, number: int, source: str | Path, column: str) -> str:
 
 def _rows(source: str | Path, text_column: str) -> Iterable[Row]:
     if str(source) == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise UserError("standard input is closed; give a file, or texts on standard input")
         if isinstance(sys.stdin, io.TextIOWrapper):
             sys.stdin.reconfigure(encoding="utf-8-sig")  # whatever the locale
         return _of_lines(sys.stdin, "standard input", text_column)

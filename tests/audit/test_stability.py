@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 import sae_lens_classif as slc
 from sae_lens_classif import ActivationStore, ClassifSAE, TextData, UserError, load_method, stability, write_report
 from sae_lens_classif.audit.stable_concepts import Stability, read_stability
-from sae_lens_classif.checksums import read_json
+from sae_lens_classif.checksums import read_json, write_json
 from sae_lens_classif.evals.coming_back import ComesBack, Shares
 from sae_lens_classif.evals.interpretability import jenks_break
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
@@ -264,6 +264,11 @@ def test_a_file_of_another_version_is_left_out_and_a_damaged_one_is_told(
 ) -> None:
     files, settings = RunFolder.open(run), result_of(run)["settings_sha256"]
     assert read_stability(files, "classifsae", settings) is not None
+    caplog.clear()
+    content = read_json(run / "stability.json")
+    write_json(run / "stability.json", {**content, "concepts": content["concepts"][1:]})
+    assert read_stability(files, "classifsae", settings) is None
+    assert "lacks some of the run's concepts" in caplog.text
     (run / "stability.json").write_text('{"method": "classifsae"}', encoding="utf-8")
     assert read_stability(files, "classifsae", settings) is None
     assert "run `stability` again" in caplog.text

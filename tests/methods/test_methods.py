@@ -36,7 +36,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
 
-from sae_lens_classif.checksums import read_json
+from sae_lens_classif.checksums import read_json, write_json
 from sae_lens_classif.config.methods import BaselineConfig
 from sae_lens_classif.config.run import SAESettings, TrainConfig
 from sae_lens_classif.errors import UserError
@@ -280,6 +280,24 @@ def test_a_value_that_was_altered_in_method_json_is_refused(saved: Path, tmp_pat
     assert '"threshold": 0.3' in text
     (folder / "method.json").write_text(text.replace('"threshold": 0.3', '"threshold": 0.7'))
     with pytest.raises(UserError, match=r"method\.json was altered"):
+        load_method(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"values": {"strange": 1}}, r"method\.json is not what ica writes \(TypeError"),
+        ({"saes": ["nowhere"]}, r"method\.json is not what ica writes \(FileNotFoundError"),
+        ({"method": "random_directions"}, r"method\.json is not what random_directions writes \(TypeError"),
+        ({"sha256": {}}, r"method\.json says nothing of method\.safetensors"),
+    ],
+)
+def test_a_method_json_that_was_changed_and_signed_anew_is_refused_in_words(
+    saved: Path, tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    folder = _copy(saved / "ica", tmp_path / "method")
+    write_json(folder / "method.json", {**read_json(folder / "method.json"), **change})
+    with pytest.raises(UserError, match=words):
         load_method(folder)
 
 

@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,12 +17,15 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from sae_lens_classif.checksums import parse_json, read_json, write_json
+from sae_lens_classif.config.classifier import DataConfig
+from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.embeddings import embed_texts
-from sae_lens_classif.hub import packaged_model
+from sae_lens_classif.hub import hub_is_reachable, packaged_model
 from sae_lens_classif.methods.find import find_method
 from sae_lens_classif.reading import read_text, refuse_devices
+from sae_lens_classif.runs.places import found_places
 from tests.tiny_run import Ended, Tiny, cli, make_tiny, write_csv
 
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
@@ -247,3 +251,40 @@ def test_a_sentence_encoder_whose_numbers_are_not_finite_is_told(encoder: Path) 
     save_file(broken, encoder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match="gives numbers that are not finite"):
         embed_texts(["a dog"], str(encoder))
+
+
+_COMMAND = (sys.executable, "-W", "ignore", "-m", "sae_lens_classif")
+
+
+@pytest.mark.parametrize(
+    ("shell", "code", "words"),
+    [
+        ("{command} score {run} {texts} >&-", 2, "standard output is closed"),
+        ("{command} score {run} - <&-", 2, "standard input is closed"),
+        ("{command} score {run} {texts} > /dev/full", 2, "no space is left"),
+        ("{command} score {run} {texts} | true; exit ${{PIPESTATUS[0]}}", 0, ""),
+    ],
+)
+@pytest.mark.slow
+def test_standard_streams_that_are_closed_or_full_are_told(run: Path, shell: str, code: int, words: str) -> None:
+    texts = run.parent / "in.jsonl"
+    texts.write_text('{"text": "a dog and a cat"}\n' * 40, encoding="utf-8")
+    written = shell.format(command=" ".join(_COMMAND), run=run, texts=texts)
+    done = subprocess.run(["bash", "-c", written], capture_output=True, text=True, check=False)
+    told = [line for line in done.stderr.splitlines() if line.startswith("error")]
+    assert done.returncode == code and "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+    assert (words in told[-1]) if words else not told, done.stderr
+
+
+def test_an_address_of_the_hub_that_is_none_is_a_hub_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    for address in ("http://[::1", "http://a:b", "not a url"):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        hub_is_reachable.cache_clear()
+        assert not hub_is_reachable()
+    hub_is_reachable.cache_clear()
+
+
+def test_a_place_with_too_long_a_way_leads_nowhere(run: Path) -> None:
+    write_json(run / "places.json", {"data.source": {"named": str(run / "gone"), "way": "a" * 5000}})
+    assert found_places(run, RunConfig(data=DataConfig(str(run / "gone")))).data.source == str(run / "gone")
