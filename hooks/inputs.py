@@ -222,7 +222,7 @@ class PlainTexts:
         """Token ids of each text or pair, at most ``max_tokens`` each, without padding.
 
         Raises:
-            UserError: If a text is a pair where single ones are read, or the other way round.
+            UserError: If a text is a pair where single ones are read, or the other way round, or has no token.
         """
         other = next((text for text in texts if text.count(PAIR_MARK) != int(self.pairs)), None)
         if other is not None:
@@ -236,6 +236,8 @@ class PlainTexts:
             given = [[text.split(PAIR_MARK)[place].strip() for text in texts] for place in (0, 1)]
         encoded = self.tokenizer(*given, truncation=True, max_length=self.max_tokens)
         ids: list[list[int]] = encoded["input_ids"]
+        if not all(ids):
+            raise UserError(f"a text ({texts[[len(one) for one in ids].index(0)]!r}) has no token; give one with words")
         return ids
 
     def described(self) -> dict[str, Any]:

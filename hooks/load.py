@@ -114,6 +114,9 @@ def load_classifier(
         multi_label |= several
     class_names = class_names or names_of_model(str(model))
     if class_names is None:
+        architecture = architecture_of(str(model))
+        if architecture is not None and backend_for(architecture) is None:
+            _refuse(architecture, str(model), name or str(model))
         raise UserError(
             f"{model} does not say how its classes are called; give class_names, in the order of the labels"
         )
@@ -159,7 +162,7 @@ def _open(request: ModelRequest) -> TextClassifier:
             logger.info("%s: opened by the backend transformers, since %s", request.name, error)
             return own.open_model(request)
     if architecture is not None:
-        _refuse(architecture, request)
+        _refuse(architecture, request.model, request.name)
     try:
         return find_backend(DEFAULT).open_model(request)
     except UserError as error:
@@ -168,21 +171,24 @@ def _open(request: ModelRequest) -> TextClassifier:
         raise UserError(f"{error}; its architecture is {architecture}, those that open: {_known()}") from error
 
 
-def _refuse(architecture: str, request: ModelRequest) -> None:
+def _refuse(architecture: str, model: str, name: str) -> None:
     """Say of a model that gives no class a text what it is and what to do; of any other nothing."""
-    if config_of_model(request.model).get("is_encoder_decoder"):
+    config = config_of_model(model)
+    if config.get("is_encoder_decoder"):
         raise UserError(
-            f"{request.name} is a {architecture}, an encoder and a decoder, whose decision follows from two stacks of "
+            f"{name} is a {architecture}, an encoder and a decoder, whose decision follows from two stacks of "
             "blocks; one is explained: give a model that is an encoder or a decoder alone"
         )
     if architecture in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values():
         raise UserError(
-            f"{request.name} is a {architecture}, which is not among those that open by themselves; try "
+            f"{name} is a {architecture}, which is not among those that open by themselves; try "
             f"classifier.backend encoder or sequence_head. Those that open: {_known()}"
         )
+    if "vision_config" in config or "image_size" in config:
+        raise UserError(f"{name}: a {architecture} reads no texts, or not them alone; give a model that does")
     for endings, what in _NO_CLASSIFIERS.items():
         if architecture.endswith(endings):
-            raise UserError(f"{request.name}: a {architecture} {what.format(model=request.model)}")
+            raise UserError(f"{name}: a {architecture} {what.format(model=model)}")
 
 
 def _known() -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import processors
 from transformers import (
     AutoModelForSequenceClassification,
     GPT2Config,
@@ -16,6 +17,7 @@ from transformers import (
     T5ForSequenceClassification,
     ViTConfig,
     ViTForImageClassification,
+    ViTModel,
     XLNetConfig,
 )
 
@@ -346,6 +348,23 @@ def test_an_image_model_is_refused(tmp_path: Path) -> None:
     config = ViTConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=32)
     ViTForImageClassification(config).save_pretrained(tmp_path / "model")
     refused(tmp_path / "model", "ViTForImageClassification reads no texts")
+    ViTModel(config).save_pretrained(tmp_path / "headless")
+    refused(tmp_path / "headless", "ViTModel reads no texts")
+
+
+def test_without_class_names_a_model_without_a_head_is_told_to_have_none(tmp_path: Path) -> None:
+    write_model(tmp_path / "bert", "Bert", "ForMaskedLM")
+    with pytest.raises(UserError, match="BertForMaskedLM has no classification head"):
+        load_classifier(tmp_path / "bert")
+
+
+def test_a_text_without_a_token_is_refused(tmp_path: Path) -> None:
+    tokenizer = new_tokenizer(0)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B")
+    inputs = PlainTexts(tokenizer, None, 20)
+    assert inputs(["the dog"]) != []
+    with pytest.raises(UserError, match=r"a text \(' '\) has no token"):
+        inputs(["the dog", " "])
 
 
 def test_a_model_of_two_stacks_is_refused(tmp_path: Path) -> None:
