@@ -14,6 +14,7 @@ from sae_lens_classif.cli.display import (
     show_comparison,
     show_diff,
     show_explanation,
+    show_features,
     show_folder,
     show_publication,
     show_stability,
@@ -29,6 +30,7 @@ from sae_lens_classif.report.page import write_report
 from sae_lens_classif.runs import steps as pipeline
 from sae_lens_classif.runs.across import across
 from sae_lens_classif.runs.compare import compare_step
+from sae_lens_classif.runs.features import features_step
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.open_run import open_run
 from sae_lens_classif.runs.score_file import score_file
@@ -70,6 +72,11 @@ def _compare(run: RunFolder) -> None:
 def _sweep(run: RunFolder) -> None:
     show_sweep(Console(), _steps(sweep_step)(run))
     show_folder(Console(), run.folder / "sweep")
+
+
+def _features(run: RunFolder) -> None:
+    show_features(Console(), _steps(features_step)(run))
+    show_folder(Console(), run.folder / "features")
 
 
 def transfer(run: RunFolder, other: str, method: str = METHOD) -> None:
@@ -160,6 +167,7 @@ COMMANDS: dict[str, Step] = {
     "run": _run,
     "compare": _compare,
     "sweep": _sweep,
+    "features": _features,
     "demo": _demo,
 }
 

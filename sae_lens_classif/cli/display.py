@@ -14,6 +14,8 @@ from sae_lens_classif.audit.stable_concepts import Stability, does_it_come_back,
 from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.measures import columns, headline_rows
 from sae_lens_classif.explaining.explanation import ActiveConcept, Explanation
+from sae_lens_classif.features.study import Study
+from sae_lens_classif.features.tables import HEADINGS, in_a_sentence, study_rows
 from sae_lens_classif.files import sizes
 from sae_lens_classif.runs.across_tables import (
     about_aside,
@@ -35,6 +37,7 @@ _N_CONCEPTS = 5
 _N_TEXTS = 2
 _TEXT_WIDTH = 200
 _N_WORDS = 6
+_N_APPROACHES = 10
 
 
 def show_summary(console: Console, summary: dict[str, Any], method: str, texts: Sequence[str]) -> None:
@@ -133,6 +136,22 @@ def show_sweep(console: Console, rows: Sequence[dict[str, Any]]) -> None:
         values = [bare_number(row[measure.name]["mean"], measure.in_percent) for measure in measures]
         table.add_row(*(escape(str(row["cell"][name])) for name in names), str(len(row["seeds"])), *values)
     console.print(table)
+
+
+def show_features(console: Console, study: Study) -> None:
+    """Print what a study of features found: a sentence, the best ten approaches and all baselines.
+
+    Args:
+        console: Where to print.
+        study: What ``features_step`` gives.
+    """
+    table = _table("Features as classifiers", HEADINGS)
+    for row in study_rows(study, at_most=_N_APPROACHES):
+        table.add_row(*map(escape, row))
+    console.print(table)
+    console.print(escape(in_a_sentence(study)), highlight=False)
+    if study.n_duplicates:
+        console.print(f"Warning: {study.n_duplicates:,} test texts are training texts, too.", style="yellow")
 
 
 def show_transfer(console: Console, transfer: Transfer) -> None:

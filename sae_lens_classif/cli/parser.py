@@ -38,6 +38,7 @@ _STEPS = {
     "compare": "Fit and measure other concept methods beside the ClassifSAE: RUN/comparison.{json,md,tex}.",
     "across": "Which method is ahead over several data sets: OUT/across.{json,md,tex}, OUT/tradeoffs.{png,svg}.",
     "sweep": "Train and evaluate over a grid of settings: RUN/sweep/sweep.{json,md,png,svg}.",
+    "features": "Do features of an SAE classify texts, which, and better than what? RUN/features/study.{json,md}.",
     "stability": "Train again with other seeds: which concepts come back? RUN/stability.json.",
     "diff": "Two runs, such as before and after a fine-tuning: which concepts are kept, gone, new, changed in effect? "
     "OTHER/diff.",
@@ -62,7 +63,10 @@ _MAIN_SETTINGS = (
     "train.total_samples",
     "train.seed",
 )
-_MORE_MAIN_SETTINGS = {"compare": ("compare.methods", "compare.seeds")}
+_MORE_MAIN_SETTINGS = {
+    "compare": ("compare.methods", "compare.seeds"),
+    "features": ("features.model", "features.saes", "features.poolings", "features.n_features"),
+}
 _LONGEST_ERROR = 2000  # characters
 _OF_A_RUN = ("stability", "diff", "explain", "name", "score", "report", "publish")  # these take a finished run
 _WITHOUT_SETTINGS = (*_OF_A_RUN, "across")

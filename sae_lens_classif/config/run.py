@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from sae_lens_classif.artifacts import incidental
 from sae_lens_classif.config.checks import check, limited, path, positive, require
 from sae_lens_classif.config.classifier import CacheConfig, ClassifierConfig, DataConfig, FinetuneConfig, PromptConfig
+from sae_lens_classif.config.features import FeaturesConfig
 from sae_lens_classif.config.methods import BaselineConfig, CompareConfig, SweepConfig
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.plugins import members
@@ -308,6 +309,7 @@ class RunConfig:
         baselines: Concept methods that train no sparse autoencoder of their own.
         compare: Which concept methods are compared.
         sweep: A grid of settings, one training and evaluation each.
+        features: Which features of texts are tried as a classifier's input.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -321,6 +323,7 @@ class RunConfig:
     baselines: BaselineConfig = field(default_factory=BaselineConfig)
     compare: CompareConfig = field(default_factory=CompareConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
 
     def __post_init__(self) -> None:
         if self.data.text_pair_column is not None:

@@ -1,0 +1,74 @@
+"""What a study of features found, in words and tables."""
+
+from collections.abc import Iterator
+
+from sae_lens_classif.features.study import Study, StudyRow
+from sae_lens_classif.wording import bare_number, markdown_row, markdown_text
+
+HEADINGS = (
+    "Features",
+    "macro F1, %",
+    "95 % interval",
+    "accuracy, %",
+    "from the best baseline",
+    "in cross-validation, %",
+)
+
+
+def in_a_sentence(study: Study) -> str:
+    """Which features to take, and whether they beat the best baseline."""
+    best, baseline = study.rows[study.best], study.rows[study.best_baseline]
+    difference = best.score.difference
+    if difference is None or not difference.is_real:
+        verdict = "no more apart than chance brings them"
+    else:
+        verdict = "more than chance brings" if difference.mean > 0 else "less, by more than chance brings"
+    return (
+        f"Best in cross-validation on the training texts: {study.best}. On the {study.n_texts[1]:,} test texts it "
+        f"reaches a macro F1 of {bare_number(best.score.macro_f1, True)} %; the best baseline, {study.best_baseline}, "
+        f"{bare_number(baseline.score.macro_f1, True)} %: {verdict}."
+    )
+
+
+def study_rows(study: Study, at_most: int | None = None) -> Iterator[tuple[str, ...]]:
+    """A row an approach in words, those best in cross-validation first, baselines last.
+
+    Args:
+        study: What was found.
+        at_most: So many approaches at most, and all baselines.
+    """
+    ordered = sorted(study.rows.items(), key=lambda item: (item[1].is_baseline, -(item[1].cv_macro_f1 or 0)))
+    n_shown = 0
+    for name, row in ordered:
+        n_shown += not row.is_baseline
+        if row.is_baseline or at_most is None or n_shown <= at_most:
+            yield _cells(name, row)
+
+
+def _cells(name: str, row: StudyRow) -> tuple[str, ...]:
+    score, difference = row.score, row.score.difference
+    apart = "–" if difference is None else f"{100 * difference.mean:+.1f}{'*' * difference.is_real}"
+    within = "–" if row.cv_macro_f1 is None else bare_number(row.cv_macro_f1, True)
+    if row.cv_range is not None and row.cv_range[0] < row.cv_range[1]:
+        within += f" ({bare_number(row.cv_range[0], True)} … {bare_number(row.cv_range[1], True)})"
+    low, high = (bare_number(end, True) for end in score.macro_f1_ci95)
+    what = f"{name} (baseline)" if row.is_baseline else name
+    return what, bare_number(score.macro_f1, True), f"{low} … {high}", bare_number(score.accuracy, True), apart, within
+
+
+def to_markdown(study: Study) -> str:
+    """The sentence and the whole table."""
+    lines = [in_a_sentence(study), "", markdown_row(HEADINGS), "|---|" + "---:|" * (len(HEADINGS) - 1)]
+    lines += [markdown_row((markdown_text(name), *cells)) for name, *cells in study_rows(study)]
+    lines += [
+        "",
+        f"{study.n_texts[0]:,} training texts. Settings are picked on them alone, by cross-validation; in brackets the "
+        "worst and best settings there. An asterisk: another macro F1 than the best baseline's (paired bootstrap, Holm's "
+        "correction).",
+    ]
+    if study.n_duplicates:
+        lines += [
+            "",
+            f"{study.n_duplicates:,} of the test texts are training texts, too: what is reached there is no proof.",
+        ]
+    return "\n".join(lines) + "\n"
