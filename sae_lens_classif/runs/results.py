@@ -13,17 +13,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import torch
-from pydantic import (
-    BaseModel,
-    Field,
-    SkipValidation,
-    TypeAdapter,
-    ValidationError,
-    create_model,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Field, SkipValidation, TypeAdapter, ValidationError, create_model, model_validator
 from sae_lens import __version__ as sae_lens_version
+from typing_extensions import TypedDict
 
 from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.checksums import (
@@ -51,7 +43,6 @@ logger = logging.getLogger(__name__)
 _SETTINGS = "settings_sha256"
 _EFFECTS = "effects.safetensors"
 _RESAMPLES = "resamples_sha256"
-_KNOWN_BY_NAME = {"model", "base_model", "data"}
 _UNSTRUCTURED = ("eval_result_unstructured", _SETTINGS)
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -157,6 +148,14 @@ class MethodSummary(BaseModel, extra="allow"):
     settings_sha256: str = Field(description="Of everything that the numbers depend on.")
 
 
+class HubNames(TypedDict):
+    """Names on the Hub; None for what is not there."""
+
+    model: str | None
+    base_model: str | None
+    data: str | None
+
+
 class Summary(BaseModel, extra="allow"):
     """``summary.json``: what a run is about, and the headline numbers of its methods."""
 
@@ -170,14 +169,7 @@ class Summary(BaseModel, extra="allow"):
     multi_label: bool = Field(False, description="Whether a text may have several of the classes, or none.")
     n_test_texts: Count
     prompt: dict[str, Any]
-    hub_names: dict[str, str | None] = Field(description="What strangers know model and texts by.")
-
-    @field_validator("hub_names")
-    @classmethod
-    def _of_each(cls, value: dict[str, str | None]) -> dict[str, str | None]:
-        if missing := sorted(_KNOWN_BY_NAME - value.keys()):
-            raise ValueError(f"{missing[0]} is missing")
-        return value
+    hub_names: HubNames = Field(description="What strangers know model and texts by.")
 
 
 def evaluation_model(name: str) -> type[EvaluationResult]:
