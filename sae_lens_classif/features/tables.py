@@ -63,8 +63,8 @@ def to_markdown(study: Study) -> str:
     lines += [
         "",
         f"{study.n_texts[0]:,} training texts. Settings are picked on them alone, by cross-validation; in brackets the "
-        "worst and best settings there. An asterisk: another macro F1 than the best baseline's (paired bootstrap, Holm's "
-        "correction).",
+        "worst and best settings there. An asterisk: another macro F1 than the best baseline's (paired bootstrap, "
+        "Holm's correction).",
     ]
     if study.n_duplicates:
         lines += [
