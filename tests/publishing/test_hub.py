@@ -365,6 +365,7 @@ def test_a_name_is_the_hub_s_where_no_local_folder_has_it(
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Put an address in the place of the Hub's, for the question whether it is there."""
     hub_is_reachable.cache_clear()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     yield lambda address: monkeypatch.setenv("HF_ENDPOINT", address)
     hub_is_reachable.cache_clear()
 

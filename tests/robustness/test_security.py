@@ -396,7 +396,7 @@ def test_an_entry_point_is_loaded_by_its_name(
     assert not sprung.exists()
     content["method"] = "mine"
     (folder / "method.json").write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(TypeError):  # it is abstract
+    with pytest.raises(UserError, match=r"method\.json is not what mine writes \(TypeError"):  # it is abstract
         slc.load_method(folder)
     assert sprung.exists() and load(point) is not None
 
