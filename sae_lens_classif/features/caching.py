@@ -67,7 +67,9 @@ def cache_features(
         n_texts=len(data),
         shard_size=shard_size,
     )
-    if is_current(Artifact(folder, folder / MANIFEST, plan.manifest(), ("made_from",))):
+    # How the model is called does not matter: a run that was moved calls its own by another path.
+    made_from = {name: value for name, value in plan.manifest().items() if name != "model_name"}
+    if is_current(Artifact(folder, folder / MANIFEST, made_from, ("made_from",))):
         logger.info("features: reusing %s", folder)
         return FeatureStore(folder)
     writer = FeatureWriter(folder, plan)

@@ -1,5 +1,6 @@
 """Features of texts on disk: what a slow reading of each text alone gives in any batches, and whole after a kill."""
 
+import copy
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -216,6 +217,10 @@ def test_features_of_something_else_are_not_taken(
         cache_features(reader, data, sources[:2], POOLINGS, tmp_path / "f")
     with pytest.raises(UserError, match="was made with"):
         cache_features(reader, data, sources[:1], POOLINGS, tmp_path / "f", special_tokens=True)
+    known = FeatureStore(tmp_path / "f").fingerprint()
+    renamed = copy.copy(reader)
+    renamed.name = "the same model elsewhere"
+    assert cache_features(renamed, data, sources[:1], POOLINGS, tmp_path / "f").fingerprint() == known
     with pytest.raises(UserError, match="no features are asked for"):
         cache_features(reader, data, sources[2:], [Pooling("counts")], tmp_path / "g")
     with pytest.raises(UserError, match=r"has no features .* Valid"):
