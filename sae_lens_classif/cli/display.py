@@ -15,7 +15,7 @@ from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.measures import columns, headline_rows
 from sae_lens_classif.explaining.explanation import ActiveConcept, Explanation
 from sae_lens_classif.features.study import Study
-from sae_lens_classif.features.tables import HEADINGS, in_a_sentence, study_rows
+from sae_lens_classif.features.tables import HEADINGS, in_a_sentence, shortened, study_rows
 from sae_lens_classif.files import sizes
 from sae_lens_classif.runs.across_tables import (
     about_aside,
@@ -145,11 +145,19 @@ def show_features(console: Console, study: Study) -> None:
         console: Where to print.
         study: What ``features_step`` gives.
     """
-    table = _table("Features as classifiers", HEADINGS)
+    short = shortened(study)
+
+    def said(words: str) -> str:
+        for name, few in sorted(short.items(), key=lambda item: -len(item[0])):
+            words = words.replace(name, few)
+        return escape(words)
+
+    headings = [heading.removesuffix(", %") for heading in HEADINGS]
+    table = _table("Features as classifiers, in percent", headings)
     for row in study_rows(study, at_most=_N_APPROACHES):
-        table.add_row(*map(escape, row))
+        table.add_row(*map(said, row))
     console.print(table)
-    console.print(escape(in_a_sentence(study)), highlight=False)
+    console.print(said(in_a_sentence(study)), highlight=False)
     if study.n_duplicates:
         console.print(f"Warning: {study.n_duplicates:,} test texts are training texts, too.", style="yellow")
 

@@ -16,7 +16,7 @@ from sae_lens_classif.hooks.token_states import TokenReader
 from sae_lens_classif.methods.sae_probe import load_sae
 from sae_lens_classif.saes.classif_sae import ClassifSAE
 
-HIDDEN = "hidden:"
+HIDDEN, UNTRAINED = "hidden:", "untrained:"  # before the name of a hook, and of an SAE whose weights are random
 Floats: TypeAlias = npt.NDArray[np.float32]
 Features: TypeAlias = "csr_array | Floats"
 _SCRATCH = 2**28  # bytes of dense activations at once

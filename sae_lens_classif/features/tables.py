@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from sae_lens_classif.features.study import Study, StudyRow
+from sae_lens_classif.features.sources import HIDDEN, UNTRAINED
+from sae_lens_classif.features.study import RANDOM, Study, StudyRow
 from sae_lens_classif.wording import bare_number, markdown_row, markdown_text
 
 HEADINGS = (
@@ -43,6 +44,18 @@ def study_rows(study: Study, at_most: int | None = None) -> Iterator[tuple[str, 
         n_shown += not row.is_baseline
         if row.is_baseline or at_most is None or n_shown <= at_most:
             yield _cells(name, row)
+
+
+def shortened(study: Study) -> dict[str, str]:
+    """Folders of SAEs by as few of their last parts as tell them apart, for a screen that is narrow."""
+    features = [row.features for row in study.rows.values() if not row.features.startswith(RANDOM)]
+    named = {name.rpartition("/")[0].removeprefix(UNTRAINED) for name in features}
+    folders = {name: name.split("/") for name in named if "/" in name and not name.startswith(HIDDEN)}
+    short = {}
+    for name, parts in folders.items():
+        n_parts = next(n for n in range(1, len(parts) + 1) if sum(o[-n:] == parts[-n:] for o in folders.values()) == 1)
+        short[name] = "/".join(parts[-n_parts:])
+    return short
 
 
 def _cells(name: str, row: StudyRow) -> tuple[str, ...]:

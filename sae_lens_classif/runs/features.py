@@ -11,7 +11,7 @@ from sae_lens_classif.features.baselines import untrained
 from sae_lens_classif.features.caching import cache_features
 from sae_lens_classif.features.classifiers import ClassifierSettings
 from sae_lens_classif.features.pooling import Pooling
-from sae_lens_classif.features.sources import FeatureSource, HiddenSource, SAESource
+from sae_lens_classif.features.sources import UNTRAINED, FeatureSource, HiddenSource, SAESource
 from sae_lens_classif.features.store import FeatureStore
 from sae_lens_classif.features.study import Study, StudySettings, study
 from sae_lens_classif.features.tables import to_markdown
@@ -20,8 +20,6 @@ from sae_lens_classif.hooks.load import CLASSIFIER_FILE
 from sae_lens_classif.hooks.token_states import TokenReader, open_reader
 from sae_lens_classif.methods.sae_probe import load_sae
 from sae_lens_classif.runs.folder import RunFolder
-
-_UNTRAINED = "untrained:"
 
 
 def features_step(run: RunFolder) -> Study:
@@ -42,7 +40,7 @@ def features_step(run: RunFolder) -> Study:
     sources: list[FeatureSource] = [SAESource(name, sae, reader) for name, sae in saes.items()]
     hooks = cfg.hidden or tuple(source.hook for source in sources)
     beside = [
-        SAESource(f"{_UNTRAINED}{name}", untrained(copy.deepcopy(sae), cfg.seed), reader)
+        SAESource(f"{UNTRAINED}{name}", untrained(copy.deepcopy(sae), cfg.seed), reader)
         for name, sae in (saes if cfg.untrained else {}).items()
     ]
     sources += [*beside, *(HiddenSource(hook, reader) for hook in dict.fromkeys(hooks))]

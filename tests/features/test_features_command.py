@@ -53,6 +53,7 @@ def test_what_is_found_is_shown_and_written(made: Tiny) -> None:
     sources = {row["features"].rpartition("/")[0] for row in study["rows"].values()}
     assert {f"untrained:{made.folder}/topk", f"hidden:{HOOK}", "hidden:blocks.0.hook_resid_post"} <= sources
     words = " ".join(shown.split())
+    assert str(made.folder) not in shown.partition("Everything is in")[0], "folders by their last part on a screen"
     assert "Best in cross-validation on the training texts" in words and "words (TF-IDF)" in words
     table = (folder / "study.md").read_text(encoding="utf-8")
     assert table.startswith("Best in cross-validation") and table.count("\n| ") == len(study["rows"]) + 1
