@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from sae_lens_classif.errors import UserError
 
-_HOOK = re.compile(r"blocks\.(\d{1,9})\.hook_resid_(pre|post)")
+HOOK = re.compile(r"blocks\.(\d{1,9})\.hook_resid_(pre|post)")
 _T = TypeVar("_T")
 Forward = Callable[..., Any]
 # What takes the place of a block's forward: its number in the pass, and the forward with its arguments.
@@ -38,7 +38,7 @@ def hook_layer(hook_name: str | None, n_layers: int, default: int | None = None)
         raise UserError(f"the model has {n_layers} blocks; give one with at least one")
     if hook_name is None:
         return n_layers - 1 if default is None else default
-    match = _HOOK.fullmatch(hook_name)
+    match = HOOK.fullmatch(hook_name)
     if match is not None and int(match[1]) < n_layers and match[2] == "pre":
         return int(match[1])
     if hook_name == hook_of_layer(n_layers, n_layers):

@@ -1,6 +1,5 @@
 """A language model that reads texts: its residual stream at every token, at any number of hooks in one pass."""
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -14,7 +13,7 @@ from typing_extensions import override
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.hooks.backends import RunsOtherwiseError, hooked_transformer
 from sae_lens_classif.hooks.batching import batch_tokens, batches_by_length, mask_of, pad_right
-from sae_lens_classif.hooks.blocks import Blocks
+from sae_lens_classif.hooks.blocks import HOOK, Blocks
 from sae_lens_classif.hooks.huggingface import (
     architecture_of,
     load_causal_lm,
@@ -26,7 +25,6 @@ from sae_lens_classif.hooks.huggingface import (
 )
 from sae_lens_classif.hooks.inputs import PlainTexts
 
-_HOOK = re.compile(r"blocks\.(\d+)\.hook_resid_(pre|post)")
 _TEXT = "The quick brown fox jumps over the lazy dog."
 _BACKENDS = ("hooked_transformer", "transformers")
 
@@ -85,7 +83,7 @@ class TokenReader(ABC):
         Raises:
             UserError: If there is no such hook.
         """
-        match = _HOOK.fullmatch(hook_name)
+        match = HOOK.fullmatch(hook_name)
         if match is None or int(match[1]) >= self.n_layers:
             raise UserError(
                 f"{self.name} has no hook {hook_name!r} in its residual stream; valid: blocks.L.hook_resid_pre and "

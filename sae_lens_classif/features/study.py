@@ -201,6 +201,10 @@ class _Maker:
         folder: Path,
     ) -> None:
         self._stores, self._data, self._settings, self._folder = stores, data, settings, folder
+        self._given = {
+            "features": [store.fingerprint() for store in stores],
+            "data": [of_split.fingerprint() for of_split in data],
+        }
         self._known: tuple[str, tuple[Any, Any]] | None = None  # the features that were read last
 
     def fit(self, approach: Approach) -> _Fit:
@@ -247,8 +251,7 @@ class _Maker:
         made_from = {
             "approach": asdict(approach),
             "classifier": asdict(self._of(approach)),
-            "features": [store.fingerprint() for store in self._stores],
-            "data": [of_split.fingerprint() for of_split in self._data],
+            **self._given,
         }
         file = self._folder / f"{sha256_of_json(made_from)[:16]}.json"
         known = _read_fit(file, made_from)

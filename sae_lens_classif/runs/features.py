@@ -1,11 +1,9 @@
 """``features``: do features of an SAE classify texts, which, and better than what?"""
 
-import copy
-
 import torch
 
 from sae_lens_classif.checksums import sha256_of_json, write_json
-from sae_lens_classif.data.texts import Split
+from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.features.baselines import untrained
 from sae_lens_classif.features.caching import cache_features
@@ -40,11 +38,13 @@ def features_step(run: RunFolder) -> Study:
     sources: list[FeatureSource] = [SAESource(name, sae, reader) for name, sae in saes.items()]
     hooks = cfg.hidden or tuple(source.hook for source in sources)
     beside = [
-        SAESource(f"{UNTRAINED}{name}", untrained(copy.deepcopy(sae), cfg.seed), reader)
+        SAESource(f"{UNTRAINED}{name}", untrained(sae, cfg.seed), reader)
         for name, sae in (saes if cfg.untrained else {}).items()
     ]
     sources += [*beside, *(HiddenSource(hook, reader) for hook in dict.fromkeys(hooks))]
-    stores = tuple(_features(run, split, reader, sources, poolings) for split in ("train", "test"))
+    stores = [
+        _features(run, split, of, reader, sources, poolings) for split, of in zip(("train", "test"), data, strict=True)
+    ]
     found = study(
         (stores[0], stores[1]),
         data,
@@ -68,9 +68,14 @@ def _model_of(run: RunFolder) -> str:
 
 
 def _features(
-    run: RunFolder, split: Split, reader: TokenReader, sources: list[FeatureSource], poolings: list[Pooling]
+    run: RunFolder,
+    split: str,
+    data: TextData,
+    reader: TokenReader,
+    sources: list[FeatureSource],
+    poolings: list[Pooling],
 ) -> FeatureStore:
-    cfg, data = run.cfg.features, run.texts(split)
+    cfg = run.cfg.features
     made_from = [reader.fingerprint, data.fingerprint(), [source.fingerprint for source in sources],
                  [str(pooling) for pooling in poolings], cfg.special_tokens, cfg.dtype, cfg.shard_size]  # fmt: skip
     folder = run.folder / "features" / f"{split}-{sha256_of_json(made_from)[:12]}"

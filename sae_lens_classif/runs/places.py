@@ -35,8 +35,8 @@ def found_places(folder: Path, cfg: RunConfig) -> RunConfig:
     for section, name in _SETTINGS:
         settings = getattr(cfg, section)
         value = getattr(settings, name)
-        way = _way(folder, f"{section}.{name}", value)
-        if way and is_gone(value) and not is_gone(str(folder / way)):
+        way = _way(folder, f"{section}.{name}", value) if is_gone(value) else None
+        if way and not is_gone(str(folder / way)):
             cfg = replace(cfg, **{section: replace(settings, **{name: os.path.normpath(folder / way)})})
     return cfg
 
