@@ -92,7 +92,12 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"features\.backend .* did you mean 'transformers'"):
         open_reader(folder, backend="transformer")
     reader = open_reader(folder, device="cpu")
-    for hook in (f"blocks.{N_LAYERS}.hook_resid_pre", "blocks.0.hook_mlp_out", ""):
+    for hook in (
+        f"blocks.{N_LAYERS}.hook_resid_pre",
+        "blocks.0.hook_mlp_out",
+        "",
+        f"blocks.{'9' * 5000}.hook_resid_pre",
+    ):
         with pytest.raises(UserError, match=r"has no hook .* L = 0\.\.2"):
             next(reader.read(TEXTS, [hook]))
     with torch.no_grad():
