@@ -222,7 +222,8 @@ class PlainTexts:
         """Token ids of each text or pair, at most ``max_tokens`` each, without padding.
 
         Raises:
-            UserError: If a text is a pair where single ones are read, or the other way round, or has no token.
+            UserError: If a text is a pair where single ones are read, or the other way round, has no token, or the
+                first of a pair holds the token that stands between the two.
         """
         other = next((text for text in texts if text.count(PAIR_MARK) != int(self.pairs)), None)
         if other is not None:
@@ -238,7 +239,19 @@ class PlainTexts:
         ids: list[list[int]] = encoded["input_ids"]
         if not all(ids):
             raise UserError(f"a text ({texts[[len(one) for one in ids].index(0)]!r}) has no token; give one with words")
+        if self.second_after is not None:
+            self._check_pairs(given[0], ids, encoded["token_type_ids"])
         return ids
+
+    def _check_pairs(self, firsts: Sequence[str], ids: list[list[int]], types: list[list[int]]) -> None:
+        """Refuse a first text that holds the token by which the second one is found."""
+        for first, own, of_pair in zip(firsts, ids, types, strict=True):
+            if own.index(self.second_after) + 1 != of_pair.index(1):
+                mark = self.tokenizer.convert_ids_to_tokens(self.second_after)
+                raise UserError(
+                    f"the first text of a pair holds {mark} ({first[:80]!r}), which to this model stands between the "
+                    "two; take it out of the texts"
+                )
 
     def described(self) -> dict[str, Any]:
         """See ``TextInputs``."""

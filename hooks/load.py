@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,7 @@ def _open(request: ModelRequest) -> TextClassifier:
             own = find_backend("transformers")
             if backend is own or architecture not in own.ARCHITECTURES:
                 raise
-            logger.info("%s: opened by the backend transformers, since %s", request.name, error)
+            _say_once(f"{request.name}: opened by the backend transformers, since {error}")
             return own.open_model(request)
     if architecture is not None:
         _refuse(architecture, request.model, request.name)
@@ -169,6 +170,11 @@ def _open(request: ModelRequest) -> TextClassifier:
         if architecture is None:
             raise
         raise UserError(f"{error}; its architecture is {architecture}, those that open: {_known()}") from error
+
+
+@cache
+def _say_once(words: str) -> None:
+    logger.info(words)  # a run opens its model several times
 
 
 def _refuse(architecture: str, model: str, name: str) -> None:

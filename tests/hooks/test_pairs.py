@@ -58,6 +58,14 @@ def test_of_a_pair_that_is_too_long_the_longer_text_is_cut(tmp_path: Path) -> No
     assert tokenizer.convert_ids_to_tokens(ids) == ["[CLS]", *["fox"] * 3, "[SEP]", *["dog"] * 2, "[SEP]"]
 
 
+def test_a_first_text_with_the_mark_between_the_two_is_refused(tmp_path: Path) -> None:
+    write_pair_model(tmp_path, "Bert")
+    inputs = load_classifier(tmp_path, prompt=WITH_PAIRS).inputs
+    inputs([f"fox {PAIR_MARK} dog [SEP] cat"])  # after the mark it shifts nothing
+    with pytest.raises(UserError, match=r"holds \[SEP\] .*'fox \[SEP\] dog'.*take it out"):
+        inputs([f"a {PAIR_MARK} cat", f"fox [SEP] dog {PAIR_MARK} cat"])
+
+
 def test_single_texts_and_pairs_are_not_taken_for_each_other(tmp_path: Path) -> None:
     write_pair_model(tmp_path, "Bert")
     with pytest.raises(UserError, match=f"a text holds 0 times {PAIR_MARK}.*pairs are read here"):
