@@ -12,12 +12,11 @@ from safetensors import safe_open
 from scipy.sparse import csr_array
 from scipy.sparse import vstack as stacked
 
-from sae_lens_classif.checksums import sha256_of_file, sha256_of_json
+from sae_lens_classif.checksums import sha256_of_json
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.features.pooling import Pooling
-from sae_lens_classif.reading import inside
 from sae_lens_classif.shapes import in_shape, read_shape
-from sae_lens_classif.store.shards import MANIFEST, ShardWriter
+from sae_lens_classif.store.shards import MANIFEST, ShardFiles, ShardWriter
 
 FORMAT = 1
 Rows: TypeAlias = "csr_array | npt.NDArray[np.float32]"
@@ -142,8 +141,8 @@ class FeatureStore:
         if made_from.pop("format", None) != FORMAT:
             raise UserError(f"{self.folder} has features of another version; {remedy}")
         self.plan: FeaturePlan = in_shape(FeaturePlan, made_from, file, "`features`", remedy)
-        self._checksums: dict[str, str] = in_shape(dict[str, str], manifest.get("sha256"), file, "`features`", remedy)
-        self._verified: set[str] = set()
+        checksums: dict[str, str] = in_shape(dict[str, str], manifest.get("sha256"), file, "`features`", remedy)
+        self._shards = ShardFiles(self.folder, checksums, "features")
 
     def __len__(self) -> int:
         return self.plan.n_texts
@@ -153,7 +152,7 @@ class FeatureStore:
 
     def fingerprint(self) -> str:
         """SHA-256 over what the features were made from and the checksums of their files."""
-        return sha256_of_json([self.plan.manifest(), self._checksums])
+        return sha256_of_json([self.plan.manifest(), self._shards.checksums])
 
     def column(self, name: str) -> Column:
         """What is known of a set of features.
@@ -180,8 +179,8 @@ class FeatureStore:
         """
         column = self.column(name)
         place, parts = self.plan.columns.index(column), list[Rows]()
-        for shard in self._checksums:
-            with safe_open(self._file(shard), "np") as file:
+        for shard in self._shards.checksums:
+            with safe_open(self._shards.verified(shard), "np") as file:
                 values = file.get_tensor(f"{place}.values")
                 if column.is_sparse:
                     indices, indptr = (file.get_tensor(f"{place}.{part}") for part in ("indices", "indptr"))
@@ -194,20 +193,10 @@ class FeatureStore:
     def n_tokens(self) -> npt.NDArray[np.int64]:
         """int64 (N,), tokens of each text that its rows are made of."""
         parts = []
-        for shard in self._checksums:
-            with safe_open(self._file(shard), "np") as file:
+        for shard in self._shards.checksums:
+            with safe_open(self._shards.verified(shard), "np") as file:
                 parts.append(file.get_tensor("n_tokens"))
         return np.concatenate(parts)
-
-    def _file(self, shard: str) -> Path:
-        file = inside(self.folder, shard)
-        if shard not in self._verified:
-            if not file.is_file():
-                raise UserError(f"{file} is missing; delete {self.folder} and run `features` again")
-            if sha256_of_file(file) != self._checksums[shard]:
-                raise UserError(f"{file} is not what was written; delete {self.folder} and run `features` again")
-            self._verified.add(shard)
-        return file
 
 
 def column_of(source: str, hook: str, pooling: Pooling, width: int, is_sparse: bool, fingerprint: str) -> Column:

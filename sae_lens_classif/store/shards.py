@@ -1,4 +1,4 @@
-"""Write rows shard by shard, whatever a row holds; a killed run goes on, and the folder is whole or absent."""
+"""Rows in shards, whatever a row holds: a killed run goes on, a folder is whole or absent, what is read is checked."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -11,6 +11,7 @@ from sae_lens_classif.artifacts import Artifact
 from sae_lens_classif.checksums import read_tensors, sha256_of_file, write_json, write_tensors
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.files import replace_folder
+from sae_lens_classif.reading import inside
 
 MANIFEST = "manifest.json"
 _UNFINISHED = ".unfinished"
@@ -86,3 +87,37 @@ class ShardWriter:
         for leftover in set(self._unfinished.iterdir()) - {*shards, self._note}:
             leftover.unlink()  # of a killed run
         replace_folder(self._unfinished, self.folder)
+
+
+class ShardFiles:
+    """Shards of a finished folder; each is compared with its checksum when it is first read.
+
+    Attributes:
+        checksums: SHA-256 of each file, by its name, in order.
+    """
+
+    def __init__(self, folder: Path, checksums: Mapping[str, str], step: str) -> None:
+        """
+        Args:
+            folder: Where they lie.
+            checksums: SHA-256 of each file, by its name, in order.
+            step: The command that wrote them.
+        """
+        self.checksums = dict(checksums)
+        self._folder, self._step = folder, step
+        self._verified: dict[str, Path] = {}
+
+    def verified(self, name: str) -> Path:
+        """A file that is what was written.
+
+        Raises:
+            UserError: If it is not, is missing, or lies outside the folder.
+        """
+        if name not in self._verified:
+            file, remedy = inside(self._folder, name), f"delete {self._folder} and run `{self._step}` again"
+            if not file.is_file():
+                raise UserError(f"{file} is missing; {remedy}")
+            if sha256_of_file(file) != self.checksums[name]:
+                raise UserError(f"{file} is not what `{self._step}` wrote; {remedy}")
+            self._verified[name] = file
+        return self._verified[name]

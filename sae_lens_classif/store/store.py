@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from sae_lens_classif.checksums import sha256_of_file, sha256_of_json
+from sae_lens_classif.checksums import sha256_of_json
 from sae_lens_classif.decisions import DecisionRule, decision_rule
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.reading import inside
 from sae_lens_classif.shapes import in_shape, read_shape
 from sae_lens_classif.store.mmap import SafetensorsMap
-from sae_lens_classif.store.shards import MANIFEST
+from sae_lens_classif.store.shards import MANIFEST, ShardFiles
 from sae_lens_classif.store.shuffle import Rows, permute
 
 FORMAT = 1
@@ -116,11 +116,12 @@ class ActivationStore(StorePlan):
             )
         plan: StorePlan = in_shape(StorePlan, manifest, file, "`cache`", remedy)
         super().__init__(**{entry.name: getattr(plan, entry.name) for entry in fields(StorePlan)})
-        self._checksums: dict[str, str] = in_shape(dict[str, str], manifest.get("sha256"), file, "`cache`", remedy)
+        checksums: dict[str, str] = in_shape(dict[str, str], manifest.get("sha256"), file, "`cache`", remedy)
         self._predicted: torch.Tensor | None = None
         self._chosen: Rows | None = None
-        self._shards = [SafetensorsMap(inside(self.folder, name)) for name in self._checksums]
-        self._verified: set[int] = set()  # shards; of a store and of what is taken from it
+        self._names = list(checksums)
+        self._files = ShardFiles(self.folder, checksums, "cache")  # of a store and of what is taken from it
+        self._shards = [SafetensorsMap(inside(self.folder, name)) for name in self._names]
 
     def __len__(self) -> int:
         return self.n_texts
@@ -130,7 +131,7 @@ class ActivationStore(StorePlan):
 
     def fingerprint(self) -> str:
         """SHA-256 over the store's fingerprints and the checksums of its files."""
-        content = [asdict(self.fingerprints), self._checksums]
+        content = [asdict(self.fingerprints), self._files.checksums]
         if self._predicted is not None:
             content.append({"predicted": sha256_of_json(self._predicted.tolist())})
         if self._chosen is not None:
@@ -148,13 +149,7 @@ class ActivationStore(StorePlan):
 
     def _shard(self, number: int) -> SafetensorsMap:
         """A file, when it was found to be what was written."""
-        if number not in self._verified:
-            name, expected = list(self._checksums.items())[number]
-            if sha256_of_file(self.folder / name) != expected:
-                raise UserError(
-                    f"{self.folder / name} is not what `cache` wrote; delete {self.folder} and run `cache` again"
-                )
-            self._verified.add(number)
+        self._files.verified(self._names[number])
         return self._shards[number]
 
     def has(self, name: str) -> bool:

@@ -179,7 +179,7 @@ def test_an_sae_of_another_model_hook_or_none_is_refused(reader: TokenReader, tm
 
 _DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a shard gone": (lambda folder: next(folder.glob("shard_*")).unlink(), "is missing; delete"),
-    "a shard cut": (lambda folder: _cut(next(folder.glob("shard_*"))), "is not what was written; delete"),
+    "a shard cut": (lambda folder: _cut(next(folder.glob("shard_*"))), "is not what `features` wrote; delete"),
     "a manifest changed": (lambda folder: _change(folder / "manifest.json"), "was altered since it was written"),
     "nothing": (shutil.rmtree, "holds no finished features; run `features`"),
 }
