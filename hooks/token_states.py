@@ -15,7 +15,6 @@ from sae_lens_classif.hooks.backends import RunsOtherwiseError, hooked_transform
 from sae_lens_classif.hooks.batching import batch_tokens, batches_by_length, mask_of, pad_right
 from sae_lens_classif.hooks.blocks import HOOK, Blocks
 from sae_lens_classif.hooks.huggingface import (
-    architecture_of,
     load_causal_lm,
     load_language_model,
     load_tokenizer,
@@ -222,19 +221,14 @@ def open_reader(
         model: A local folder or a name on the Hub.
         dtype: Precision it runs in.
         device: ``cpu``, ``cuda`` ... Default: a GPU if there is one.
-        backend: ``hooked_transformer`` or ``transformers``. Default: the first where it knows the model.
+        backend: ``hooked_transformer`` or ``transformers``. Default: the second, which is faster and runs any model.
 
     Raises:
         UserError: If there is no such model or backend, or it cannot be opened.
     """
     if backend not in (None, *_BACKENDS):
         raise UserError(f"features.backend is {backend!r}; {nearest(str(backend), list(_BACKENDS))}")
-    is_known = architecture_of(model) in hooked_transformer.ARCHITECTURES
     tokenizer, target = load_tokenizer(model), pick_device(device)
-    if backend == "hooked_transformer" or (backend is None and is_known):
-        try:
-            return HookedTransformerReader(load_causal_lm(model, dtype), tokenizer, model, target)
-        except RunsOtherwiseError:
-            if backend is not None:
-                raise
+    if backend == "hooked_transformer":
+        return HookedTransformerReader(load_causal_lm(model, dtype), tokenizer, model, target)
     return TransformersReader(load_language_model(model, dtype), tokenizer, model, target)

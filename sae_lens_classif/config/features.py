@@ -27,7 +27,7 @@ class FeaturesConfig:
         untrained: Whether an SAE of each kind with random weights stands beside it.
         dtype: Precision the model runs in.
         device: ``cpu``, ``cuda`` ... Default: a GPU if there is one.
-        backend: What runs the model. Default: HookedTransformer where it knows the model.
+        backend: What runs the model. Default: ``transformers``, which is faster and runs any.
         seed: Of the folds, the trees and the random baselines.
         n_bootstrap: Resamplings of the test texts behind each 95 % interval.
         shard_size: Texts a file.
