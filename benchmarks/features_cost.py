@@ -1,8 +1,9 @@
 """What features cost beside the model that they are of: ``python benchmarks/features_cost.py MODEL SAES DATA [N]``.
 
 MODEL and SAES are what ``real_models.py`` and ``language_model_saes.py`` write, DATA a folder with ``test.parquet``.
-First N (2,000) texts through all of ``cache_features`` with two SAEs of different layers, every default pooling, against
-the model's own forward pass over the same batches up to the deeper layer; then the memory of a random SAE 65,536 wide.
+First N (2,000) texts through all of ``cache_features`` with two SAEs of different layers and every default pooling,
+against the model's own forward pass over the same batches up to the deeper layer; then the memory of a random SAE
+65,536 wide.
 """
 
 import resource

@@ -1,8 +1,7 @@
-"""SAEs of a language model, trained by SAELens' own runner: ``python benchmarks/language_model_saes.py MODEL OUT DATA ...``.
+"""SAEs of a language model, by SAELens' own runner: ``python benchmarks/language_model_saes.py MODEL OUT DATA ...``.
 
-MODEL is a folder (``real_models.py`` writes SmolLM2), DATA are folders with a ``train.parquet`` of texts, which are read
-in turn. For two layers and two widths a TopK SAE is trained on the residual stream and written to ``OUT/LAYER-WIDTH``.
-Options: ``--tokens`` of each (250,000), ``--layers`` (10,20), ``--widths`` (1152,4608), ``--k`` (32).
+MODEL is a folder (``real_models.py`` writes SmolLM2), DATA are folders with a ``train.parquet`` of texts, which are
+read in turn. For each layer and width a TopK SAE is trained on the residual stream and written to ``OUT/LAYER-WIDTH``.
 """
 
 import argparse
@@ -25,7 +24,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("data", type=Path, nargs="+")
-    parser.add_argument("--tokens", type=int, default=250_000)
+    parser.add_argument("--tokens", type=int, default=500_000, help="Of each SAE.")
     parser.add_argument("--layers", default="10,20")
     parser.add_argument("--widths", default="1152,4608")
     parser.add_argument("--k", type=int, default=32)

@@ -99,6 +99,6 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"has no hook .* L = 0\.\.2"):
             next(reader.read(TEXTS, [hook]))
     with torch.no_grad():
-        reader._model.blocks[0].mlp.W_in.fill_(float("inf"))  # type: ignore[attr-defined]  # of HookedTransformer
+        reader._model.layers[0].mlp.dense_h_to_4h.weight.fill_(float("inf"))  # type: ignore[attr-defined]  # GPT-NeoX
     with pytest.raises(UserError, match=r"not finite at blocks\.0\.hook_resid_post"):
         next(reader.read(TEXTS, HOOKS))
