@@ -24,7 +24,7 @@ from sae_lens_classif.config.yaml import SECTIONS, SETTINGS, read_yaml, settings
 from sae_lens_classif.errors import UserError, fault_of_the_machine
 from sae_lens_classif.hooks.backends import backend_names
 from sae_lens_classif.methods.listing import titles
-from sae_lens_classif.reading import check_characters, check_path
+from sae_lens_classif.reading import check_characters, check_path, read_text
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 
 _STEPS = {
@@ -268,11 +268,26 @@ def parse(arguments: Sequence[str]) -> RunFolder:
     return _run(*_asked_for(arguments))
 
 
-def _run(asked: argparse.Namespace, options: Sequence[str]) -> RunFolder:
+def _presets(asked: argparse.Namespace) -> list[str]:
     demo = f"demo{'-encoder' if asked.encoder else ''}" if asked.step == "demo" else ""
-    presets = [name for name in (demo, *(asked.preset or "").split(",")) if name]
-    folder = Path(asked.run or f"runs/{'-'.join(presets) or 'run'}")
-    layers = [(str(file), read_yaml(file)) for file in (*map(preset_file, presets), *asked.config)]
+    return [name for name in (demo, *(asked.preset or "").split(",")) if name]
+
+
+def _folder(asked: argparse.Namespace) -> Path:
+    return Path(asked.run or f"runs/{'-'.join(_presets(asked)) or 'run'}")
+
+
+def _noted(asked: argparse.Namespace) -> str | None:
+    """The settings that the run folder holds, as they are written; None where there are none to be read."""
+    try:
+        return read_text(_folder(asked) / "config.yaml")
+    except UserError:  # told by whoever reads what they say
+        return None
+
+
+def _run(asked: argparse.Namespace, options: Sequence[str]) -> RunFolder:
+    folder = _folder(asked)
+    layers = [(str(file), read_yaml(file)) for file in (*map(preset_file, _presets(asked)), *asked.config)]
     if asked.grid:
         layers.append(("--grid", {"sweep": {"grid": parse_grid(asked.grid)}}))
     cfg, code = settings_of_run(folder, *layers, options=options)
@@ -349,6 +364,7 @@ def _execute(arguments: Sequence[str]) -> None:
     for word in arguments:
         check_characters(word)
     asked, settings = _asked_for(arguments)
+    noted = None if asked.step in _WITHOUT_SETTINGS else _noted(asked)
     run = None if asked.step in _WITHOUT_SETTINGS else _run(asked, settings)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -366,7 +382,8 @@ def _execute(arguments: Sequence[str]) -> None:
     from sae_lens_classif.runs.lock import only_writer
 
     with only_writer(run.folder, asked.step):
-        run = _run(asked, settings)  # once more: whoever wrote there before may have noted other settings
+        if _noted(asked) != noted:  # whoever wrote there before has noted other settings
+            run = _run(asked, settings)
         run.claim()
         if asked.data is None:
             COMMANDS[asked.step](run)

@@ -6,6 +6,7 @@ from argparse import SUPPRESS, Action
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -60,7 +61,7 @@ def config_of(*layers: tuple[str, Any], options: Sequence[str] = ()) -> RunConfi
     Raises:
         UserError: If a section or setting is unknown, or a value cannot be.
     """
-    parser, parsed = settings_parser(), None
+    parser, parsed = _known_parser(), None
     for where, settings in layers:
         known = check_settings(settings, where)
         _check_words(known, where)
@@ -114,6 +115,9 @@ def settings_parser() -> ArgumentParser:
     parser = _SettingsParser(exit_on_error=False, allow_abbrev=False, add_help=False, usage=SUPPRESS)
     parser.add_class_arguments(RunConfig)
     return parser
+
+
+_known_parser = cache(settings_parser)  # to parse with: it takes as long to build as to use
 
 
 def settings_from(kind: type[_Kind], values: Mapping[str, Any], where: str) -> _Kind:
