@@ -27,23 +27,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, nargs="?")
     parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--every", type=int, help="The model is run on in every so manieth step.")
     asked = parser.parse_args()
     start()
     if asked.run is not None:
         cfg = slc.load_config(asked.run / "config.yaml")
         classifier: TextClassifier = open_run_classifier(RunFolder(asked.run, cfg))
-        measure(cfg, slc.ActivationStore(asked.run / "activations" / "train"), classifier, asked.steps)
+        measure(cfg, slc.ActivationStore(asked.run / "activations" / "train"), classifier, asked.steps, asked.every)
         return
     with tempfile.TemporaryDirectory() as folder:
         _, classifier = new_classifier(1000, 1024, 2, 16, 8)
         states = write_store(Path(folder) / "states", 20_000, 1024, classifier)
-        measure(RunConfig(), states, classifier, asked.steps)
+        measure(RunConfig(), states, classifier, asked.steps, asked.every)
 
 
-def measure(cfg: RunConfig, states: slc.ActivationStore, classifier: TextClassifier, steps: int) -> None:
+def measure(
+    cfg: RunConfig, states: slc.ActivationStore, classifier: TextClassifier, steps: int, every: int | None
+) -> None:
     """Time both recipes and print what was found."""
     train = replace(cfg.train, total_samples=steps * cfg.train.batch_size, n_validations=1)
-    settings = {recipe: replace(cfg.sae, recipe=recipe) for recipe in RECIPES}
+    settings = {recipe: replace(cfg.sae, recipe=recipe, model_every=every or cfg.sae.model_every) for recipe in RECIPES}
     run_model = {"robust": classifier, "reference": None}
 
     def training(recipe: Recipe) -> None:
