@@ -23,11 +23,13 @@ class Fit:
         predicted: int64 (N,), classes of the texts it was tested on.
         picked: Its settings, picked by cross-validation on the training texts.
         cv: Macro F1 there of each combination of settings; empty where nothing was picked.
+        standard_error: Of the best of them, over the folds.
     """
 
     predicted: Labels
     picked: dict[str, Any]
     cv: tuple[float, ...] = ()
+    standard_error: float = 0.0
 
 
 class FitsFolder:
@@ -51,9 +53,12 @@ class FitsFolder:
         known = _read(file, made_from)
         if known is None:
             fitted, given = fit()
-            known = Fit(fitted.predict(given), dict(fitted.picked), fitted.macro_f1_of_all)
-            content = {"predicted": known.predicted.tolist(), "picked": known.picked, "cv": list(known.cv)}
-            write_json(file, {"made_from": made_from, **content})
+            error = fitted.standard_error
+            known = Fit(fitted.predict(given), dict(fitted.picked), fitted.macro_f1_of_all, error)
+            cv = {"cv": list(known.cv), "standard_error": error}
+            write_json(
+                file, {"made_from": made_from, "predicted": known.predicted.tolist(), "picked": known.picked, **cv}
+            )
         return known
 
 
@@ -65,7 +70,8 @@ def _read(file: Path, made_from: Mapping[str, Any]) -> Fit | None:
         content = read_json(file, "features")
         if content["made_from"] != made_from:
             return None
-        return Fit(np.asarray(content["predicted"], np.int64), content["picked"], tuple(content["cv"]))
+        predicted, cv = np.asarray(content["predicted"], np.int64), tuple(content["cv"])
+        return Fit(predicted, content["picked"], cv, content["standard_error"])
     except (UserError, LookupError, TypeError) as error:
         logger.warning("%s: it is fitted again", error)
         return None
