@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_hex
@@ -186,7 +187,7 @@ def _draw(axes: Axes, panel: _Panel, n_columns: int, colours: ScalarMappable) ->
 
 
 def _draw_cell(axes: Axes, place: int, cell: _Cell, n_columns: int, colours: ScalarMappable) -> None:
-    fill = "#ffffff" if cell.cv is None else to_hex(colours.to_rgba(cell.cv))
+    fill = "#ffffff" if cell.cv is None else to_hex(tuple(colours.to_rgba(np.array([cell.cv]))[0].tolist()))
     start, width = (0, n_columns) if cell.column is None else (cell.column, 1)
     axes.add_patch(Rectangle((start, place), width, 1, facecolor=fill, edgecolor="white"))
     if cell.is_best:

@@ -35,6 +35,8 @@ def study_features(
         UserError: If no model or no SAE is given, an SAE is of another model, the data are something else, or a setting
             does not exist or does not fit.
     """
-    options = {"preset": preset, "settings": settings, "overwrite": overwrite}
-    found: Study = with_steps(folder, data, "study_features", [features_step], **options)[1]
-    return found
+    _, found = with_steps(
+        folder, data, "study_features", [features_step], preset=preset, settings=settings, overwrite=overwrite
+    )
+    study: Study = found
+    return study

@@ -28,7 +28,12 @@ def row(
     features = f"{source}/{pooling}" if source is not None else "words (TF-IDF)"
     of = others.pop("model", None), others.pop("is_baseline", source is None)
     name = Approach(features, threshold, best, of[1], of[0]).name
-    known = {"source": source, "hook": f"blocks.{layer}.hook_resid_pre", "width": width, "pooling": pooling}
+    known: dict[str, Any] = {
+        "source": source,
+        "hook": f"blocks.{layer}.hook_resid_pre",
+        "width": width,
+        "pooling": pooling,
+    }
     return name, StudyRow(
         features=features, model=of[0], **(known if source else {}), threshold=threshold, n_features=best,
         is_baseline=of[1], picked={}, cv_macro_f1=cv, cv_range=None, cv_standard_error=0.02, score=score(0.8), **others,

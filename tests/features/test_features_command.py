@@ -143,8 +143,8 @@ def test_a_run_without_cached_decisions_asks_its_classifier(
 
 def test_sentence_embeddings_are_one_more_baseline_and_made_once(made: Tiny, tmp_path: Path) -> None:
     run = Tiny(tmp_path)
-    options = ("--config", made.settings, "--features.saes", made.folder / "topk", *_FAST)
-    options = (*options, "--features.embeddings", made.folder / "encoder")
+    options = ("--config", made.settings, "--features.saes", made.folder / "topk", *_FAST,
+               "--features.embeddings", made.folder / "encoder")  # fmt: skip
     assert cli("features", "--run", run.run("new"), *options).code == 0
     row = read_json(run.run("new") / "features" / "study.json")["rows"]["sentence embeddings (encoder)"]
     assert row["is_baseline"] and row["cv_macro_f1"] > 0.1 and row["source"] is None
