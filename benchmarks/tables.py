@@ -6,6 +6,7 @@ ClassifSAE (paired bootstrap, Holm's correction).
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +78,18 @@ def _worst(run: Path, name: str) -> str:
     rates, back = _concepts(run, name, method.seeds)
     rare = max(int((own < RARE).sum()) for own in rates)
     cells = [
-        *(f"{100 * min(by_seed[measure]):.1f}" for measure in ("recovery_floor", "recovery_ceiling")),
-        *(f"{100 * min(by_seed[measure]):.1f}" for measure in ("recovery_accuracy", "scaled_recovery")),
+        *(_least(by_seed[measure]) for measure in ("recovery_floor", "recovery_ceiling")),
+        *(_least(by_seed[measure]) for measure in ("recovery_accuracy", "scaled_recovery")),
         f"{rare} of {len(rates[0])}",
         f"{100 * method.estimates['mean_activation_rate'].mean:.1f}",
         "–" if back is None else f"{100 * back:.0f} %",
     ]
     return f"| {run.name} | {method.title} | {' | '.join(cells)} |"
+
+
+def _least(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{100 * min(known):.1f}" if len(known) == len(values) else "–"
 
 
 def _concepts(run: Path, name: str, seeds: tuple[int, ...]) -> tuple[list[torch.Tensor], float | None]:

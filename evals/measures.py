@@ -249,9 +249,13 @@ def is_above_floor(interval: Sequence[float | None] | None, floor: float) -> boo
 CANNOT_BE_SCALED = "The model decides as before on no more texts with the hidden state untouched than with no concept."
 
 
+def _cannot_be_scaled(metrics: Mapping[str, Any]) -> bool:
+    return "scaled_recovery" in metrics and metrics["scaled_recovery"] is None
+
+
 def _other_warnings(metrics: Mapping[str, Any]) -> Iterator[str]:
     """What takes more than one number to see."""
-    if "scaled_recovery" in metrics and metrics["scaled_recovery"] is None:
+    if _cannot_be_scaled(metrics):
         yield f"{CANNOT_BE_SCALED} Whether the concepts suffice cannot be said; try another layer (classifier.hook)."
     likeness, floor = metrics.get("concept_sim"), metrics.get(FLOOR)
     if likeness is None or floor is None:
@@ -269,7 +273,8 @@ def short_warnings(metrics: Mapping[str, Any]) -> list[str]:
     Args:
         metrics: Headline numbers by name; those that are missing or None are not judged.
     """
-    return [limit.words(limit.short) for limit, _ in _passed_limits(metrics)]
+    short = [limit.words(limit.short) for limit, _ in _passed_limits(metrics)]
+    return [*short, *(["the untouched state decides no more than none does"] if _cannot_be_scaled(metrics) else [])]
 
 
 def _passed_limits(metrics: Mapping[str, Any]) -> Iterator[tuple[Limit, float]]:

@@ -299,6 +299,8 @@ def test_warnings_say_what_to_do() -> None:
     }
     assert warnings_about(good) == []
     assert "cannot be said" in warnings_about({"scaled_recovery": None, "recovery_accuracy": 0.1})[0]
+    assert short_warnings({"scaled_recovery": None}) == ["the untouched state decides no more than none does"]
+    assert short_warnings({}) == []
     assert "No concept fires" in warnings_about({"max_activation_rate": 0.0})[0]
 
 
