@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from sae_lens_classif.checksums import read_json, sha256_of_json, write_json
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import Exact
@@ -22,6 +21,7 @@ from sae_lens_classif.features.classifiers import (
     fit_classifier,
     fit_tfidf,
 )
+from sae_lens_classif.features.fits import Fit, FitsFolder
 from sae_lens_classif.features.pooling import binarised
 from sae_lens_classif.features.scores import Score, score_all
 from sae_lens_classif.features.store import FeatureStore
@@ -114,15 +114,6 @@ class Study(Exact):
     n_duplicates: int
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """What is known of a fitted approach."""
-
-    predicted: Labels
-    picked: dict[str, Any]
-    cv: tuple[float, ...]
-
-
 def study(
     stores: tuple[FeatureStore, FeatureStore],
     data: tuple[TextData, TextData],
@@ -200,24 +191,24 @@ class _Maker:
         settings: StudySettings,
         folder: Path,
     ) -> None:
-        self._stores, self._data, self._settings, self._folder = stores, data, settings, folder
+        self._stores, self._data, self._settings, self._fits = stores, data, settings, FitsFolder(folder)
         self._given = {
             "features": [store.fingerprint() for store in stores],
             "data": [of_split.fingerprint() for of_split in data],
         }
         self._known: tuple[str, tuple[Any, Any]] | None = None  # the features that were read last
 
-    def fit(self, approach: Approach) -> _Fit:
+    def fit(self, approach: Approach) -> Fit:
         """One approach."""
         if approach.features == COMMONEST:
             commonest = int(np.bincount(self._data[0].labels).argmax())
-            return _Fit(np.full(len(self._data[1]), commonest), {}, ())
+            return Fit(np.full(len(self._data[1]), commonest), {}, ())
         if approach.features == WORDS:
             texts = tuple(list(of_split.texts) for of_split in self._data)
             return self._kept(approach, lambda: (fit_tfidf(texts[0], self._labels, self._of(approach)), texts[1]))
         return self._kept(approach, lambda: self._fitted(approach, self._rows(approach)))
 
-    def random_fit(self, of: Approach, approach: Approach) -> _Fit:
+    def random_fit(self, of: Approach, approach: Approach) -> Fit:
         """Random features, as many of each text as an approach has."""
 
         def fitted() -> tuple[FittedClassifier, Any]:
@@ -247,43 +238,17 @@ class _Maker:
             return train, test
         return binarised(train, approach.threshold), binarised(test, approach.threshold)
 
-    def _kept(self, approach: Approach, fit: Callable[[], tuple[FittedClassifier, Any]]) -> _Fit:
-        made_from = {
-            "approach": asdict(approach),
-            "classifier": asdict(self._of(approach)),
-            **self._given,
-        }
-        file = self._folder / f"{sha256_of_json(made_from)[:16]}.json"
-        known = _read_fit(file, made_from)
-        if known is None:
-            fitted, given = fit()
-            predicted = fitted.predict(given)
-            known = _Fit(predicted, dict(fitted.picked), fitted.macro_f1_of_all)
-            content = {"predicted": predicted.tolist(), "picked": known.picked, "cv": list(known.cv)}
-            write_json(file, {"made_from": made_from, **content})
-        return known
+    def _kept(self, approach: Approach, fit: Callable[[], tuple[FittedClassifier, Any]]) -> Fit:
+        made_from = {"approach": asdict(approach), "classifier": asdict(self._of(approach)), **self._given}
+        return self._fits.kept(made_from, fit)
 
 
-def _read_fit(file: Path, made_from: dict[str, Any]) -> _Fit | None:
-    """What was fitted before; None where nothing was, or it is damaged, which is said."""
-    if not file.is_file():
-        return None
-    try:
-        content = read_json(file, "features")
-        if content["made_from"] != made_from:
-            return None
-        return _Fit(np.asarray(content["predicted"], np.int64), content["picked"], tuple(content["cv"]))
-    except (UserError, LookupError, TypeError) as error:
-        logger.warning("%s: it is fitted again", error)
-        return None
-
-
-def _best(fits: dict[str, _Fit], names: Sequence[str]) -> str:
+def _best(fits: dict[str, Fit], names: Sequence[str]) -> str:
     """Of some approaches the one with the highest macro F1 in cross-validation; of equal ones the first."""
     return max(names, key=lambda name: max(fits[name].cv))
 
 
-def _row(approach: Approach, fit: _Fit, score: Score) -> StudyRow:
+def _row(approach: Approach, fit: Fit, score: Score) -> StudyRow:
     return StudyRow(
         **asdict(approach),
         picked=fit.picked,
