@@ -1,5 +1,8 @@
 """``features``: do features of an SAE classify texts, which, and better than what?"""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 
 from sae_lens_classif.checksums import sha256_of_json, write_json
@@ -20,6 +23,25 @@ from sae_lens_classif.methods.sae_probe import load_sae
 from sae_lens_classif.runs.folder import RunFolder
 
 
+@dataclass(frozen=True)
+class RunFeatures:
+    """Features of a run's texts, and what they were made with.
+
+    Attributes:
+        data: Training and test texts.
+        stores: Their features.
+        reader: The language model.
+        sources: SAEs and hidden layers.
+        beside: Names of those sources that are baselines, hidden layers aside.
+    """
+
+    data: tuple[TextData, TextData]
+    stores: tuple[FeatureStore, FeatureStore]
+    reader: TokenReader
+    sources: list[FeatureSource]
+    beside: list[str]
+
+
 def features_step(run: RunFolder) -> Study:
     """Fit a classifier on features of the training texts, for every SAE and pooling, beside baselines.
 
@@ -28,6 +50,11 @@ def features_step(run: RunFolder) -> Study:
     Raises:
         UserError: If no model or no SAE is given, an SAE is of another model, or a pooling does not exist.
     """
+    return study_of(run, features_of(run))
+
+
+def features_of(run: RunFolder) -> RunFeatures:
+    """Read the run's texts with its model and SAEs, or what was stored of them; errors as of ``features_step``."""
     cfg = run.cfg.features
     poolings = [Pooling.of(words) for words in dict.fromkeys(cfg.poolings)]
     if not cfg.saes:
@@ -43,15 +70,15 @@ def features_step(run: RunFolder) -> Study:
     ]
     sources += [*beside, *(HiddenSource(hook, reader) for hook in dict.fromkeys(hooks))]
     stores = [
-        _features(run, split, of, reader, sources, poolings) for split, of in zip(("train", "test"), data, strict=True)
+        store_features(run, split, of, reader, sources, poolings)
+        for split, of in zip(("train", "test"), data, strict=True)
     ]
-    found = study(
-        (stores[0], stores[1]),
-        data,
-        run.folder / "features" / "fits",
-        _settings(run),
-        [source.name for source in beside],
-    )
+    return RunFeatures(data, (stores[0], stores[1]), reader, sources, [source.name for source in beside])
+
+
+def study_of(run: RunFolder, of: RunFeatures) -> Study:
+    """Study a run's features; makes ``study.{json,md}``."""
+    found = study(of.stores, of.data, run.folder / "features" / "fits", _settings(run), of.beside)
     write_json(run.folder / "features" / "study.json", found.model_dump(mode="json"))
     write_text(run.folder / "features" / "study.md", to_markdown(found))
     return found
@@ -67,14 +94,24 @@ def _model_of(run: RunFolder) -> str:
     return str(run.classifier)
 
 
-def _features(
+def store_features(
     run: RunFolder,
     split: str,
     data: TextData,
     reader: TokenReader,
-    sources: list[FeatureSource],
-    poolings: list[Pooling],
+    sources: Sequence[FeatureSource],
+    poolings: Sequence[Pooling],
 ) -> FeatureStore:
+    """Features of some texts, in the run's ``features/``; what is there is reused.
+
+    Args:
+        run: The run folder.
+        split: What the texts are, for the name of their folder.
+        data: The texts.
+        reader: The language model.
+        sources: SAEs and hidden layers of it.
+        poolings: How a text's tokens become one row.
+    """
     cfg = run.cfg.features
     made_from = [reader.fingerprint, data.fingerprint(), [source.fingerprint for source in sources],
                  [str(pooling) for pooling in poolings], cfg.special_tokens, cfg.dtype, cfg.shard_size]  # fmt: skip
@@ -87,5 +124,10 @@ def _features(
 
 def _settings(run: RunFolder) -> StudySettings:
     cfg = run.cfg.features
-    classifier = ClassifierSettings(cfg.classifier, None, cfg.selection, n_folds=cfg.n_folds, seed=cfg.seed)
-    return StudySettings(classifier, tuple(cfg.thresholds), tuple(cfg.n_features), cfg.n_bootstrap)
+    return StudySettings(classifier_settings(run), tuple(cfg.thresholds), tuple(cfg.n_features), cfg.n_bootstrap)
+
+
+def classifier_settings(run: RunFolder) -> ClassifierSettings:
+    """What is fitted on features."""
+    cfg = run.cfg.features
+    return ClassifierSettings(cfg.classifier, None, cfg.selection, n_folds=cfg.n_folds, seed=cfg.seed)

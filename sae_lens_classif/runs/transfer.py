@@ -124,19 +124,22 @@ def without_labels(texts: TextData, classifier: TextClassifier) -> TextData:
     return TextData(texts.texts, np.zeros(len(texts), dtype=np.int64), classifier.class_names, classifier.multi_label)
 
 
-def other_data(cfg: DataConfig, other: str) -> DataConfig:
+def other_data(cfg: DataConfig, other: str, is_trained_on: bool = False) -> DataConfig:
     """Settings of the other data set.
 
     Args:
         cfg: Settings of the run's own; columns, split and sizes are taken over unless a YAML file says otherwise.
         other: A folder, a name on the Hub, or a YAML file.
+        is_trained_on: Whether its training texts are wanted, too; a single file is then split.
 
     Raises:
         UserError: If the YAML file does not hold such settings, ``source`` among them.
     """
-    taken_over = (
+    taken_over: tuple[str, ...] = (
         "test", "text_column", "text_pair_column", "label_column", "label_columns", "max_characters", "max_test_texts",
     )  # fmt: skip
+    if is_trained_on:
+        taken_over = (*taken_over, "train", "max_train_texts", "test_share")
     settings = {name: getattr(cfg, name) for name in taken_over}
     is_file = Path(other).suffix in (".yaml", ".yml") and not Path(other).is_dir()
     given = read_yaml(other) if is_file else {"source": other}
@@ -146,8 +149,9 @@ def other_data(cfg: DataConfig, other: str) -> DataConfig:
         raise UserError(f"{other} has no source; name the folder of the texts or their name on the Hub")
     settings |= given
     source = settings["source"]
-    if isinstance(source, str) and Path(source).is_file():  # nothing is trained on it
-        settings = {"test_share": 1.0, **settings, "test": "test"}
+    if isinstance(source, str) and Path(source).is_file():
+        # Where nothing is trained on it, all of it is tested on.
+        settings = {"test_share": 1.0, **settings, "test": "test", **({"train": "train"} if is_trained_on else {})}
     return config_of((other, {"data": settings})).data
 
 

@@ -140,4 +140,4 @@ def test_settings_picked_elsewhere_are_fitted_as_if_they_had_been_picked_here(n_
     assert other.pipeline.named_steps["classify"].C == 123.0
     texts = [f"{'dog' if label else 'cat'} runs {row}" for row, label in enumerate(labels)]
     words = fit_tfidf(texts, labels, ClassifierSettings())
-    assert fit_tfidf(texts, labels, picked=words.picked).pipeline.named_steps["classify"].C == words.picked["C"]
+    assert words.picked["C"] == fit_tfidf(texts, labels, picked=words.picked).pipeline.named_steps["classify"].C

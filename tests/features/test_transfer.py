@@ -133,9 +133,7 @@ def test_labels_permuted_on_the_training_side_give_chance_on_the_test_side(tmp_p
 
 def test_no_label_of_a_test_text_changes_a_byte_of_any_fit(tmp_path: Path) -> None:
     one = transfer_study("languages", made(tmp_path / "1"), APPROACHES, tmp_path / "one", SETTINGS)
-    other = transfer_study(
-        "languages", made(tmp_path / "2", turned_test=True), APPROACHES, tmp_path / "two", SETTINGS
-    )
+    other = transfer_study("languages", made(tmp_path / "2", turned_test=True), APPROACHES, tmp_path / "two", SETTINGS)
     assert contents(snapshot(tmp_path / "one", "*")) == contents(snapshot(tmp_path / "two", "*"))
     cells = one.matrices["features"].cells["de"]["en"], other.matrices["features"].cells["de"]["en"]
     assert cells[0].accuracy == pytest.approx(1 - cells[1].accuracy)
