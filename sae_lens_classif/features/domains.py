@@ -130,6 +130,21 @@ def together(sample: Sample) -> TextData:
     return TextData(tuple(text for part in parts for text in part.texts), labels, parts[0].class_names)
 
 
+def read_as(approach: Approach, store: FeatureStore) -> list[Any] | None:
+    """All that a text's features depend on but the text; None of words, which depend on nothing else.
+
+    Args:
+        approach: Which features.
+        store: Has them.
+
+    Raises:
+        UserError: If it has not.
+    """
+    if approach.features == WORDS:
+        return None
+    return [store.plan.model, store.plan.reading, store.column(approach.features).fingerprint]
+
+
 class DomainFits:
     """Fits approaches on training texts of some domains, to be tested on others; what was fitted is kept.
 
@@ -165,7 +180,7 @@ class DomainFits:
             "approach": {**asdict(approach), "is_baseline": None},
             "classifier": asdict(settings),
             "picked": None if picked is None else dict(picked),
-            "features": None if approach.features == WORDS else _read_as(approach, sample[0][0].stores[0]),
+            "features": read_as(approach, sample[0][0].stores[0]),
             "train": train.fingerprint(),
             "test": replace(train, texts=tuple(texts), labels=np.zeros(len(texts), np.int64)).fingerprint(),
         }
@@ -194,11 +209,6 @@ class DomainFits:
             return np.concatenate(parts)
         rows = stacked(parts, format="csr")
         return rows if approach.threshold is None else binarised(rows, approach.threshold)
-
-
-def _read_as(approach: Approach, store: FeatureStore) -> list[Any]:
-    """All that a text's features depend on but the text."""
-    return [store.plan.model, store.plan.reading, store.column(approach.features).fingerprint]
 
 
 def _some(data: TextData, rows: Rows) -> TextData:

@@ -1,7 +1,7 @@
 """What is learned on one language or data set and holds on another: a matrix, and what a few of its own texts add."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from sae_lens_classif.checksums import sha256_of_json
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.evals.base import Exact
 from sae_lens_classif.evals.significance import resamplings_needed
@@ -20,6 +21,7 @@ from sae_lens_classif.features.domains import (
     Sample,
     can_be_fitted,
     draw,
+    read_as,
     together,
     whole,
 )
@@ -169,6 +171,7 @@ def transfer_study(
         known = ", ".join(domain.name for domain in domains)
         raise UserError(f"there is one of the {what} alone to train on and to test on ({known}); two are needed")
     _check_sources(settings, samples)
+    _check_alike(domains, approaches.values())
     fits = DomainFits(FitsFolder(folder), settings.classifier)
     made = _fit_all(fits, approaches, samples, targets)
     others = [name for name in approaches if name != FEATURES]
@@ -221,6 +224,16 @@ def _check_sources(settings: TransferSettings, samples: Mapping[str, Any]) -> No
     for name in settings.few_shot_from:
         if name not in samples:
             raise UserError(f"features.few_shot_from holds {name!r}; {nearest(name, list(samples))}")
+
+
+def _check_alike(domains: Sequence[Domain], approaches: Iterable[Approach]) -> None:
+    """Refuse features of other models or SAEs than those that they are held against."""
+    for approach in approaches:
+        stores = [store for domain in domains for store in domain.stores]
+        prints = {sha256_of_json(read_as(approach, store)): store for store in stores}
+        if len(prints) > 1:
+            one, other, *_ = (store.folder for store in prints.values())
+            raise UserError(f"{one} and {other} hold features of other models or SAEs; make both alike")
 
 
 def _fit_all(

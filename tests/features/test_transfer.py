@@ -218,6 +218,13 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
         transfer_study(
             "languages", domains, APPROACHES, tmp_path / "fits", replace(SETTINGS, few_shot_from=("english",))
         )
+    (store, _), plan = domains[0].stores, domains[0].stores[0].plan
+    writer = FeatureWriter(tmp_path / "other", replace(plan, model="another"))
+    writer.write(0, [store.read(column.name) for column in plan.columns], np.ones(len(store), np.int64))
+    writer.finish()
+    of_another = replace(domains[0], stores=(FeatureStore(tmp_path / "other"), domains[0].stores[1]))
+    with pytest.raises(UserError, match="features of other models or SAEs"):
+        transfer_study("data", [of_another, *domains[1:]], APPROACHES, tmp_path / "fits", SETTINGS)
     data, languages = texts_of(180, 0)
     with pytest.raises(UserError, match="1 training texts say nothing of their language"):
         domains_by_value((data, data), domains[0].stores, ([None, *languages[1:]], languages))
