@@ -67,7 +67,8 @@ def _draw(axes: Axes, values: Values, limits: tuple[float, float]) -> AxesImage:
         return image
     for (row, column), value in np.ndenumerate(filled):
         if not np.isnan(value):
-            behind = to_hex(image.cmap(image.norm(value)))
+            red, green, blue, _ = image.to_rgba(np.array([value]))[0].tolist()
+            behind = to_hex((red, green, blue))
             colour = max(("#ffffff", "#000000"), key=lambda ink: style.contrast(ink, behind))
             axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=8, color=colour)
     return image

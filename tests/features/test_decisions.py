@@ -37,11 +37,11 @@ def view(name: str, number: int, noise: float, reads: list[str]) -> View:
 
 
 def views(reads: list[str]) -> list[View]:
-    words = tuple([f"{'dog' if one else 'cat'} text {row}" for row, one in enumerate(own)] for own in SIGNS[0])
+    train, test = ([f"{'dog' if one else 'cat'} text {row}" for row, one in enumerate(own)] for own in SIGNS[0])
     return [
         view("a", 0, 0.2, reads),
         view("b", 1, 0.2, reads),
-        View("words", "TF-IDF", ["words"], lambda: words, are_words=True),
+        View("words", "TF-IDF", ["words"], lambda: (train, test), are_words=True),
     ]
 
 

@@ -61,12 +61,12 @@ def made(folder: Path, permuted_by: int | None = None, turned_test: bool = False
     told = train.labels
     if permuted_by is not None:  # the features tell the labels that the texts had before
         train = replace(train, labels=np.random.default_rng(permuted_by).permutation(train.labels))
-    stores = write_store(folder / "train", train, of_train, 0, told), None
+    of_train_texts = write_store(folder / "train", train, of_train, 0, told)
     told = test.labels
     if turned_test:
         test = replace(test, labels=1 - test.labels)
-    stores = stores[0], write_store(folder / "test", test, of_test, 1, told)
-    return domains_by_value((train, test), stores, (of_train, of_test))
+    of_test_texts = write_store(folder / "test", test, of_test, 1, told)
+    return domains_by_value((train, test), (of_train_texts, of_test_texts), (of_train, of_test))
 
 
 def test_the_matrix_is_what_a_plain_loop_finds(tmp_path: Path) -> None:
