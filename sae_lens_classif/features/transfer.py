@@ -180,11 +180,11 @@ def transfer_study(
     scores = _Scores(made, targets, n_bootstrap, settings.classifier.seed)
     of_cells = _differences_of_cells(scores, others)
     differences, loss = _differences_of_means(scores, others)
+    pairs = [(name, target) for name in approaches for target in targets]
     few_shot = [
         shots
-        for name, approach in approaches.items()
-        for target in targets
-        for shots in _few_shot(fits, name, approach, samples, target, made, settings)
+        for name, target in tqdm(pairs, desc="Adding a few texts", unit=" targets")
+        for shots in _few_shot(fits, name, approaches[name], samples, target, made, settings)
     ]
     n_duplicates = _duplicates(samples, targets)
     for source, counts in n_duplicates.items():

@@ -1,7 +1,7 @@
 """``features --transfer``: what is learned on one language, data set or model, and holds on another."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from sae_lens_classif.files import write_text
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.hooks.load import CLASSIFIER_FILE, load_classifier
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
-from sae_lens_classif.runs.features import RunFeatures, classifier_settings, features_of, store_features, study_of
+from sae_lens_classif.runs.features import RunFeatures, classifier_settings, features_of, features_step, store_features
 from sae_lens_classif.runs.folder import SETTINGS_FILE, RunFolder
 from sae_lens_classif.runs.run_classifier import open_run_classifier
 from sae_lens_classif.runs.run_method import load_trained
@@ -56,9 +56,9 @@ def transfer_features_step(run: RunFolder, what: str) -> Found:
     if what == MODELS and not cfg.decisions_of:
         raise UserError("features.decisions_of is empty; name classifiers: folders, names on the Hub, or run folders")
     languages = _languages(run) if what == LANGUAGES else ((), ())
-    deciders = _deciders(run) if what == MODELS else {}
-    of = features_of(run)
-    approaches = _approaches(run, of, study_of(run, of))
+    deciders = _deciders(run) if what == MODELS else []
+    studied, of = features_step(run), features_of(run)
+    approaches = _approaches(run, of, studied)
     if what == MODELS:
         found: Found = _models(run, of, approaches, deciders)
     else:
@@ -158,45 +158,71 @@ def _mapped(data: TextData, names: tuple[str, ...], class_map: Mapping[str, str]
     return replace(data, labels=numbers[data.labels], class_names=names)
 
 
-def _deciders(run: RunFolder) -> dict[str, tuple[TextClassifier, RunFolder | None]]:
-    """The classifiers whose decisions are told, and their run folders: the run's own first, if it has one."""
-    found: dict[str, tuple[TextClassifier, RunFolder | None]] = {}
+@dataclass(frozen=True)
+class _Decider:
+    """A classifier, known by its states and decisions on the run's texts.
+
+    Attributes:
+        name: How it is called.
+        stores: Of training and test texts.
+        run: Its run folder, if it has one.
+    """
+
+    name: str
+    stores: tuple[ActivationStore, ActivationStore]
+    run: RunFolder | None
+
+
+def _deciders(run: RunFolder) -> list[_Decider]:
+    """The classifiers whose decisions are told: the run's own first, if it has one."""
+    data, found = (run.texts("train"), run.texts("test")), list[_Decider]()
     if run.cfg.classifier.model is not None or (run.classifier / CLASSIFIER_FILE).is_file():
-        found["the run's classifier"] = open_run_classifier(run), run
-    others = [
-        name for name in dict.fromkeys(run.cfg.features.decisions_of) if Path(name).resolve() != run.folder.resolve()
-    ]
+        name = "the run's classifier"
+        found.append(_Decider(name, _states(run, data, open_run_classifier(run), name), run))
+    asked = dict.fromkeys(run.cfg.features.decisions_of)
+    others = [name for name in asked if Path(name).resolve() != run.folder.resolve()]
     for name, called in zip(others, _called(others), strict=True):
-        if (Path(name) / "config.yaml").is_file():
-            other = RunFolder.open(name, allow_code=run.allow_code)
-            found[called] = open_run_classifier(other), other
-        else:
-            cfg = run.cfg.classifier
-            found[called] = load_classifier(run.allowed(name), dtype=cfg.dtype, device=cfg.device), None
-    for name, (classifier, _) in found.items():
-        if classifier.multi_label:
-            raise UserError(f"{name} gives a text several labels; features are carried over for one class a text")
+        is_run = (Path(name) / "config.yaml").is_file()
+        folder = RunFolder.open(name, allow_code=run.allow_code) if is_run else None
+        classifier = _opened(run, name) if folder is None else open_run_classifier(folder)
+        found.append(_Decider(called, _states(run, data, classifier, name), folder))
     return found
 
 
+def _opened(run: RunFolder, name: str) -> TextClassifier:
+    cfg = run.cfg.classifier
+    return load_classifier(run.allowed(name), dtype=cfg.dtype, device=cfg.device)
+
+
+def _states(
+    run: RunFolder, data: tuple[TextData, TextData], classifier: TextClassifier, name: str
+) -> tuple[ActivationStore, ActivationStore]:
+    """Hidden states and decisions of a classifier on the run's texts; what is there is reused."""
+    if classifier.multi_label:
+        raise UserError(f"{name} gives a text several labels; features are carried over for one class a text")
+    stores = []
+    for split, texts in zip(("train", "test"), data, strict=True):
+        key = sha256_of_json([classifier.model_fingerprint, classifier.prompt_fingerprint(), texts.fingerprint()])
+        folder = run.folder / "features" / "decisions" / f"{split}-{key[:12]}"
+        stores.append(
+            cache_states(classifier, without_labels(texts, classifier), folder, run.cfg.cache, run.is_current)
+        )
+    return stores[0], stores[1]
+
+
 def _models(
-    run: RunFolder,
-    of: RunFeatures,
-    approaches: Mapping[str, Approach],
-    deciders: Mapping[str, tuple[TextClassifier, RunFolder | None]],
+    run: RunFolder, of: RunFeatures, approaches: Mapping[str, Approach], deciders: Sequence[_Decider]
 ) -> DecisionStudy:
     """What tells the decisions: features and hidden state of the run's model, words, and the classifiers' own."""
     model = Path(of.reader.name).name
     named = {"features": f"SAE features of {model}", "hidden": f"hidden state of {model}", "words": WORDS}
-    views = [_view_of(named[name], approach, of) for name, approach in approaches.items()]
-    decisions = []
-    for name, (classifier, folder) in deciders.items():
-        stores = _states(run, of, classifier)
-        decided = tuple(store.read("predicted").numpy() for store in stores)
-        decisions.append(Decisions(name, classifier.class_names, (decided[0], decided[1])))
-        views.append(_states_view(name, stores))
-        if folder is not None and (folder.sae / SETTINGS_FILE).is_file():
-            views.append(_concepts_of(name, stores, *load_trained(folder)))
+    views, decisions = [_view_of(named[name], approach, of) for name, approach in approaches.items()], list[Decisions]()
+    for one in deciders:
+        train, test = (store.read("predicted").numpy() for store in one.stores)
+        decisions.append(Decisions(one.name, one.stores[0].class_names, (train, test)))
+        views.append(_states_view(one.name, one.stores))
+        if one.run is not None and (one.run.sae / SETTINGS_FILE).is_file():
+            views.append(_concepts_of(one.name, one.stores, *load_trained(one.run)))
     settings = DecisionSettings(classifier_settings(run), run.cfg.features.n_bootstrap)
     return decision_study(views, decisions, run.folder / "features" / "fits", settings)
 
@@ -221,17 +247,6 @@ def _view_of(name: str, approach: Approach, of: RunFeatures) -> View:
     column, plan = of.stores[0].column(approach.features), of.stores[0].plan
     made_from = [column.fingerprint, plan.model, plan.reading, approach.threshold, texts]
     return View(name, approach.name, made_from, read, approach.n_features)
-
-
-def _states(run: RunFolder, of: RunFeatures, classifier: TextClassifier) -> tuple[ActivationStore, ActivationStore]:
-    """Hidden states and decisions of a classifier on the run's texts."""
-    stores = []
-    for split, texts in zip(("train", "test"), of.data, strict=True):
-        key = sha256_of_json([classifier.model_fingerprint, classifier.prompt_fingerprint(), texts.fingerprint()])
-        folder = run.folder / "features" / "decisions" / f"{split}-{key[:12]}"
-        unlabelled = without_labels(texts, classifier)
-        stores.append(cache_states(classifier, unlabelled, folder, run.cfg.cache, run.is_current))
-    return stores[0], stores[1]
 
 
 def _states_view(name: str, stores: tuple[ActivationStore, ActivationStore]) -> View:
