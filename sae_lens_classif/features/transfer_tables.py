@@ -78,7 +78,9 @@ def means_rows(found: TransferStudy) -> Iterator[tuple[str, ...]]:
     """A row an approach: its means, what it keeps, and how far it is from the features on another."""
     for name, matrix in found.matrices.items():
         difference = found.differences.get(name)
-        apart = "–" if difference is None else f"{-100 * difference.mean:+.1f}{'*' * difference.is_real}"
+        apart = (
+            "–" if difference is None else f"{round(-100 * difference.mean, 1) + 0.0:+.1f}{'*' * difference.is_real}"
+        )
         shown = (matrix.own, matrix.other, matrix.kept, matrix.all_but)
         yield TITLES[name], *(with_interval(one, "") for one in shown), apart
 
