@@ -43,7 +43,7 @@ def main() -> None:
 def open_model(folder: Path) -> HookedTransformer:
     """The model as SAELens' runner wants it."""
     model = to_hooked_transformer(load_causal_lm(str(folder), torch.float32), 2 * _CONTEXT, torch.device("cpu"))
-    model.set_tokenizer(load_tokenizer(str(folder)))
+    model.set_tokenizer(load_tokenizer(str(folder)))  # type: ignore[no-untyped-call]
     return model
 
 

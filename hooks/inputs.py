@@ -240,16 +240,15 @@ class PlainTexts:
         if not all(ids):
             raise UserError(f"a text ({texts[[len(one) for one in ids].index(0)]!r}) has no token; give one with words")
         if self.second_after is not None:
-            self._check_pairs(given[0], ids, encoded["token_type_ids"])
+            self._check_pairs(self.second_after, given[0], ids, encoded["token_type_ids"])
         return ids
 
-    def _check_pairs(self, firsts: Sequence[str], ids: list[list[int]], types: list[list[int]]) -> None:
+    def _check_pairs(self, mark: int, firsts: Sequence[str], ids: list[list[int]], types: list[list[int]]) -> None:
         """Refuse a first text that holds the token by which the second one is found."""
         for first, own, of_pair in zip(firsts, ids, types, strict=True):
-            if own.index(self.second_after) + 1 != of_pair.index(1):
-                mark = self.tokenizer.convert_ids_to_tokens(self.second_after)
+            if own.index(mark) + 1 != of_pair.index(1):
                 raise UserError(
-                    f"the first text of a pair holds {mark} ({first[:80]!r}), which to this model stands between the "
+                    f"the first text of a pair holds {self.tokenizer.decode(mark)} ({first[:80]!r}), which to this model stands between the "
                     "two; take it out of the texts"
                 )
 

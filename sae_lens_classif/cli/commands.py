@@ -21,6 +21,7 @@ from sae_lens_classif.cli.display import (
     show_summary,
     show_sweep,
     show_transfer,
+    show_transfer_features,
 )
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.explaining.explanation import to_page
@@ -36,6 +37,7 @@ from sae_lens_classif.runs.open_run import open_run
 from sae_lens_classif.runs.score_file import score_file
 from sae_lens_classif.runs.sweep import sweep_step
 from sae_lens_classif.runs.transfer import transfer_step
+from sae_lens_classif.runs.transfer_features import transfer_features_step
 
 Step = Callable[[RunFolder], Any]
 
@@ -83,6 +85,12 @@ def transfer(run: RunFolder, other: str, method: str = METHOD) -> None:
     """Measure a run's concepts on the test texts of another data set, and show both beside each other."""
     show_transfer(Console(), transfer_step(run, other, method))
     show_folder(Console(), run.folder / "transfer")
+
+
+def transfer_features(run: RunFolder, what: str) -> None:
+    """Carry a run's features over to other languages, data sets or models, and show what holds there."""
+    show_transfer_features(Console(), _steps(lambda run: transfer_features_step(run, what))(run))
+    show_folder(Console(), run.folder / "features")
 
 
 def _publish(run: Path, repo: str, *, dry_run: bool, **choices: Any) -> None:

@@ -14,8 +14,11 @@ from sae_lens_classif.audit.stable_concepts import Stability, does_it_come_back,
 from sae_lens_classif.evals.comparison import ComparedMethod
 from sae_lens_classif.evals.measures import columns, headline_rows
 from sae_lens_classif.explaining.explanation import ActiveConcept, Explanation
+from sae_lens_classif.features import decision_tables, transfer_tables
+from sae_lens_classif.features.decisions import DecisionStudy
 from sae_lens_classif.features.study import Study
 from sae_lens_classif.features.tables import HEADINGS, in_a_sentence, shortened, study_rows
+from sae_lens_classif.features.transfer import TransferStudy
 from sae_lens_classif.files import sizes
 from sae_lens_classif.runs.across_tables import (
     about_aside,
@@ -160,6 +163,26 @@ def show_features(console: Console, study: Study) -> None:
     console.print(said(in_a_sentence(study)), highlight=False)
     if study.n_duplicates:
         console.print(f"Warning: {study.n_duplicates:,} test texts are training texts, too.", style="yellow")
+
+
+def show_transfer_features(console: Console, found: TransferStudy | DecisionStudy) -> None:
+    """Print what holds on other languages or data sets, or tells the decisions of other models.
+
+    Args:
+        console: Where to print.
+        found: What ``transfer_features_step`` gives.
+    """
+    if isinstance(found, DecisionStudy):
+        table = _table("What tells the decisions of", ("in percent", *found.classifiers))
+        rows, sentences = decision_tables.decision_rows(found), decision_tables.in_sentences(found)
+    else:
+        table = _table("Macro F1, in percent", transfer_tables.MEANS)
+        rows, sentences = transfer_tables.means_rows(found), transfer_tables.in_sentences(found)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)
+    for sentence in sentences:
+        console.print(escape(sentence), highlight=False)
 
 
 def show_transfer(console: Console, transfer: Transfer) -> None:

@@ -39,7 +39,8 @@ _STEPS = {
     "across": "Which method is ahead over several data sets: OUT/across.{json,md,tex}, OUT/tradeoffs.{png,svg}.",
     "sweep": "Train and evaluate over a grid of settings: RUN/sweep/sweep.{json,md,png,svg}.",
     "features": "Do features of an SAE classify texts, which, and better than what? RUN/features/study.{json,md}, "
-    "heatmap.{png,svg}.",
+    "heatmap.{png,svg}. With --transfer: what is learned on one language, data set or model, and holds on another? "
+    "RUN/features/transfer_*.{json,md,png,svg}.",
     "stability": "Train again with other seeds: which concepts come back? RUN/stability.json.",
     "diff": "Two runs, such as before and after a fine-tuning: which concepts are kept, gone, new, changed in effect? "
     "OTHER/diff.",
@@ -163,6 +164,10 @@ def _build_parser() -> _Parser:
     add["evaluate"]("--data", metavar="OTHER", help="Another data set, on which to measure the run's concepts.")
     for step in ("evaluate", *_OF_A_RUN):
         add[step]("--method", metavar="NAME", default=METHOD, help="Whose concepts: a method that `compare` fitted.")
+    add["features"](
+        "--transfer", metavar="WHAT", help="languages (features.language_column), data (features.data_sets) or models "
+        "(features.decisions_of): train on one, test on each."
+    )  # fmt: skip
     add["sweep"]("--grid", metavar="SETTING=V,V", action="append", help="A setting and its values; can be repeated.")
     add["across"]("runs", metavar="RUN", type=_path, nargs="+", help="Run folders with a comparison, one a data set.")
     add["across"]("--out", metavar="OUT", type=_path, default=Path("runs/across"), help="Default: runs/across.")
@@ -210,7 +215,7 @@ def _with_settings(parser: _Parser) -> _Parser:
 def _add_step_options(command: _Parser, step: str) -> None:
     command.takes_settings = True
     command.add_argument("--help-all", action=_HelpAll, nargs=0, help="Show the help with every setting, and exit.")
-    command.set_defaults(grid=None, data=None, encoder=False, method=METHOD)
+    command.set_defaults(grid=None, data=None, encoder=False, method=METHOD, transfer=None)
     command.usage = f"sae-lens-classif {step} [--run FOLDER] [options]"
     command.add_argument(
         "--run", metavar="FOLDER", type=_path, help="The run folder. Default: runs/<preset>, or runs/run."
@@ -374,7 +379,7 @@ def _execute(arguments: Sequence[str]) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("sae_lens_classif").setLevel(logging.INFO)
     with Console(stderr=True).status("Starting"):  # which shows where there is a terminal
-        from sae_lens_classif.cli.commands import COMMANDS, WITHOUT_SETTINGS, transfer
+        from sae_lens_classif.cli.commands import COMMANDS, WITHOUT_SETTINGS, transfer, transfer_features
 
     if run is None:
         given = {name: value for name, value in vars(asked).items() if name not in ("step", "command", "debug")}
@@ -386,7 +391,9 @@ def _execute(arguments: Sequence[str]) -> None:
         if _noted(asked) != noted:  # whoever wrote there before has noted other settings
             run = _run(asked, settings)
         run.claim()
-        if asked.data is None:
-            COMMANDS[asked.step](run)
-        else:
+        if asked.data is not None:
             transfer(run, asked.data, asked.method)
+        elif asked.transfer is not None:
+            transfer_features(run, asked.transfer)
+        else:
+            COMMANDS[asked.step](run)

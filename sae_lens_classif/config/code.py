@@ -9,7 +9,9 @@ from sae_lens_classif.config.run import RunConfig
 from sae_lens_classif.config.yaml import config_of, read_noted
 from sae_lens_classif.plugins import names_code
 
-_MAY_NAME_CODE = (("classifier", "model"), ("compare", "methods"), ("sweep", "grid"))
+_MAY_NAME_CODE = (
+    ("classifier", "model"), ("compare", "methods"), ("sweep", "grid"), ("features", "decisions_of"),
+)  # fmt: skip
 
 
 def settings_of_run(
@@ -41,7 +43,11 @@ def settings_of_run(
 def code_in(cfg: RunConfig) -> frozenset[str]:
     """The names of code in the settings: ``module:function`` of a classifier, ``module:Class`` of a method."""
     models = (cfg.classifier.model, *cfg.sweep.grid.get("classifier.model", ()))
-    return frozenset(name for name in (*models, *cfg.compare.methods) if isinstance(name, str) and names_code(name))
+    return frozenset(
+        name
+        for name in (*models, *cfg.compare.methods, *cfg.features.decisions_of)
+        if isinstance(name, str) and names_code(name)
+    )
 
 
 def _without_code(settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Settings of ``features``: which features of texts are tried as a classifier's input."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sae_lens_classif.artifacts import incidental
@@ -35,6 +35,15 @@ class FeaturesConfig:
         n_bootstrap: Resamplings of the test texts behind each 95 % interval.
         shard_size: Texts a file.
         max_batch_tokens: Tokens, padding included, of one forward pass. Default: few enough for the machine.
+        approach: What ``--transfer`` carries over, as the study's table names it. Default: the best of the study.
+        language_column: Column of the data that holds each text's language, for ``--transfer languages``.
+        data_sets: Other data sets for ``--transfer data``: folders, names on the Hub, or YAML files with settings of
+            ``data``, whose columns are called as in the run.
+        class_map: What classes of these are in the run, by their own names, where they are called otherwise.
+        decisions_of: Classifiers for ``--transfer models``: folders of models, names on the Hub, or run folders.
+        shots: Numbers of a target's own training texts that are added to the source's, and tried alone.
+        n_draws: How often so many are drawn.
+        few_shot_from: Sources that they are added to: names of languages or data sets, or all but the target's.
     """
 
     model: str | None = path(None)
@@ -56,6 +65,14 @@ class FeaturesConfig:
     n_bootstrap: int = positive(1000)
     shard_size: int = positive(incidental(2048))
     max_batch_tokens: int | None = positive(incidental(None))
+    approach: str | None = None
+    language_column: str = "lang"
+    data_sets: tuple[str, ...] = path(())
+    class_map: dict[str, str] = field(default_factory=dict)
+    decisions_of: tuple[str, ...] = path(())
+    shots: tuple[int, ...] = positive((8, 32, 128))
+    n_draws: int = positive(5)
+    few_shot_from: tuple[str, ...] = ("all but this one",)
 
     def __post_init__(self) -> None:
         check("features", self)

@@ -1,7 +1,8 @@
 """Classifiers on features of texts. Settings are picked by cross-validation on the training texts, never on others."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, TypeAlias, get_args
 
 import numpy as np
@@ -68,8 +69,8 @@ class FittedClassifier:
     Attributes:
         pipeline: scikit-learn's, fitted on all training texts.
         picked: The settings.
-        macro_f1: Their macro F1 in cross-validation, mean over folds.
-        macro_f1_of_all: The same of each combination of settings.
+        macro_f1: Their macro F1 in cross-validation, mean over folds; NaN where they were picked elsewhere.
+        macro_f1_of_all: The same of each combination of settings; empty where none was tried.
         features: int64 (m,), the features that are used, the best first.
         standard_error: Of ``macro_f1``, by how far the folds are apart.
     """
@@ -87,13 +88,19 @@ class FittedClassifier:
         return predicted
 
 
-def fit_classifier(rows: Any, labels: Labels, settings: ClassifierSettings | None = None) -> FittedClassifier:
+def fit_classifier(
+    rows: Any,
+    labels: Labels,
+    settings: ClassifierSettings | None = None,
+    picked: Mapping[str, Any] | None = None,
+) -> FittedClassifier:
     """Fit a classifier on features.
 
     Args:
         rows: float (N, F) of the training texts, sparse or dense.
         labels: int64 (N,), their classes.
         settings: What to fit.
+        picked: Settings that were picked on other texts; nothing is cross-validated then. Default: picked on these.
 
     Raises:
         UserError: If there is one class alone, or one has a single text.
@@ -103,15 +110,20 @@ def fit_classifier(rows: Any, labels: Labels, settings: ClassifierSettings | Non
     before: list[Step] = [("scale", MaxAbsScaler() if issparse(rows) else StandardScaler())]
     if settings.n_features is not None and settings.n_features < n_all:
         before.append(("choose", SelectKBest(SELECTIONS[settings.selection], k=settings.n_features)))
-    search = _search(before, rows, labels, settings)
-    features, choose = np.arange(n_all), search.best_estimator_.named_steps.get("choose")
+    fitted = _fitted(before, rows, labels, settings, picked)
+    features, choose = np.arange(n_all), fitted.pipeline.named_steps.get("choose")
     if choose is not None:
         best = np.flatnonzero(choose.get_support())
         features = best[np.argsort(-choose.scores_[best], kind="stable")]
-    return _fitted(search, features)
+    return replace(fitted, features=features)
 
 
-def fit_tfidf(texts: Sequence[str], labels: Labels, settings: ClassifierSettings | None = None) -> FittedClassifier:
+def fit_tfidf(
+    texts: Sequence[str],
+    labels: Labels,
+    settings: ClassifierSettings | None = None,
+    picked: Mapping[str, Any] | None = None,
+) -> FittedClassifier:
     """Fit a classifier on the words of texts: TF-IDF of single words and pairs, 20,000 at most.
 
     They are found in each fold anew. No stop words are left out, which would be those of one language.
@@ -120,18 +132,19 @@ def fit_tfidf(texts: Sequence[str], labels: Labels, settings: ClassifierSettings
         texts: N training texts.
         labels: int64 (N,), their classes.
         settings: What to fit; its selection plays no part.
+        picked: See ``fit_classifier``.
 
     Raises:
         UserError: As ``fit_classifier``, or if no text holds a word.
     """
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), max_features=_MOST_WORDS)
     try:
-        search = _search([("words", vectorizer)], texts, labels, settings or ClassifierSettings())
+        fitted = _fitted([("words", vectorizer)], texts, labels, settings or ClassifierSettings(), picked)
     except ValueError as error:
         if "empty vocabulary" not in str(error):
             raise
         raise UserError("the texts hold no words of two letters or more to classify by") from error
-    return _fitted(search, np.arange(len(search.best_estimator_.named_steps["words"].vocabulary_)))
+    return replace(fitted, features=np.arange(len(fitted.pipeline.named_steps["words"].vocabulary_)))
 
 
 class Prototypes(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -156,21 +169,24 @@ class Prototypes(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         return predicted
 
 
-def _search(before: Sequence[Step], given: Any, labels: Labels, settings: ClassifierSettings) -> Any:
-    """A pipeline with the settings that are best in cross-validation, fitted on everything."""
-    folds = StratifiedKFold(_folds(labels, settings.n_folds), shuffle=True, random_state=settings.seed)
+def _fitted(
+    before: Sequence[Step], given: Any, labels: Labels, settings: ClassifierSettings, picked: Mapping[str, Any] | None
+) -> FittedClassifier:
+    """A pipeline with the settings that are best in cross-validation, or picked before, fitted on everything."""
     steps, grid = _KINDS[settings.kind](settings)
-    search = GridSearchCV(Pipeline([*before, *steps]), grid, scoring="f1_macro", cv=folds, error_score="raise")
-    return search.fit(given, labels)
-
-
-def _fitted(search: Any, features: npt.NDArray[np.int64]) -> FittedClassifier:
+    pipeline, n_folds = Pipeline([*before, *steps]), _folds(labels, settings.n_folds)
+    none_yet = np.empty(0, np.int64)
+    if picked is not None:
+        pipeline.set_params(**{f"classify__{name}": value for name, value in picked.items()})
+        return FittedClassifier(pipeline.fit(given, labels), dict(picked), math.nan, (), none_yet)
+    folds = StratifiedKFold(n_folds, shuffle=True, random_state=settings.seed)
+    search = GridSearchCV(pipeline, grid, scoring="f1_macro", cv=folds, error_score="raise").fit(given, labels)
     return FittedClassifier(
         search.best_estimator_,
         {name.partition("__")[2]: value for name, value in search.best_params_.items()},
         float(search.best_score_),
         tuple(map(float, search.cv_results_["mean_test_score"])),
-        features,
+        none_yet,
         standard_error=float(search.cv_results_["std_test_score"][search.best_index_]) / (search.n_splits_ - 1) ** 0.5,
     )
 

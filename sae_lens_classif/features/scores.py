@@ -65,7 +65,7 @@ def score_all(
         n_bootstrap: Resamplings of the texts.
         seed: Of the resampling.
     """
-    of_all = {name: _statistic(own, gold, n_classes) for name, own in predicted.items()}
+    of_all = {name: f1_and_accuracy(own, gold, n_classes) for name, own in predicted.items()}
     drawn = {name: resample(statistic, len(gold), n_bootstrap, seed) for name, statistic in of_all.items()}
     whole = {name: statistic(torch.ones(1, len(gold)))[0].tolist() for name, statistic in of_all.items()}
     differences = _differences(whole, drawn, against)
@@ -83,20 +83,14 @@ def score_all(
     return found
 
 
-def _differences(
-    whole: Mapping[str, list[float]], drawn: Mapping[str, torch.Tensor], against: str
-) -> dict[str, Difference]:
-    less = {name: values[:, 0] - drawn[against][:, 0] for name, values in drawn.items() if name != against}
-    corrected = holm([p_value(values) for values in less.values()])
-    found = {}
-    for (name, values), p in zip(less.items(), corrected, strict=True):
-        low, high = interval(values)
-        found[name] = Difference(whole[name][0] - whole[against][0], (low, high), p, p <= ALPHA)
-    return found
+def f1_and_accuracy(predicted: Labels, gold: Labels, n_classes: int) -> Statistic:
+    """Macro F1 and accuracy as a statistic: from how often each text was drawn, (r, N), to both, (r, 2).
 
-
-def _statistic(predicted: Labels, gold: Labels, n_classes: int) -> Statistic:
-    """Macro F1 and accuracy, given how often each text was drawn."""
+    Args:
+        predicted: int64 (N,), classes.
+        gold: int64 (N,), the texts' classes.
+        n_classes: Number of classes C.
+    """
     said, true = (torch.nn.functional.one_hot(torch.from_numpy(one), n_classes).float() for one in (predicted, gold))
     right = said * true
 
@@ -107,6 +101,18 @@ def _statistic(predicted: Labels, gold: Labels, n_classes: int) -> Statistic:
         return torch.stack([macro, (weights @ right).sum(dim=1) / weights.sum(dim=1)], dim=1)
 
     return statistic
+
+
+def _differences(
+    whole: Mapping[str, list[float]], drawn: Mapping[str, torch.Tensor], against: str
+) -> dict[str, Difference]:
+    less = {name: values[:, 0] - drawn[against][:, 0] for name, values in drawn.items() if name != against}
+    corrected = holm([p_value(values) for values in less.values()])
+    found = {}
+    for (name, values), p in zip(less.items(), corrected, strict=True):
+        low, high = interval(values)
+        found[name] = Difference(whole[name][0] - whole[against][0], (low, high), p, p <= ALPHA)
+    return found
 
 
 def _f1_by_class(predicted: Labels, gold: Labels, n_classes: int) -> tuple[float | None, ...]:

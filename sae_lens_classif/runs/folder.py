@@ -55,6 +55,7 @@ _RESULTS = {
     "figures": _Made(inputs=_EVALUATIONS),
     "comparison.*": _Made(inputs=_EVALUATIONS),
     "transfer/*/transfer.*": _Made(inputs=_EVALUATIONS),
+    "transfer/*/concepts.*": _Made(inputs=_EVALUATIONS),
     "stability*.json": _Made(inputs=_EVALUATIONS),
     "diff/*/diff.*": _Made(inputs=_EVALUATIONS),
     "report.*html": _Made(inputs=_EVALUATIONS),

@@ -18,16 +18,18 @@ from sae_lens_classif.config.yaml import config_of, read_yaml
 from sae_lens_classif.data.texts import TextData, load_text_data
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import Exact
-from sae_lens_classif.evals.evaluate import check_belong_together, evaluate
+from sae_lens_classif.evals.evaluate import Evaluation, check_belong_together, evaluate
 from sae_lens_classif.evals.measures import FLOOR, Count, Measure, Share, find_measure, label_free_columns
 from sae_lens_classif.evals.results import finite
 from sae_lens_classif.files import write_text
 from sae_lens_classif.hooks.classifier import TextClassifier
 from sae_lens_classif.methods.base import ConceptMethod
+from sae_lens_classif.runs import transfer_concepts
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.run_classifier import open_run_classifier
 from sae_lens_classif.runs.run_method import evaluation_settings, load_fitted
 from sae_lens_classif.runs.steps import TestSplit, embed_and_keep
+from sae_lens_classif.runs.transfer_concepts import ConceptsElsewhere, concepts_elsewhere
 from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.store.store import ActivationStore
 from sae_lens_classif.wording import bare_number, markdown_row, number
@@ -62,8 +64,9 @@ class Transfer(Exact):
 def transfer_step(run: RunFolder, other: str, method: str = METHOD) -> Transfer:
     """Measure the run's concepts on the test texts of another data set, with the same classifier.
 
-    Makes ``transfer/<name>/`` with the hidden states of those texts and ``transfer.{json,md}``; of another method
-    than the run's ClassifSAE, ``transfer.<method>.{json,md}``.
+    Makes ``transfer/<name>/`` with the hidden states of those texts, ``transfer.{json,md}`` and, concept by concept,
+    ``concepts.{json,md}``; of another method than the run's ClassifSAE, ``transfer.<method>.{json,md}`` and
+    ``concepts.<method>.{json,md}``.
 
     Args:
         run: A run with a trained ClassifSAE, or another method that ``compare`` fitted.
@@ -84,21 +87,28 @@ def transfer_step(run: RunFolder, other: str, method: str = METHOD) -> Transfer:
     folder, unlabelled = folder_elsewhere(run, other_cfg.source, texts), without_labels(texts, classifier)
     store = cache_states(classifier, unlabelled, folder / "activations", run.cfg.cache)
     measure = partial(_measure, fitted.method, classifier, run.cfg.evaluate)
-    source_measures, source_rates = measure(source.store, source.data, source.embeddings)
-    target_measures, target_rates = measure(store, unlabelled, embed_and_keep(run, unlabelled))
+    on_source = measure(source.store, source.data, source.embeddings)
+    on_target = measure(store, unlabelled, embed_and_keep(run, unlabelled))
+    n_texts = len(source.store), len(store)
     transfer = Transfer(
         source=run.cfg.data.source,
         target=other_cfg.source,
-        source_measures=finite(source_measures),
-        target_measures=finite(target_measures),
-        source_rates=source_rates,
-        target_rates=target_rates,
-        n_texts=(len(source.store), len(store)),
+        source_measures=finite(_kept(on_source)),
+        target_measures=finite(_kept(on_target)),
+        source_rates=_rates(on_source),
+        target_rates=_rates(on_target),
+        n_texts=n_texts,
         settings_sha256=sha256_of_json([evaluation_settings(run, fitted.weights, of) for of in (source.store, store)]),
     )
-    file = "transfer" if fitted.name == METHOD else f"transfer.{fitted.name}"
-    write_json(folder / f"{file}.json", transfer.model_dump(mode="json", by_alias=True))
-    write_text(folder / f"{file}.md", to_markdown(transfer))
+    each = ConceptsElsewhere(
+        source=transfer.source, target=transfer.target, n_texts=n_texts,
+        concepts=concepts_elsewhere(on_source.measures, on_target.measures, classifier.class_names),
+    )  # fmt: skip
+    suffix = "" if fitted.name == METHOD else f".{fitted.name}"
+    write_json(folder / f"transfer{suffix}.json", transfer.model_dump(mode="json", by_alias=True))
+    write_text(folder / f"transfer{suffix}.md", to_markdown(transfer))
+    write_json(folder / f"concepts{suffix}.json", each.model_dump(mode="json"))
+    write_text(folder / f"concepts{suffix}.md", transfer_concepts.to_markdown(each))
     return transfer
 
 
@@ -124,19 +134,22 @@ def without_labels(texts: TextData, classifier: TextClassifier) -> TextData:
     return TextData(texts.texts, np.zeros(len(texts), dtype=np.int64), classifier.class_names, classifier.multi_label)
 
 
-def other_data(cfg: DataConfig, other: str) -> DataConfig:
+def other_data(cfg: DataConfig, other: str, is_trained_on: bool = False) -> DataConfig:
     """Settings of the other data set.
 
     Args:
         cfg: Settings of the run's own; columns, split and sizes are taken over unless a YAML file says otherwise.
         other: A folder, a name on the Hub, or a YAML file.
+        is_trained_on: Whether its training texts are wanted, too; a single file is then split.
 
     Raises:
         UserError: If the YAML file does not hold such settings, ``source`` among them.
     """
-    taken_over = (
+    taken_over: tuple[str, ...] = (
         "test", "text_column", "text_pair_column", "label_column", "label_columns", "max_characters", "max_test_texts",
     )  # fmt: skip
+    if is_trained_on:
+        taken_over = (*taken_over, "train", "max_train_texts", "test_share")
     settings = {name: getattr(cfg, name) for name in taken_over}
     is_file = Path(other).suffix in (".yaml", ".yml") and not Path(other).is_dir()
     given = read_yaml(other) if is_file else {"source": other}
@@ -146,8 +159,9 @@ def other_data(cfg: DataConfig, other: str) -> DataConfig:
         raise UserError(f"{other} has no source; name the folder of the texts or their name on the Hub")
     settings |= given
     source = settings["source"]
-    if isinstance(source, str) and Path(source).is_file():  # nothing is trained on it
-        settings = {"test_share": 1.0, **settings, "test": "test"}
+    if isinstance(source, str) and Path(source).is_file():
+        # Where nothing is trained on it, all of it is tested on.
+        settings = {"test_share": 1.0, **settings, "test": "test", **({"train": "train"} if is_trained_on else {})}
     return config_of((other, {"data": settings})).data
 
 
@@ -164,13 +178,21 @@ def _measure(
     store: ActivationStore,
     data: TextData,
     embeddings: torch.Tensor,
-) -> tuple[dict[str, Any], list[float]]:
-    """Measures that need no gold label, and each concept's activation rate."""
-    evaluation = evaluate(method, classifier, store, data, replace(cfg, evals=evaluation_names()), embeddings)
-    metrics, completeness = evaluation.metrics, evaluation.measures.get("completeness")
-    names = [measure.name for measure in transfer_measures()]
-    kept = {key: metrics[key] for name in names for key in (name, f"{name}_ci95") if key in metrics}
-    return kept, completeness.details["activation_rate"] if completeness else []
+) -> Evaluation:
+    """All that is measured of the concepts."""
+    return evaluate(method, classifier, store, data, replace(cfg, evals=evaluation_names()), embeddings)
+
+
+def _kept(evaluation: Evaluation) -> dict[str, Any]:
+    """Measures that need no gold label."""
+    metrics, names = evaluation.metrics, [measure.name for measure in transfer_measures()]
+    return {key: metrics[key] for name in names for key in (name, f"{name}_ci95") if key in metrics}
+
+
+def _rates(evaluation: Evaluation) -> list[float]:
+    """Each concept's activation rate; none where nothing could be measured."""
+    completeness = evaluation.measures.get("completeness")
+    return completeness.details["activation_rate"] if completeness else []
 
 
 def measure_rows(transfer: Transfer) -> Iterator[tuple[str, ...]]:

@@ -17,7 +17,7 @@ from sae_lens_classif.evals.interpretability import (
     sentence_similarities,
     set_measures,
 )
-from sae_lens_classif.evals.measures import all_measures, context_warning, warnings_about
+from sae_lens_classif.evals.measures import all_measures, context_warning, short_warnings, warnings_about
 from sae_lens_classif.evals.results import finite
 from sae_lens_classif.evals.segments import leading_concepts, segments
 from sae_lens_classif.evals.topic_coherence import key_words

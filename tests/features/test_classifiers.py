@@ -123,3 +123,21 @@ def test_words_are_found_in_each_fold_and_no_language_has_stop_words() -> None:
     assert fit_tfidf(texts, permuted).macro_f1 < 0.7
     with pytest.raises(UserError, match="hold no words"):
         fit_tfidf(["!", "?"] * 5, np.arange(10) % 2)
+
+
+@pytest.mark.parametrize("n_features", [None, 3])
+def test_settings_picked_elsewhere_are_fitted_as_if_they_had_been_picked_here(n_features: int | None) -> None:
+    random = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    rows = random.normal(size=(60, 8)) + 0.5 * labels[:, None]
+    settings = ClassifierSettings(n_features=n_features)
+    searched = fit_classifier(rows, labels, settings)
+    given = fit_classifier(rows, labels, settings, picked=searched.picked)
+    other = fit_classifier(rows, labels, settings, picked={"C": 123.0})
+    assert np.array_equal(given.predict(rows), searched.predict(rows))
+    assert np.array_equal(given.features, searched.features)
+    assert (given.picked, given.macro_f1_of_all) == (searched.picked, ())
+    assert other.pipeline.named_steps["classify"].C == 123.0
+    texts = [f"{'dog' if label else 'cat'} runs {row}" for row, label in enumerate(labels)]
+    words = fit_tfidf(texts, labels, ClassifierSettings())
+    assert words.picked["C"] == fit_tfidf(texts, labels, picked=words.picked).pipeline.named_steps["classify"].C

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+import jsonschema
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -51,6 +52,7 @@ _MEASURES = (
     "influence",
     "conditional_label_flip_rate",
 )
+_SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 _OTHER_THAN_TRANSFER = ("*.*", "saes/**/*", "evals/**/*", "activations/**/*", "figures/**/*", "sweep/**/*")
 
 
@@ -260,8 +262,30 @@ def test_another_method_of_the_run_is_measured_beside_the_classif_sae(trained: T
     assert_refused_at_once(_evaluate(run, trained.other / "set", "--method", "ice"), "did you mean 'ica'?")
 
 
+def test_each_concept_s_numbers_here_and_there_stand_beside_each_other(trained: Trained, moved: Moved) -> None:
+    found = json.loads((moved.folder / "concepts.json").read_text("utf-8"))
+    jsonschema.validate(found, json.loads((_SCHEMAS / "transfer_concepts.json").read_text("utf-8")))
+    summary = read_json(trained.run / "summary.json")["methods"]["classifsae"]["concepts"]
+    rates = list(zip(moved.result["rates_here"], moved.result["rates_there"], strict=True))
+    assert [tuple(one["activation_rate"]) for one in found["concepts"]] == rates
+    assert found["n_texts"] == [90, 60] and found["target"] == str(trained.other / "set")
+    for known in summary:
+        one = found["concepts"][known["index"]]
+        assert (one["effect"][0], one["raises"][0]) == (pytest.approx(known["tvd"]), known["class_name"])
+        assert one["key_words"][0][: len(known["key_words"])] == known["key_words"]
+        here, there = (set(words) for words in one["key_words"])
+        expected = len(here & there) / len(here | there) if here and there else None
+        assert one["same_words"] == expected and max(len(here), len(there)) <= 10
+    table = (moved.folder / "concepts.md").read_text("utf-8")
+    assert table.startswith(f"Of the {len(summary)} concepts that fire") and table.count("\n| ") == _N + 1
+
+
 def test_on_the_run_s_own_texts_nothing_changes(trained: Trained) -> None:
-    result = _transfer(trained.run, trained.tiny.folder / "texts").result
+    moved = _transfer(trained.run, trained.tiny.folder / "texts")
+    result, each = moved.result, json.loads((moved.folder / "concepts.json").read_text("utf-8"))
+    for one in each["concepts"]:
+        assert one["key_words"][0] == one["key_words"][1] and one["raises"][0] == one["raises"][1]
+        assert one["same_words"] in (None, 1.0)
     for measure, value in result["here"].items():
         assert result["there"][measure] == pytest.approx(value, rel=1e-5), measure
     assert result["rates_there"] == pytest.approx(result["rates_here"], abs=1e-9)
