@@ -5,12 +5,14 @@ from pathlib import Path
 
 from sae_lens_classif.audit.diff import Diff
 from sae_lens_classif.audit.stable_concepts import Stability
+from sae_lens_classif.features.behind import Behind
 from sae_lens_classif.features.study import Study
 from sae_lens_classif.runs.results import json_schema, json_schemas
 
 FOLDER = Path(__file__).parent / "schemas"
 _ALL = json_schemas() | {
-    "diff": json_schema(Diff), "features": json_schema(Study), "stability": json_schema(Stability)
+    "behind": json_schema(Behind), "diff": json_schema(Diff), "features": json_schema(Study),
+    "stability": json_schema(Stability),
 }  # fmt: skip
 SCHEMAS = {name: json.dumps(schema, indent=1, ensure_ascii=False) + "\n" for name, schema in _ALL.items()}
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from sae_lens_classif.checksums import sha256_of_json, write_json
+from sae_lens_classif.checksums import sha256_of_json
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.features.baselines import untrained
@@ -12,18 +12,18 @@ from sae_lens_classif.features.pooling import Pooling
 from sae_lens_classif.features.sources import UNTRAINED, FeatureSource, HiddenSource, SAESource
 from sae_lens_classif.features.store import FeatureStore
 from sae_lens_classif.features.study import Study, StudySettings, study
-from sae_lens_classif.features.tables import to_markdown
-from sae_lens_classif.files import write_text
 from sae_lens_classif.hooks.load import CLASSIFIER_FILE
 from sae_lens_classif.hooks.token_states import TokenReader, open_reader
 from sae_lens_classif.methods.sae_probe import load_sae
 from sae_lens_classif.runs.folder import RunFolder
+from sae_lens_classif.runs.study_files import write_study
 
 
 def features_step(run: RunFolder) -> Study:
     """Fit a classifier on features of the training texts, for every SAE and pooling, beside baselines.
 
-    Makes ``features/``: the features of both splits, each fit, ``study.{json,md}``; what is there is reused.
+    Makes ``features/``: the features of both splits, each fit, ``study.{json,md,tex}``, ``behind.json``; what is there
+    is reused.
 
     Raises:
         UserError: If no model or no SAE is given, an SAE is of another model, or a pooling does not exist.
@@ -52,8 +52,7 @@ def features_step(run: RunFolder) -> Study:
         _settings(run),
         [source.name for source in beside],
     )
-    write_json(run.folder / "features" / "study.json", found.model_dump(mode="json"))
-    write_text(run.folder / "features" / "study.md", to_markdown(found))
+    write_study(run, found, (stores[0], stores[1]), data, reader, sources, _settings(run).classifier)
     return found
 
 
