@@ -272,7 +272,9 @@ def _joined(pieces: Sequence[tuple[str, str]], acts: Floats) -> list[tuple[str, 
         if not token and found and act > 0:  # it shares its characters with the one before
             found[-1] = (found[-1][0], max(found[-1][1], act))
             continue
-        for part, value in ((gap if number else "", 0.0), (token, max(act, 0.0))):
+        word = token.lstrip() or token  # the blank before a word is not set off with it
+        before = (gap if number else "") + token[: len(token) - len(word)]
+        for part, value in ((before, 0.0), (word, max(act, 0.0))):
             words = _in_a_line(part, _LONGEST_TOKEN)
             if words and found and not value and not found[-1][1]:
                 found[-1] = (found[-1][0] + words, 0.0)

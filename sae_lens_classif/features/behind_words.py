@@ -24,7 +24,7 @@ def behind_in_markdown(behind: Behind) -> str:
         "it is most. `behind.json` and `report.html` show the texts.",
     ]
     for one in behind.classes:
-        lines += ["", f"What tells **{_plain(one.class_name)}**:", ""]
+        lines += ["", f"What tells **{_plain(one.class_name)}** apart:", ""]
         lines += [_line(weight, behind.features[weight.feature]) for weight in one.weights] or ["- no feature"]
     return "\n".join(lines) + "\n"
 
