@@ -65,6 +65,7 @@ class Weight(Exact):
 class ClassFeatures(Exact):
     """The features that speak most for a class, the strongest first."""
 
+    class_number: int
     class_name: str
     weights: list[Weight]
 
@@ -79,7 +80,8 @@ class Behind(Exact):
     pooling: str
     threshold: float | None
     classifier: str = Field(description="What a weight is: see ``docs/features.md``.")
-    classes: list[ClassFeatures]
+    class_names: list[str] = Field(description="Of all classes, by their numbers.")
+    classes: list[ClassFeatures] = Field(description="Those that training texts have.")
     features: dict[int, Feature]
 
 
@@ -134,6 +136,7 @@ def features_behind(
         pooling=column.pooling,
         threshold=row.threshold,
         classifier=settings.kind,
+        class_names=list(data.class_names),
         classes=classes,
         features={one: _feature(one, made.of(one, top[one]), source, names or {}) for one in wanted},
     )
@@ -172,6 +175,7 @@ def _classes(fitted: FittedClassifier, seen: Any, data: TextData) -> list[ClassF
     rates = class_means(binarised(seen[:, used[list(places)]]), data.labels)
     return [
         ClassFeatures(
+            class_number=int(number),
             class_name=data.class_names[number],
             weights=[
                 Weight(
@@ -291,9 +295,14 @@ def _in_a_line(text: str, at_most: int) -> str:
 
 def _feature(index: int, examples: list[Example], source: FeatureSource, names: Mapping[int, str]) -> Feature:
     strongest = sorted(examples, key=lambda example: -example.activation)
-    tokens = {example.token.casefold(): example.token for example in reversed(strongest) if example.token}
+    tokens = {example.token.casefold(): example.token for example in reversed(strongest) if _is_seen(example.token)}
     link = f"{_NEURONPEDIA}/{source.neuronpedia}/{index}" if source.neuronpedia else ""
-    order = dict.fromkeys(example.token.casefold() for example in strongest if example.token)
+    order = dict.fromkeys(example.token.casefold() for example in strongest if _is_seen(example.token))
     return Feature(
         index=index, name=names.get(index, ""), link=link, tokens=[tokens[word] for word in order], examples=examples
     )
+
+
+def _is_seen(token: str) -> bool:
+    """Whether anything of a token can be seen."""
+    return any(char.isprintable() and not char.isspace() for char in token)

@@ -64,8 +64,7 @@ def features_page(
         mask: Whether handles and addresses are masked in texts.
         note: What whoever opens the page should know first.
     """
-    said, names = briefly(study), [one.class_name for one in behind.classes]
-    n_rows = len(study.rows)
+    said = briefly(study)
     return template("features.html").render(
         run=name,
         note=note,
@@ -76,12 +75,14 @@ def features_page(
         source=in_words(behind.source, said),
         behind=behind,
         weights_are=WEIGHTS[behind.classifier],
-        names=names,
-        colours=class_colours(len(names)),
+        names=behind.class_names,
+        colours=class_colours(len(behind.class_names)),
         maps=heat_maps(study, said),
         headings=HEADINGS,
         rows=[tuple(map(said, row)) for row in study_rows(study)],
-        is_long=n_rows > _N_ROWS,
-        classes=shown_features(behind, mask),
+        is_long=len(study.rows) > _N_ROWS,
+        classes=[
+            (one.class_number, shown) for one, shown in zip(behind.classes, shown_features(behind, mask), strict=True)
+        ],
         transfer=transfer,
     )
