@@ -58,7 +58,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> TokenReader:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory, reader: TokenReader) -> SAESource:
     name = write_sae(tmp_path_factory.mktemp("sae") / "one", FIRST)
-    sae = SAE.load_from_disk(name)
+    sae: SAE[Any] = SAE.load_from_disk(name)
     sae.cfg.metadata.neuronpedia_id = "gpt2-small/0-res"
     return SAESource(name, sae, reader)
 

@@ -69,7 +69,8 @@ def studied(make_once: MakeOnce) -> Path:
 @pytest.fixture
 def opened(browser: Browser, studied: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
     """The page; whatever it asks of the network or complains of fails."""
-    width, scheme = getattr(request, "param", (1200, "light"))
+    asked: tuple[int, Literal["light", "dark"]] = getattr(request, "param", (1200, "light"))
+    width, scheme = asked
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
