@@ -26,6 +26,7 @@ from .explaining.explain import explain as explain
 from .explaining.explanation import Explanation as Explanation
 from .explaining.scoring import ScoredText as ScoredText
 from .explaining.scoring import score as score
+from .features.study import Study as Study
 from .hooks.classifier import TextClassifier as TextClassifier
 from .hooks.functions import classifier_from as classifier_from
 from .hooks.load import load_classifier as load_classifier
@@ -44,6 +45,7 @@ from .runs.across import across as across
 from .runs.make_run import make_run as make_run
 from .runs.open_run import Run as Run
 from .runs.open_run import open_run as open_run
+from .runs.study_features import study_features as study_features
 from .saes.classif_sae import ClassifSAE as ClassifSAE
 from .saes.classif_sae import ClassifSAEConfig as ClassifSAEConfig
 from .saes.classif_sae import ClassifTrainingSAE as ClassifTrainingSAE

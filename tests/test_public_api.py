@@ -53,6 +53,7 @@ _PUBLIC = [
     "SAESettings",
     "ScoredText",
     "Stability",
+    "Study",
     "TextClassifier",
     "TextData",
     "TrainConfig",
@@ -77,6 +78,7 @@ _PUBLIC = [
     "score",
     "sign_sae",
     "stability",
+    "study_features",
     "train_classifsae",
     "write_report",
 ]
@@ -230,7 +232,8 @@ def test_the_core_works_without_the_extras_and_the_rest_names_the_one_that_is_mi
     assert done.returncode == 0, done.stderr
     refused = done.stdout.splitlines()
     assert [line.partition(": ")[0] for line in refused] == [
-        "plot", "Diff", "across", "diff", "make_run", "stability", "write_report",
+        "plot", "Diff", "across", "diff", "make_run", "stability", "study_features",
+        "write_report",
     ]  # fmt: skip
     assert all(re.search(r": .*matplotlib.*wordcloud.*'sae-lens-classif\[report\]'", line) for line in refused)
 

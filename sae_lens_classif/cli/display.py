@@ -139,7 +139,7 @@ def show_sweep(console: Console, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def show_features(console: Console, study: Study) -> None:
-    """Print what a study of features found: a sentence, the best ten approaches and all baselines.
+    """Print what a study of features found: advice, the best ten approaches, the best of each kind of baseline.
 
     Args:
         console: Where to print.

@@ -39,7 +39,7 @@ _STEPS = {
     "across": "Which method is ahead over several data sets: OUT/across.{json,md,tex}, OUT/tradeoffs.{png,svg}.",
     "sweep": "Train and evaluate over a grid of settings: RUN/sweep/sweep.{json,md,png,svg}.",
     "features": "Do features of an SAE classify texts, which, and better than what? RUN/features/study.{json,md,tex}, "
-    "RUN/features/report.html.",
+    "heatmap.{png,svg}, report.html.",
     "stability": "Train again with other seeds: which concepts come back? RUN/stability.json.",
     "diff": "Two runs, such as before and after a fine-tuning: which concepts are kept, gone, new, changed in effect? "
     "OTHER/diff.",

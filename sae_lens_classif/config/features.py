@@ -14,8 +14,11 @@ class FeaturesConfig:
     Args:
         model: The language model that reads the texts: a local folder or a name on the Hub. Default: the classifier
             of the run.
-        saes: SAEs of it: folders, or RELEASE:SAE_ID of SAELens or the Hub.
-        hidden: Hooks whose hidden states stand beside them. Default: those that the SAEs read.
+        saes: SAEs of it: folders, or RELEASE:SAE_ID of SAELens or the Hub; MODEL=SAE is one of another model, which is
+            read after the first.
+        hidden: Hooks of every model whose hidden states stand beside them. Default: those that the SAEs read.
+        embeddings: A sentence encoder, a folder or a name on the Hub, whose embeddings are one more baseline. Default:
+            none.
         poolings: How a text's tokens become one row: ``last``, ``mean``, ``max``, ``sum``, ``counts20`` (how often a
             feature is among the 20 most active ones of a token).
         thresholds: Features are tried as they are, and as ones where they are above each of these.
@@ -37,6 +40,7 @@ class FeaturesConfig:
     model: str | None = path(None)
     saes: tuple[str, ...] = path(())
     hidden: tuple[str, ...] = ()
+    embeddings: str | None = path(None)
     poolings: tuple[str, ...] = ("last", "mean", "max", "counts20")
     thresholds: tuple[float, ...] = limited((1.0,), least=0)
     n_features: tuple[int, ...] = positive(())

@@ -86,12 +86,12 @@ class Behind(Exact):
 
 
 def fingerprint(
-    store: FeatureStore, best: StudyRow, source: FeatureSource, settings: ClassifierSettings, names: Mapping[int, str]
+    store: FeatureStore, best: tuple[str, StudyRow], settings: ClassifierSettings, names: Mapping[int, str]
 ) -> str:
     """SHA-256 of everything that ``features_behind`` depends on; see there."""
-    approach = [best.features, best.threshold, best.n_features]
-    named = sorted(names.items())
-    return sha256_of_json([_FORMAT, store.fingerprint(), approach, asdict(settings), named, source.neuronpedia])
+    name, row = best
+    approach = [name, row.features, row.threshold, row.n_features]
+    return sha256_of_json([_FORMAT, store.fingerprint(), approach, asdict(settings), sorted(names.items())])
 
 
 def features_behind(
@@ -129,7 +129,7 @@ def features_behind(
     made = _Examples(reader, data, acts, bool(store.plan.reading["special_tokens"]))
     column = store.column(row.features)
     return Behind(
-        made_from=fingerprint(store, row, source, settings, names or {}),
+        made_from=fingerprint(store, best, settings, names or {}),
         approach=name,
         source=column.source,
         hook=column.hook,

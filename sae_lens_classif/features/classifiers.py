@@ -71,6 +71,7 @@ class FittedClassifier:
         macro_f1: Their macro F1 in cross-validation, mean over folds.
         macro_f1_of_all: The same of each combination of settings.
         features: int64 (m,), the features that are used, the best first.
+        standard_error: Of ``macro_f1``, by how far the folds are apart.
     """
 
     pipeline: Any
@@ -78,6 +79,7 @@ class FittedClassifier:
     macro_f1: float
     macro_f1_of_all: tuple[float, ...]
     features: npt.NDArray[np.int64]
+    standard_error: float = 0.0
 
     def predict(self, rows: Any) -> Labels:
         """Classes, int64 (N,), of texts given their features, float (N, F)."""
@@ -176,6 +178,7 @@ def _fitted(search: Any, features: npt.NDArray[np.int64]) -> FittedClassifier:
         float(search.best_score_),
         tuple(map(float, search.cv_results_["mean_test_score"])),
         features,
+        standard_error=float(search.cv_results_["std_test_score"][search.best_index_]) / (search.n_splits_ - 1) ** 0.5,
     )
 
 

@@ -13,6 +13,7 @@ from scipy.sparse import vstack as stacked
 
 from sae_lens_classif.checksums import sha256_of_json, sha256_of_tensors
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.features.same_model import check_model
 from sae_lens_classif.hooks.token_states import TokenReader
 from sae_lens_classif.methods.sae_probe import load_sae
 from sae_lens_classif.saes.classif_sae import ClassifSAE
@@ -85,7 +86,8 @@ class SAESource(FeatureSource):
             reader: The model.
 
         Raises:
-            UserError: If the SAE is of another width or hook than the model has, or does not say its hook.
+            UserError: If the SAE is of another width or hook than the model has, does not say its hook, or is of
+                another model, as far as ``check_model`` can tell.
         """
         hook = sae.cfg.metadata.hook_name
         if not isinstance(hook, str):
@@ -96,6 +98,8 @@ class SAESource(FeatureSource):
                 f"{name} is of another model than {reader.name}: it reads states {sae.cfg.d_in} wide at {hook} of "
                 f"{sae.cfg.metadata.model_name}, here they are {reader.d_model} wide"
             )
+        if not name.startswith(UNTRAINED):
+            check_model(name, sae.cfg.metadata.model_name, reader)
         self.name, self.hook = name, hook
         self._sae = sae.to(reader.device)
         self.width = sae.cfg.n_concepts if isinstance(sae, ClassifSAE) else sae.cfg.d_sae

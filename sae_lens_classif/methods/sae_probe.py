@@ -231,6 +231,19 @@ def fit_all_latents(task: FitTask) -> SAEProbeConcepts:
     return SAEProbeConcepts.from_trained(of_the_paper(task), d_sae)
 
 
+def check_named(source: str) -> None:
+    """Refuse what ``load_sae`` cannot find, before anything is loaded.
+
+    Args:
+        source: As there.
+
+    Raises:
+        UserError: If it is no folder and no release.
+    """
+    if not Path(source).is_dir() and ":" not in source:
+        raise UserError(f"there is no folder {source!r}; give a folder with an SAE, or RELEASE:SAE_ID")
+
+
 def load_sae(source: str) -> SAE[Any]:
     """Load any SAE that SAELens can.
 
@@ -241,8 +254,7 @@ def load_sae(source: str) -> SAE[Any]:
         UserError: If there is none, or SAELens cannot read it.
     """
     folder = Path(source)
-    if not folder.is_dir() and ":" not in source:
-        raise UserError(f"there is no folder {source!r}; give a folder with an SAE, or RELEASE:SAE_ID")
+    check_named(source)
     refuse_devices(folder)
     refuse_pickles(folder)
     offline = not folder.is_dir() and not hub_is_reachable()

@@ -10,7 +10,7 @@ from sae_lens_classif.features.behind_words import WEIGHTS
 from sae_lens_classif.features.study import Study
 from sae_lens_classif.features.tables import HEADINGS, briefly, in_a_sentence, study_rows
 from sae_lens_classif.files import check_output, write_text
-from sae_lens_classif.report.features_view import Matrix, heat_maps, in_words, shown_features
+from sae_lens_classif.report.features_view import Matrix, heat_maps, shown_features
 from sae_lens_classif.report.page import class_colours
 from sae_lens_classif.runs.folder import RunFolder, opened_to_write
 from sae_lens_classif.runs.study_files import read_study
@@ -72,7 +72,6 @@ def features_page(
         study=study,
         sentence=said(in_a_sentence(study)),
         approach=said(behind.approach),
-        source=in_words(behind.source, said),
         behind=behind,
         weights_are=WEIGHTS[behind.classifier],
         names=behind.class_names,

@@ -133,7 +133,7 @@ def heat_maps(study: Study, said: Said) -> list[Matrix]:
         said: Writes a folder by its last part.
     """
     rows = {
-        _Place.of(row, said): (name, row) for name, row in study.rows.items() if row.cv_range and "/" in row.features
+        _Place.of(row, said): (name, row) for name, row in study.rows.items() if _is_pooled(row)
     }
     with_all = {place: found for place, found in rows.items() if place.n_features is None}
     maps = [
@@ -156,7 +156,7 @@ def heat_maps(study: Study, said: Said) -> list[Matrix]:
 
 
 def _is_pooled(row: StudyRow) -> bool:
-    return row.cv_range is not None and "/" in row.features
+    return row.cv_range is not None and row.source is not None and row.pooling is not None
 
 
 @dataclass(frozen=True)
@@ -169,18 +169,18 @@ class _Place:
 
     @classmethod
     def of(cls, row: StudyRow, said: Said) -> "_Place":
-        source, _, pooling = row.features.rpartition("/")
         form = "" if row.threshold is None else f", ones above {row.threshold:g}"
-        return cls(f"{in_words(source, said)}{form}", pooling, row.n_features)
+        return cls(f"{in_words(row, said)}{form}", row.pooling or "", row.n_features)
 
 
-def in_words(source: str, said: Said) -> str:
-    """A source of features for whoever does not know our names."""
+def in_words(row: StudyRow, said: Said) -> str:
+    """Whose features an approach takes, for whoever does not know our names."""
+    source, model = row.source or row.features, "" if row.model is None else f"{said(row.model)}: "
     if source.startswith(HIDDEN):
-        return f"hidden state {source.removeprefix(HIDDEN)}"
+        return f"{model}hidden state, {source.removeprefix(HIDDEN)}"
     if source.startswith(UNTRAINED):
-        return f"{said(source.removeprefix(UNTRAINED))} with random weights"
-    return said(source)
+        return f"{model}{said(source.removeprefix(UNTRAINED))} with random weights"
+    return f"{model}{said(source)}, {row.hook}"
 
 
 def _heat_map(

@@ -1,6 +1,6 @@
 """A run from Python: as the command ``run``, on texts as they are at hand."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +42,46 @@ def make_run(
     Raises:
         UserError: If the data are something else, or a setting does not exist or does not fit.
     """
-    folder = Path(folder)
+    steps = (*MAKING, evaluate_step)
+    run, _ = with_steps(folder, data, "make_run", steps, preset=preset, settings=settings, overwrite=overwrite)
+    return open_run(run.folder, allow_code=run.allow_code)
+
+
+def with_steps(
+    folder: str | Path,
+    data: Any,
+    what: str,
+    steps: Sequence[Callable[[RunFolder], Any]],
+    *,
+    preset: str | Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> tuple[RunFolder, Any]:
+    """Do steps of a run as the command line does, the settings noted after each; see ``make_run``.
+
+    Args:
+        folder: The run folder.
+        data: The texts, as of ``make_run``; so are the preset and the settings.
+        what: What is done, for whoever comes second.
+        steps: What is done.
+        preset: Settings to begin with.
+        settings: By their names.
+        overwrite: Whether results of other settings or texts are made anew.
+
+    Returns:
+        The run folder, and what the last step gave.
+    """
+    folder, result = Path(folder), None
     cfg, code = _settings(folder, [preset] if isinstance(preset, str) else preset, settings or {})
-    with only_writer(folder, "make_run"):
+    with only_writer(folder, what):
         if data is not None:
             cfg.data = write_given(data, folder / "data", cfg.data)
         run = RunFolder(folder, cfg, overwrite, allow_code=code)
         run.claim()
-        for step in (*MAKING, evaluate_step):
-            step(run)
+        for step in steps:
+            result = step(run)
             run.note()
-    return open_run(folder, allow_code=code)
+    return run, result
 
 
 def _settings(folder: Path, presets: Sequence[str], settings: Mapping[str, Any]) -> tuple[RunConfig, frozenset[str]]:

@@ -165,16 +165,26 @@ class TestSplit:
         return embed_and_keep(self._run, self.data)
 
 
-def embed_and_keep(run: RunFolder, data: TextData) -> torch.Tensor:
-    """Sentence embeddings of texts, float32 (N, e), read from the run folder where they are there already."""
-    cfg = run.cfg.evaluate
-    key = sha256_of_json([data.fingerprint(), cfg.sentence_encoder])
+def embed_and_keep(
+    run: RunFolder, data: TextData, encoder: str | None = None, device: str | None = None
+) -> torch.Tensor:
+    """Sentence embeddings of texts, float32 (N, e), read from the run folder where they are there already.
+
+    Args:
+        run: The run folder.
+        data: The texts.
+        encoder: A folder or a name on the Hub. Default: what ``evaluate`` uses, and where.
+        device: Where another encoder runs.
+    """
+    if encoder is None:
+        encoder, device = run.cfg.evaluate.sentence_encoder, run.cfg.evaluate.device
+    key = sha256_of_json([data.fingerprint(), encoder])
     file = run.embeddings / f"{key[:16]}.safetensors"
     kept = _kept_embeddings(file, len(data), key) if file.is_file() else None
     if kept is not None:
         return kept
-    logger.info("sentence embeddings: %d texts by %s", len(data), cfg.sentence_encoder)
-    embeddings = embed_texts(data.texts, cfg.sentence_encoder, cfg.device)
+    logger.info("sentence embeddings: %d texts by %s", len(data), encoder)
+    embeddings = embed_texts(data.texts, encoder, device)
     write_tensors(file, {"embeddings": embeddings}, {"of": key})
     return embeddings
 

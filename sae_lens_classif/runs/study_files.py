@@ -3,7 +3,7 @@
 import logging
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from sae_lens_classif.features.classifiers import ClassifierSettings
 from sae_lens_classif.features.others import sae_probes_results, saebench_results
 from sae_lens_classif.features.sources import FeatureSource
 from sae_lens_classif.features.store import FeatureStore
-from sae_lens_classif.features.study import Study
+from sae_lens_classif.features.study import Stores, Study, StudyRow
 from sae_lens_classif.features.tables import HEADINGS, briefly, in_a_sentence, study_rows, to_markdown
 from sae_lens_classif.files import write_text
 from sae_lens_classif.hooks.token_states import TokenReader
@@ -35,33 +35,41 @@ _WEIGHTS = "sae_weights.safetensors"
 def write_study(
     run: RunFolder,
     study: Study,
-    stores: tuple[FeatureStore, FeatureStore],
+    stores: Mapping[str, Stores],
+    best: str,
     data: tuple[TextData, TextData],
-    reader: TokenReader,
-    sources: list[FeatureSource],
+    opened: Callable[[], tuple[TokenReader, list[FeatureSource]]],
     settings: ClassifierSettings,
 ) -> None:
-    """Write ``features/study.{json,md,tex}``, ``features/behind.json``, and what other packages would have written.
+    """Write ``features/study.{md,tex}``, ``features/behind.json``, and what other packages would have written.
 
     Args:
         run: The run folder.
         study: What was found.
-        stores: Features of the training and of the test texts.
+        stores: For each model, features of the training and of the test texts.
+        best: The model of the best approach.
         data: The texts.
-        reader: The model of the best approach.
-        sources: Where its features come from.
+        opened: That model, and where its features come from.
         settings: What was fitted.
     """
     folder = run.folder / "features"
-    behind = _behind(run, study, stores[0], data[0], reader, sources, settings)
-    write_json(folder / STUDY, study.model_dump(mode="json"))
+    behind = _behind(run, study, stores[best][0], data[0], opened, settings)
     write_text(folder / "study.md", f"{to_markdown(study)}\n{behind_in_markdown(behind)}")
     write_text(folder / "study.tex", study_in_latex(study))
-    dataset, plan = last_part(str(run.cfg.data.source)), stores[1].plan
-    given = study, plan, data[1], dataset, settings
-    _write_all(folder / "sae_probes", sae_probes_results(*given))
-    model = plan.model_name if hub_name(plan.model_name) else last_part(plan.model_name)
-    _write_all(folder / "saebench", saebench_results(*given, model))
+    dataset, of_probes, of_bench = last_part(str(run.cfg.data.source)), list[Any](), list[Any]()
+    for model, (_, test) in stores.items():
+        name = model if hub_name(model) else last_part(model)
+        own = study.model_copy(update={"rows": rows_of(study, model)})
+        given = own, test.plan, data[1], dataset, settings
+        of_probes += sae_probes_results(*given).items()
+        of_bench += saebench_results(*given, name).items()
+    _write_all(folder / "sae_probes", of_probes)
+    _write_all(folder / "saebench", of_bench)
+
+
+def rows_of(study: Study, model: str) -> dict[str, StudyRow]:
+    """The approaches of one model, where a study has several; else all."""
+    return {name: row for name, row in study.rows.items() if row.model in (None, model)}
 
 
 def read_study(run: RunFolder) -> tuple[Study, Behind] | None:
@@ -99,18 +107,18 @@ def _behind(
     study: Study,
     store: FeatureStore,
     data: TextData,
-    reader: TokenReader,
-    sources: list[FeatureSource],
+    opened: Callable[[], tuple[TokenReader, list[FeatureSource]]],
     settings: ClassifierSettings,
 ) -> Behind:
     """The features behind each class, as they were found before or anew."""
     row, file = study.rows[study.best], run.folder / "features" / BEHIND
-    name = store.column(row.features).source
-    source = next(one for one in sources if one.name == name)
-    names = _names(run, source)
+    column = store.column(row.features)
+    names = _names(run, column.source)
     known = _known(file)
-    if known is not None and known.made_from == fingerprint(store, row, source, settings, names):
+    if known is not None and known.made_from == fingerprint(store, (study.best, row), settings, names):
         return known
+    reader, sources = opened()
+    source = next(one for one in sources if one.name == column.source)
     found = features_behind((study.best, row), store, data, reader, source, settings, names)
     write_json(file, found.model_dump(mode="json"))
     return found
@@ -127,16 +135,16 @@ def _known(file: Path) -> Behind | None:
     return known
 
 
-def _names(run: RunFolder, source: FeatureSource) -> dict[int, str]:
+def _names(run: RunFolder, source: str) -> dict[int, str]:
     """Names that the user gave to the concepts of the run's own ClassifSAE, where that is the source."""
-    own, asked = run.sae / _WEIGHTS, Path(source.name) / _WEIGHTS
+    own, asked = run.sae / _WEIGHTS, Path(source) / _WEIGHTS
     is_own = own.is_file() and asked.is_file() and sha256_of_file(own) == sha256_of_file(asked)
     return names_of(run) if is_own else {}
 
 
-def _write_all(folder: Path, results: Mapping[str, Any]) -> None:
+def _write_all(folder: Path, results: Iterable[tuple[str, Any]]) -> None:
     """A file an SAE, and none of a study of before."""
     shutil.rmtree(folder, ignore_errors=True)
-    for number, (source, content) in enumerate(results.items()):
+    for number, (source, content) in enumerate(results):
         name = re.sub(r"[^\w.-]+", "_", last_part(source), flags=re.ASCII)[-80:]
         write_json(folder / f"{number}_{name}.json", content)

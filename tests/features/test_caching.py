@@ -31,9 +31,9 @@ TEXTS = ("the quick brown fox jumps over a lazy dog rain storm bank",)
 POOLINGS = tuple(map(Pooling.of, ("last", "mean", "max", "sum", "counts2")))
 
 
-def write_sae(folder: Path, hook: str | None, d_in: int = WIDTH) -> str:
+def write_sae(folder: Path, hook: str | None, d_in: int = WIDTH, named: str | None = "somebody/model") -> str:
     torch.manual_seed(len(str(hook)))
-    metadata = SAEMetadata(model_name="somebody/model", hook_name=hook)
+    metadata = SAEMetadata(model_name=named, hook_name=hook)
     sae = TopKSAE(TopKSAEConfig(d_in=d_in, d_sae=48, k=4, dtype="float32", device="cpu", metadata=metadata))
     with torch.no_grad():
         sae.W_enc.normal_()

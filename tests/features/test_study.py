@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
+from sklearn.metrics import f1_score
+from sklearn.model_selection import StratifiedKFold
 
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
@@ -14,7 +16,7 @@ from sae_lens_classif.features import study as module
 from sae_lens_classif.features.classifiers import ClassifierSettings
 from sae_lens_classif.features.pooling import Pooling
 from sae_lens_classif.features.store import FeaturePlan, FeatureStore, FeatureWriter, column_of
-from sae_lens_classif.features.study import Study, StudySettings, study
+from sae_lens_classif.features.study import CLASSIFIER, OtherFeatures, Stores, Study, StudySettings, study
 from tests.tiny_run import contents, snapshot
 
 WIDTH = 30
@@ -48,11 +50,10 @@ def write_store(folder: Path, data: TextData, seed: int, *, is_permuted: bool = 
     return FeatureStore(folder)
 
 
-def made(tmp_path: Path, **options: Any) -> tuple[tuple[FeatureStore, FeatureStore], tuple[TextData, TextData]]:
+def made(tmp_path: Path, **options: Any) -> tuple[dict[str, Stores], tuple[TextData, TextData]]:
     train, test = texts_of(120, 0), texts_of(80, 1)
-    return (
-        write_store(tmp_path / "train", train, 0, **options), write_store(tmp_path / "test", test, 1, **options)
-    ), (train, test)  # fmt: skip
+    stores = write_store(tmp_path / "train", train, 0, **options), write_store(tmp_path / "test", test, 1, **options)
+    return {"m": stores}, (train, test)
 
 
 def test_what_tells_the_classes_is_best_and_beats_the_best_baseline(tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_what_is_picked_does_not_depend_on_the_test_texts(tmp_path: Path) -> Non
     one = study(stores, data, tmp_path / "one", SETTINGS)
     turned = TextData(data[1].texts, 1 - data[1].labels, data[1].class_names)
     other_test = write_store(tmp_path / "other", turned, 7)
-    other = study((stores[0], other_test), (data[0], turned), tmp_path / "two", SETTINGS)
+    other = study({"m": (stores["m"][0], other_test)}, (data[0], turned), tmp_path / "two", SETTINGS)
     assert (one.best, one.best_baseline) == (other.best, other.best_baseline)
     assert {n: (r.picked, r.cv_range) for n, r in one.rows.items()} == {
         n: (r.picked, r.cv_range) for n, r in other.rows.items()
@@ -119,7 +120,7 @@ def test_a_killed_study_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, mon
 def test_texts_of_both_splits_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     train = texts_of(60, 0)
     test = TextData((*texts_of(40, 1).texts[:38], *train.texts[:2]), np.arange(40) % 2, ("a", "b"))
-    stores = write_store(tmp_path / "train", train, 0), write_store(tmp_path / "test", test, 1)
+    stores = {"m": (write_store(tmp_path / "train", train, 0), write_store(tmp_path / "test", test, 1))}
     assert study(stores, (train, test), tmp_path / "fits", SETTINGS).n_duplicates == 2
     assert "2 test texts are training texts, too" in caplog.text
 
@@ -130,9 +131,85 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
         study(stores, (data[0], texts_of(80, 5)), tmp_path / "fits", SETTINGS)
     with pytest.raises(UserError, match="no features but baselines"):
         study(stores, data, tmp_path / "fits", SETTINGS, baselines=["untrained", "telling"])
-    other = replace(stores[1].plan, model="another")
-    writer = FeatureWriter(tmp_path / "other", other)
-    writer.write(0, [stores[1].read(column.name) for column in other.columns], np.ones(80, np.int64))
-    writer.finish()
+    of_train, of_test = stores["m"]
+    other = copied(of_test, tmp_path / "other", model="another")
     with pytest.raises(UserError, match="other models or SAEs"):
-        study((stores[0], FeatureStore(tmp_path / "other")), data, tmp_path / "fits", SETTINGS)
+        study({"m": (of_train, other)}, data, tmp_path / "fits", SETTINGS)
+
+
+def copied(store: FeatureStore, folder: Path, **changes: Any) -> FeatureStore:
+    """The same features with another plan."""
+    plan = replace(store.plan, **changes)
+    writer = FeatureWriter(folder, plan)
+    writer.write(0, [store.read(column.name) for column in plan.columns], np.ones(len(store), np.int64))
+    writer.finish()
+    return FeatureStore(folder)
+
+
+def test_what_is_within_a_standard_error_is_known_from_the_folds(tmp_path: Path) -> None:
+    stores, data = made(tmp_path)
+    row = study(stores, data, tmp_path / "fits", SETTINGS).rows["telling/max"]
+    rows: Any = stores["m"][0].read("telling/max")
+    scores = []
+    for train, test in StratifiedKFold(5, shuffle=True, random_state=42).split(data[0].labels, data[0].labels):
+        scale = np.maximum(np.abs(rows[train].toarray()).max(axis=0), 1e-12)
+        unit = [one / np.maximum(np.linalg.norm(one, axis=1, keepdims=True), 1e-12)
+                for one in (rows[train].toarray() / scale, rows[test].toarray() / scale)]  # fmt: skip
+        of_class = [unit[0][data[0].labels[train] == label].mean(axis=0) for label in (0, 1)]
+        said = np.stack([unit[1] @ (one / np.linalg.norm(one)) for one in of_class], axis=1).argmax(axis=1)
+        scores.append(f1_score(data[0].labels[test], said, average="macro"))
+    assert row.cv_macro_f1 == pytest.approx(np.mean(scores), abs=1e-6)
+    assert row.cv_standard_error == pytest.approx(np.std(scores, ddof=1) / 5**0.5, abs=1e-6)
+    assert (row.source, row.hook, row.width, row.pooling, row.model) == ("telling", "h", WIDTH, "max", None)
+
+
+def test_features_of_several_models_meet_in_one_table_and_are_told_apart(tmp_path: Path) -> None:
+    stores, data = made(tmp_path)
+    alone = study(stores, data, tmp_path / "fits", SETTINGS, baselines=["untrained"])
+    n_fits = len(list((tmp_path / "fits").glob("*.json")))
+    worse = [texts_store(tmp_path / name, of, seed) for name, of, seed in (("w0", data[0], 0), ("w1", data[1], 1))]
+    found = study(stores | {"worse": (worse[0], worse[1])}, data, tmp_path / "fits", SETTINGS, baselines=["untrained"])
+    assert found.best == f"m: {alone.best}" and found.best_baseline == f"m: {alone.best_baseline}"
+    assert found.rows["worse: telling/max"].model == "worse" and found.rows["worse: telling/max"].source == "telling"
+    assert found.rows["worse: telling/max"].score.macro_f1 < 0.7 < found.rows["m: telling/max"].score.macro_f1
+    assert found.rows["worse: untrained/max"].is_baseline and found.rows["worse: hidden:h/last"].is_baseline
+    assert found.rows["words (TF-IDF)"].model is None
+    shared = {name: row for name, row in alone.rows.items() if row.source is not None}
+    assert all(found.rows[f"m: {name}"].cv_range == row.cv_range for name, row in shared.items())
+    n_of_model = len(shared)
+    assert len(list((tmp_path / "fits").glob("*.json"))) == n_fits + n_of_model, (
+        "what was fitted of m is not fitted again"
+    )
+
+
+def texts_store(folder: Path, data: TextData, seed: int) -> FeatureStore:
+    return copied(write_store(folder / "as_m", data, seed, is_permuted=True), folder / "f", model="other")
+
+
+def test_baselines_of_no_language_model_stand_in_the_table(tmp_path: Path) -> None:
+    stores, data = made(tmp_path)
+    random = np.random.default_rng(0)
+    rows = [np.stack([of.labels, random.normal(size=len(of))], axis=1).astype(np.float32) for of in data]
+    given = [OtherFeatures("sentence embeddings (all)", (rows[0], rows[1]), "1")]
+    found = study(stores, data, tmp_path / "fits", SETTINGS, others=given)
+    row = found.rows["sentence embeddings (all)"]
+    assert row.score.macro_f1 == 1 and row.is_baseline and row.pooling is None
+    assert found.best_baseline == "sentence embeddings (all)"
+    other = [OtherFeatures("sentence embeddings (all)", (rows[0][:, 1:], rows[1][:, 1:]), "2")]
+    again = study(stores, data, tmp_path / "fits", SETTINGS, others=other)
+    assert again.rows["sentence embeddings (all)"].score.macro_f1 < 0.7, "of others another fit"
+
+
+def test_the_classifier_itself_is_scored_and_competes_with_nothing(tmp_path: Path) -> None:
+    stores, data = made(tmp_path)
+    without = study(stores, data, tmp_path / "fits", SETTINGS)
+    assert without.ceiling is None
+    decided = data[1].labels.copy()
+    decided[:8] = 1 - decided[:8]
+    found = study(stores, data, tmp_path / "fits", SETTINGS, decided=decided)
+    assert (
+        found.ceiling is not None and found.ceiling.accuracy == pytest.approx(0.9) and found.ceiling.difference is None
+    )
+    assert found.ceiling.macro_f1_ci95[0] < 0.9 < found.ceiling.macro_f1_ci95[1]
+    assert found.model_copy(update={"ceiling": None}) == without, "nothing else depends on it"
+    assert CLASSIFIER not in found.rows
