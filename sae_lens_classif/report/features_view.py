@@ -132,9 +132,7 @@ def heat_maps(study: Study, said: Said) -> list[Matrix]:
         study: What was found.
         said: Writes a folder by its last part.
     """
-    rows = {
-        _Place.of(row, said): (name, row) for name, row in study.rows.items() if _is_pooled(row)
-    }
+    rows = {_Place.of(row, said): (name, row) for name, row in study.rows.items() if _is_pooled(row)}
     with_all = {place: found for place, found in rows.items() if place.n_features is None}
     maps = [
         _heat_map("pooling", "By pooling", "pooling", study, {(p.words, p.pooling): f for p, f in with_all.items()})
