@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.features.advice import advice
 from sae_lens_classif.features.behind import Behind
 from sae_lens_classif.features.behind_words import WEIGHTS
 from sae_lens_classif.features.study import Study
@@ -64,13 +65,14 @@ def features_page(
         mask: Whether handles and addresses are masked in texts.
         note: What whoever opens the page should know first.
     """
-    said = briefly(study)
+    said, advised = briefly(study), list(advice(study))
     return template("features.html").render(
         run=name,
         note=note,
         is_masked=mask,
         study=study,
-        sentence=said(in_a_sentence(study)),
+        sentence=said(in_a_sentence(study).removesuffix(" ".join(advised)).strip()),
+        advice=list(map(said, advised)),
         approach=said(behind.approach),
         behind=behind,
         weights_are=WEIGHTS[behind.classifier],

@@ -186,7 +186,8 @@ def _heat_map(
 ) -> Matrix:
     is_baseline = {key[0]: row.is_baseline for key, (_, row) in found.items()}
     columns = list(dict.fromkeys(key[1] for key in found))
-    values = [row.cv_macro_f1 or 0.0 for row in study.rows.values() if _is_pooled(row)]
+    # By the SAEs alone: one baseline far below would leave them all of one colour.
+    values = [row.cv_macro_f1 or 0.0 for row in study.rows.values() if _is_pooled(row) and not row.is_baseline]
     least, most = min(values), max(values)
 
     def cell(key: Key) -> Cell | None:
@@ -202,7 +203,7 @@ def _heat_map(
 
     about = (
         "Macro F1 in cross-validation on the training texts, in percent: choose by it; the best that is no baseline is "
-        "marked. Smaller, below it, that on the test texts. The stronger the colour, the higher."
+        "marked. Smaller, below it, that on the test texts. The stronger the colour, the higher; the SAEs' lowest has none."
     )
     groups = tuple((title, of) for title, of in (("SAEs", rows(False)), ("Baselines", rows(True))) if of)
     return Matrix(name, title, about, "features of", columns_are, tuple(columns), groups)
