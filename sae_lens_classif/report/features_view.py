@@ -203,7 +203,7 @@ def _heat_map(
 
     about = (
         "Macro F1 in cross-validation on the training texts, in percent: choose by it; the best that is no baseline is "
-        "marked. Smaller, below it, that on the test texts. The stronger the colour, the higher; the SAEs' lowest has none."
+        "marked. Smaller, below it, that on the test texts. The stronger the colour, the higher; the lowest has none."
     )
     groups = tuple((title, of) for title, of in (("SAEs", rows(False)), ("Baselines", rows(True))) if of)
     return Matrix(name, title, about, "features of", columns_are, tuple(columns), groups)
