@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sae_lens_classif.audit.diff import Diff
 from sae_lens_classif.audit.stable_concepts import Stability
+from sae_lens_classif.features.behind import Behind
 from sae_lens_classif.features.decisions import DecisionStudy
 from sae_lens_classif.features.study import Study
 from sae_lens_classif.features.transfer import TransferStudy
@@ -13,8 +14,8 @@ from sae_lens_classif.runs.transfer_concepts import ConceptsElsewhere
 
 FOLDER = Path(__file__).parent / "schemas"
 _ALL = json_schemas() | {
-    "diff": json_schema(Diff), "features": json_schema(Study), "stability": json_schema(Stability),
-    "transfer_concepts": json_schema(ConceptsElsewhere),
+    "behind": json_schema(Behind), "diff": json_schema(Diff), "features": json_schema(Study),
+    "stability": json_schema(Stability), "transfer_concepts": json_schema(ConceptsElsewhere),
     "transfer_features": json_schema(TransferStudy), "transfer_models": json_schema(DecisionStudy),
 }  # fmt: skip
 SCHEMAS = {name: json.dumps(schema, indent=1, ensure_ascii=False) + "\n" for name, schema in _ALL.items()}

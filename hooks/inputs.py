@@ -248,8 +248,8 @@ class PlainTexts:
         for first, own, of_pair in zip(firsts, ids, types, strict=True):
             if own.index(mark) + 1 != of_pair.index(1):
                 raise UserError(
-                    f"the first text of a pair holds {self.tokenizer.decode(mark)} ({first[:80]!r}), which to this model stands between the "
-                    "two; take it out of the texts"
+                    f"the first text of a pair holds {self.tokenizer.decode(mark)} ({first[:80]!r}), which to this "
+                    "model stands between the two; take it out of the texts"
                 )
 
     def described(self) -> dict[str, Any]:

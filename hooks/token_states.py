@@ -96,6 +96,38 @@ class TokenReader(ABC):
         ids = (getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "cls", "sep", "pad"))
         return torch.tensor(sorted({one for one in ids if one is not None}), dtype=torch.int64, device=self.device)
 
+    def pieces(self, text: str, *, special_tokens: bool = False) -> list[tuple[str, str]]:
+        """The text as its own tokens, those whose states ``read`` gives, in their order.
+
+        Args:
+            text: The text.
+            special_tokens: As ``read`` has it.
+
+        Returns:
+            For each token what stands between it and the one before, and what it is of the text: nothing where several
+            tokens share a character. Where the tokenizer does not say its places, each is decoded by itself.
+        """
+        (ids,) = self.inputs([text])
+        special, found, end = set(self._special.tolist()), list[tuple[str, str]](), 0
+        for token, span in zip(ids, self._spans(text, ids), strict=True):
+            if token in special and not special_tokens:
+                continue
+            if span is None or (token in special and span[0] == span[1]):
+                found.append(("", str(self.inputs.tokenizer.decode([token]))))
+                continue
+            start = max(span[0], end)
+            found.append((text[end:start], text[start : span[1]]))
+            end = max(end, span[1])
+        return found
+
+    def _spans(self, text: str, ids: list[int]) -> "list[tuple[int, int]] | list[None]":
+        tokenizer = self.inputs.tokenizer
+        if tokenizer.is_fast:
+            encoded = tokenizer(text, truncation=True, max_length=self.inputs.max_tokens, return_offsets_mapping=True)
+            if encoded["input_ids"] == ids:
+                return list(map(tuple, encoded["offset_mapping"]))
+        return [None] * len(ids)
+
     @torch.no_grad()
     def read(
         self,

@@ -27,6 +27,7 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.explaining.explanation import to_page
 from sae_lens_classif.files import check_output, write_text
 from sae_lens_classif.publishing.publish import publish as publish_run
+from sae_lens_classif.report.features_page import write_features_report
 from sae_lens_classif.report.page import write_report
 from sae_lens_classif.runs import steps as pipeline
 from sae_lens_classif.runs.across import across
@@ -35,6 +36,7 @@ from sae_lens_classif.runs.features import features_step
 from sae_lens_classif.runs.folder import METHOD, RunFolder
 from sae_lens_classif.runs.open_run import open_run
 from sae_lens_classif.runs.score_file import score_file
+from sae_lens_classif.runs.study_files import STUDY
 from sae_lens_classif.runs.sweep import sweep_step
 from sae_lens_classif.runs.transfer import transfer_step
 from sae_lens_classif.runs.transfer_features import transfer_features_step
@@ -78,7 +80,9 @@ def _sweep(run: RunFolder) -> None:
 
 def _features(run: RunFolder) -> None:
     show_features(Console(), _steps(features_step)(run))
+    page = write_features_report(run)
     show_folder(Console(), run.folder / "features")
+    _show_features_report(page)
 
 
 def transfer(run: RunFolder, other: str, method: str = METHOD) -> None:
@@ -141,7 +145,13 @@ def _score(run: Path, file: str, out: Path | None, **choices: Any) -> None:
 
 
 def _report(run: Path, out: Path | None, explained: int, method: str, **choices: Any) -> None:
-    _show_report(write_report(run, out, explained, method, **choices))
+    opened = RunFolder.open(run, allow_code=choices["allow_code"])
+    has_study, is_trained = (opened.folder / "features" / STUDY).is_file(), opened.sae.is_dir()
+    if has_study:
+        page = write_features_report(opened, None if is_trained else out, mask=choices["mask"], note=choices["note"])
+        _show_features_report(page)
+    if is_trained or not has_study:
+        _show_report(write_report(run, out, explained, method, **choices))
     if choices["mask"]:
         Console().print("Handles and addresses on the web are masked in its texts.")
 
@@ -150,6 +160,13 @@ def _show_report(page: Path) -> None:
     Console().print(
         f"Open {escape(str(page))} in a browser. It holds some of the test texts.", soft_wrap=True, highlight=False
     )
+
+
+def _show_features_report(page: Path) -> None:
+    Console().print(
+        f"Open {escape(str(page))} in a browser: the features behind each class, with some of the training texts.",
+        soft_wrap=True, highlight=False,
+    )  # fmt: skip
 
 
 def _across(runs: Sequence[Path], out: Path, against: str) -> None:

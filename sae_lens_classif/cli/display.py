@@ -17,7 +17,7 @@ from sae_lens_classif.explaining.explanation import ActiveConcept, Explanation
 from sae_lens_classif.features import decision_tables, transfer_tables
 from sae_lens_classif.features.decisions import DecisionStudy
 from sae_lens_classif.features.study import Study
-from sae_lens_classif.features.tables import HEADINGS, in_a_sentence, shortened, study_rows
+from sae_lens_classif.features.tables import HEADINGS, briefly, in_a_sentence, study_rows
 from sae_lens_classif.features.transfer import TransferStudy
 from sae_lens_classif.files import sizes
 from sae_lens_classif.runs.across_tables import (
@@ -148,12 +148,10 @@ def show_features(console: Console, study: Study) -> None:
         console: Where to print.
         study: What ``features_step`` gives.
     """
-    short = shortened(study)
+    short = briefly(study)
 
     def said(words: str) -> str:
-        for name, few in sorted(short.items(), key=lambda item: -len(item[0])):
-            words = words.replace(name, few)
-        return escape(words)
+        return escape(short(words))
 
     headings = [heading.removesuffix(", %") for heading in HEADINGS]
     table = _table("Features as classifiers, in percent", headings)

@@ -38,9 +38,9 @@ _STEPS = {
     "compare": "Fit and measure other concept methods beside the ClassifSAE: RUN/comparison.{json,md,tex}.",
     "across": "Which method is ahead over several data sets: OUT/across.{json,md,tex}, OUT/tradeoffs.{png,svg}.",
     "sweep": "Train and evaluate over a grid of settings: RUN/sweep/sweep.{json,md,png,svg}.",
-    "features": "Do features of an SAE classify texts, which, and better than what? RUN/features/study.{json,md}, "
-    "heatmap.{png,svg}. With --transfer: what is learned on one language, data set or model, and holds on another? "
-    "RUN/features/transfer_*.{json,md,png,svg}.",
+    "features": "Do features of an SAE classify texts, which, and better than what? RUN/features/study.{json,md,tex}, "
+    "heatmap.{png,svg}, report.html. With --transfer: what is learned on one language, data set or model, and holds on "
+    "another? RUN/features/transfer_*.{json,md,png,svg}.",
     "stability": "Train again with other seeds: which concepts come back? RUN/stability.json.",
     "diff": "Two runs, such as before and after a fine-tuning: which concepts are kept, gone, new, changed in effect? "
     "OTHER/diff.",

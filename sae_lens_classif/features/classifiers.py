@@ -7,7 +7,7 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import issparse
+from scipy.sparse import csr_array, issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import SelectKBest
@@ -84,7 +84,7 @@ class FittedClassifier:
 
     def predict(self, rows: Any) -> Labels:
         """Classes, int64 (N,), of texts given their features, float (N, F)."""
-        predicted: Labels = self.pipeline.predict(rows)
+        predicted: Labels = self.pipeline.predict(narrowed(rows))
         return predicted
 
 
@@ -105,7 +105,7 @@ def fit_classifier(
     Raises:
         UserError: If there is one class alone, or one has a single text.
     """
-    settings, n_all = settings or ClassifierSettings(), rows.shape[1]
+    settings, rows, n_all = settings or ClassifierSettings(), narrowed(rows), rows.shape[1]
     # What is sparse stays sparse: it is not centred.
     before: list[Step] = [("scale", MaxAbsScaler() if issparse(rows) else StandardScaler())]
     if settings.n_features is not None and settings.n_features < n_all:
@@ -116,6 +116,13 @@ def fit_classifier(
         best = np.flatnonzero(choose.get_support())
         features = best[np.argsort(-choose.scores_[best], kind="stable")]
     return replace(fitted, features=features)
+
+
+def narrowed(rows: Any) -> Any:
+    """Sparse rows with places of 32 bits where they fit, as scikit-learn's trees ask for; all else as it is."""
+    if not issparse(rows) or rows.indices.dtype == np.int32 or max(rows.nnz, *rows.shape) > np.iinfo(np.int32).max:
+        return rows
+    return csr_array((rows.data, rows.indices.astype(np.int32), rows.indptr.astype(np.int32)), shape=rows.shape)
 
 
 def fit_tfidf(

@@ -23,11 +23,37 @@ def mean_difference(rows: Any, labels: Labels) -> Scores:
     Returns:
         float64 (F,).
     """
+    largest: Scores = np.abs(class_differences(rows, labels)).max(axis=0)
+    return largest
+
+
+def class_differences(rows: Any, labels: Labels) -> Scores:
+    """How far a feature's mean on the texts of each class that occurs is above its mean on all others.
+
+    Args:
+        rows: float (N, F), sparse or dense.
+        labels: int64 (N,).
+
+    Returns:
+        float64 (C, F).
+    """
+    inside, outside = class_means(rows, labels)
+    return inside - outside
+
+
+def class_means(rows: Any, labels: Labels) -> tuple[Scores, Scores]:
+    """A feature's mean on the texts of each class that occurs, and on all others.
+
+    Args:
+        rows: float (N, F), sparse or dense.
+        labels: int64 (N,).
+
+    Returns:
+        float64 (C, F) each.
+    """
     of_class, counts = class_sums(rows, labels)
-    others = of_class.sum(axis=0) - of_class
-    n_others = counts.sum() - counts
-    differences: Scores = np.abs(of_class / counts[:, None] - others / np.maximum(n_others, 1)[:, None]).max(axis=0)
-    return differences
+    others, n_others = of_class.sum(axis=0) - of_class, counts.sum() - counts
+    return of_class / counts[:, None], others / np.maximum(n_others, 1)[:, None]
 
 
 def mutual_information(rows: Any, labels: Labels) -> Scores:

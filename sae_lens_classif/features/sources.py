@@ -1,5 +1,6 @@
 """What features of texts are taken from: the latents of an SAE, or the residual stream itself."""
 
+import re
 from abc import ABC, abstractmethod
 from typing import Any, TypeAlias
 
@@ -20,6 +21,7 @@ from sae_lens_classif.saes.classif_sae import ClassifSAE
 HIDDEN, UNTRAINED = "hidden:", "untrained:"  # before the name of a hook, and of an SAE whose weights are random
 Floats: TypeAlias = npt.NDArray[np.float32]
 Features: TypeAlias = "csr_array | Floats"
+_NEURONPEDIA = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}/[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
 _SCRATCH = 2**28  # bytes of dense activations at once
 
 
@@ -32,6 +34,7 @@ class FeatureSource(ABC):
         width: Number of features F.
         is_sparse: Whether most features of a token are 0.
         fingerprint: SHA-256 of everything that the features depend on, the model aside.
+        neuronpedia: What Neuronpedia calls the SAE; None where it has none.
     """
 
     name: str
@@ -39,6 +42,7 @@ class FeatureSource(ABC):
     width: int
     is_sparse: bool
     fingerprint: str
+    neuronpedia: str | None = None
 
     @abstractmethod
     def of_tokens(self, states: torch.Tensor) -> Features:
@@ -102,6 +106,7 @@ class SAESource(FeatureSource):
         weights = sha256_of_tensors(sae.state_dict())
         settings = {key: value for key, value in sae.cfg.to_dict().items() if key not in ("device", "metadata")}
         self.fingerprint = sha256_of_json([weights, settings, hook])
+        self.neuronpedia = neuronpedia_id(sae.cfg.metadata.neuronpedia_id)
 
     @torch.no_grad()
     def of_tokens(self, states: torch.Tensor) -> csr_array:
@@ -117,6 +122,14 @@ class SAESource(FeatureSource):
         ends = torch.bincount(token, minlength=len(states)).cumsum(0).cpu().numpy()
         parts = acts[token, feature].float().cpu().numpy(), feature.cpu().numpy(), np.concatenate([[0], ends])
         return csr_array(parts, shape=(len(states), self.width))
+
+
+def neuronpedia_id(given: object) -> str | None:
+    """What an SAE's metadata says Neuronpedia calls it, as ``gemma-2-2b/12-gemmascope-res-16k``; None for all else.
+
+    It comes from whoever wrote the SAE's files, and becomes part of an address.
+    """
+    return given if isinstance(given, str) and _NEURONPEDIA.fullmatch(given) else None
 
 
 def open_source(name: str, reader: TokenReader) -> FeatureSource:

@@ -1,7 +1,7 @@
 """What a study of features found, in words and tables."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sae_lens_classif.features.advice import advice
 from sae_lens_classif.features.scores import Score
@@ -63,6 +63,18 @@ def shortened(study: Study) -> dict[str, str]:
         n_parts = next(n for n in range(1, len(parts) + 1) if sum(o[-n:] == parts[-n:] for o in folders.values()) == 1)
         short[name] = "/".join(parts[-n_parts:])
     return short
+
+
+def briefly(study: Study) -> Callable[[str], str]:
+    """What writes words of a study with folders of SAEs by their last parts; see ``shortened``."""
+    longest_first = sorted(shortened(study).items(), key=lambda item: -len(item[0]))
+
+    def said(words: str) -> str:
+        for name, few in longest_first:
+            words = words.replace(name, few)
+        return words
+
+    return said
 
 
 def _cells(name: str, row: StudyRow) -> tuple[str, ...]:

@@ -112,7 +112,7 @@ def report_page(report: Report) -> str:
     return template("report.html").render(
         report=report,
         names=report.class_names,
-        colours=[_colours(number, len(report.class_names)) for number in range(len(report.class_names))],
+        colours=class_colours(len(report.class_names)),
         script=Markup(script),  # ours alone
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         glance=glance(report, found),
@@ -136,7 +136,7 @@ def report_page(report: Report) -> str:
     )
 
 
-def _colours(number: int, n_classes: int) -> tuple[str, str]:
-    """Of a class, on a light and on a dark page."""
-    colour = class_colour(number, n_classes)
-    return darken(colour, _CONTRAST), lighten(colour, _DARK)
+def class_colours(n_classes: int) -> list[tuple[str, str]]:
+    """Colour of each class, on a light and on a dark page."""
+    colours = [class_colour(number, n_classes) for number in range(n_classes)]
+    return [(darken(colour, _CONTRAST), lighten(colour, _DARK)) for colour in colours]

@@ -17,16 +17,15 @@ from sae_lens_classif.features.pooling import Pooling
 from sae_lens_classif.features.sources import UNTRAINED, FeatureSource, HiddenSource, SAESource
 from sae_lens_classif.features.store import FeatureStore
 from sae_lens_classif.features.study import OtherFeatures, Stores, Study, StudySettings, study
-from sae_lens_classif.features.tables import to_markdown
 from sae_lens_classif.figures.feature_heat_map import feature_heat_map
 from sae_lens_classif.figures.style import save_figure
-from sae_lens_classif.files import write_text
 from sae_lens_classif.hooks.load import CLASSIFIER_FILE
 from sae_lens_classif.hooks.token_states import TokenReader, open_reader
 from sae_lens_classif.methods.sae_probe import check_named, load_sae
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.run_classifier import open_run_classifier
 from sae_lens_classif.runs.steps import embed_and_keep
+from sae_lens_classif.runs.study_files import write_study
 from sae_lens_classif.store.caching import cache_states
 from sae_lens_classif.store.shards import MANIFEST
 from sae_lens_classif.store.store import ActivationStore
@@ -56,8 +55,8 @@ class RunFeatures:
 def features_step(run: RunFolder) -> Study:
     """Fit a classifier on features of the training texts, for every model, SAE and pooling, beside baselines.
 
-    Makes ``features/``: the features of both splits, each fit, ``study.{json,md}``, ``heatmap.{png,svg}``; what is
-    there is reused.
+    Makes ``features/``: the features of both splits, each fit, ``study.{json,md,tex}``, ``heatmap.{png,svg}``,
+    ``behind.json``, and what other packages would write; what is there is reused.
 
     Raises:
         UserError: If no model or no SAE is given, an SAE is of another model, or a pooling does not exist.
@@ -68,13 +67,24 @@ def features_step(run: RunFolder) -> Study:
     _poolings(run)
     data = run.texts("train"), run.texts("test")
     others = _embeddings(run, data)
-    stores, beside = dict[str, Stores](), list[str]()
+    stores, beside, last = dict[str, Stores](), list[str](), dict[str, RunFeatures]()
     for model in asked:  # one at a time: they might not fit into memory together
-        of = features_of(run, model)
-        stores[model] = of.stores
-        beside += of.beside
-        del of
-    return study_of(run, stores, data, beside, others)
+        last.clear()
+        last[model] = features_of(run, model)
+        stores[model] = last[model].stores
+        beside += last[model].beside
+    found = study_of(run, stores, data, beside, others)
+    best = found.rows[found.best].model or next(iter(asked))
+
+    def opened() -> tuple[TokenReader, list[FeatureSource]]:
+        """The best approach's model and SAEs, only where they are needed."""
+        kept = last.pop(best, None)
+        last.clear()
+        kept = kept or features_of(run, best)
+        return kept.reader, kept.sources
+
+    write_study(run, found, stores, best, data, opened, classifier_settings(run))
+    return found
 
 
 def features_of(run: RunFolder, model: str | None = None) -> RunFeatures:
@@ -113,7 +123,7 @@ def study_of(
     beside: Sequence[str],
     others: Sequence[OtherFeatures] = (),
 ) -> Study:
-    """Study features of a run's texts; makes ``study.{json,md}`` and ``heatmap.{png,svg}``.
+    """Study features of a run's texts; makes ``study.json`` and ``heatmap.{png,svg}``.
 
     Args:
         run: The run folder.
@@ -125,7 +135,6 @@ def study_of(
     folder = run.folder / "features"
     found = study(stores, data, folder / "fits", _settings(run), beside, others, _decided(run, data[1]))
     write_json(folder / "study.json", found.model_dump(mode="json"))
-    write_text(folder / "study.md", to_markdown(found))
     save_figure(feature_heat_map(found), folder / "heatmap")
     return found
 

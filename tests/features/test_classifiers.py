@@ -52,6 +52,16 @@ def test_the_mutual_information_is_what_a_loop_gives(is_sparse: bool) -> None:
     np.testing.assert_allclose(mutual_information(rows if is_sparse else dense, labels), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_as_the_store_gives_them_with_places_of_64_bits_are_classified_alike(kind: Any) -> None:
+    rows, labels = drawn(60, seed=4)
+    wide = csr_array((rows.data, rows.indices.astype(np.int64), rows.indptr.astype(np.int64)), shape=rows.shape)
+    assert wide.indices.dtype == np.int64
+    one, other = (fit_classifier(given, labels, ClassifierSettings(kind)) for given in (rows, wide))
+    np.testing.assert_array_equal(one.predict(rows), other.predict(wide))
+    assert one.macro_f1_of_all == other.macro_f1_of_all
+
+
 @pytest.mark.parametrize("selection", SELECTIONS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_features_that_tell_the_classes_apart_are_found_and_used(kind: Any, selection: str) -> None:

@@ -24,7 +24,9 @@ from tests.tiny_run import Tiny, assert_refused_at_once, cli, contents, make_tin
 
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "features.json"
+_BEHIND = SCHEMA.with_name("behind.json")
 HOOK = "blocks.2.hook_resid_pre"
+_WRITTEN = ("study.*", "behind.json", "report.html")
 _FAST = ("--features.poolings", "max,counts3", "--features.n_bootstrap", "50", "--features.n_features", "2")
 
 
@@ -83,11 +85,38 @@ def test_the_features_of_both_splits_are_kept(made: Tiny) -> None:
 def test_a_second_call_reads_what_is_there_and_another_sae_is_added_beside_it(made: Tiny) -> None:
     saes = f"{made.run('run')}/saes/classifsae,{made.folder}/topk"
     before = snapshot(made.run("run") / "features", "**/*.safetensors")
-    written = contents(snapshot(made.run("run") / "features", "study.*"))
+    written = contents(snapshot(made.run("run") / "features", *_WRITTEN))
     shown = made.command("features", "run", "--features.saes", saes, *_FAST)
     assert shown == (made.folder / "shown.txt").read_text(encoding="utf-8")
     assert snapshot(made.run("run") / "features", "**/*.safetensors") == before
-    assert contents(snapshot(made.run("run") / "features", "study.*")) == written
+    assert contents(snapshot(made.run("run") / "features", *_WRITTEN)) == written
+
+
+def test_the_features_behind_each_class_are_written_named_and_found_again(
+    made: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(made.run("run"), run)
+    shutil.rmtree(run / "features")
+    asked = ("features", "--run", run, "--features.saes", run / "saes" / "classifsae", *_FAST)
+    assert cli(*asked).code == 0
+    file, page = run / "features" / "behind.json", run / "features" / "report.html"
+    behind = read_json(file)
+    jsonschema.validate(json.loads(file.read_text(encoding="utf-8")), json.loads(_BEHIND.read_text(encoding="utf-8")))
+    index = next(iter(behind["features"]))
+    assert behind["class_names"] == ["animals", "weather", "money"] and behind["features"][index]["name"] == ""
+    written = snapshot(run / "features", "behind.json", "fits/*")
+    assert cli(*asked).code == 0 and snapshot(run / "features", "behind.json", "fits/*") == written
+    assert cli("name", run, index, "a *name* <b>").code == 0
+    assert cli(*asked).code == 0
+    assert read_json(file)["features"][index]["name"] == "a *name* <b>"
+    markdown = (run / "features" / "study.md").read_text(encoding="utf-8")
+    assert rf"feature {index} (a \*name\* &lt;b&gt;)" in markdown
+    assert "a *name* &lt;b&gt;" in page.read_text(encoding="utf-8")
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b"animals", b"animal"))
+    ended = cli(*asked)
+    assert ended.code == 0 and "behind.json was altered" in caplog.text and file.read_bytes() == whole
 
 
 @pytest.mark.parametrize(
