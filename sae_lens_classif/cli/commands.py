@@ -94,7 +94,9 @@ def transfer(run: RunFolder, other: str, method: str = METHOD) -> None:
 def transfer_features(run: RunFolder, what: str) -> None:
     """Carry a run's features over to other languages, data sets or models, and show what holds there."""
     show_transfer_features(Console(), _steps(lambda run: transfer_features_step(run, what))(run))
+    page = write_features_report(run)
     show_folder(Console(), run.folder / "features")
+    _show_features_report(page)
 
 
 def _publish(run: Path, repo: str, *, dry_run: bool, **choices: Any) -> None:

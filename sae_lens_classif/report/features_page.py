@@ -8,13 +8,16 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.features.advice import advice
 from sae_lens_classif.features.behind import Behind
 from sae_lens_classif.features.behind_words import WEIGHTS
+from sae_lens_classif.features.decisions import DecisionStudy
 from sae_lens_classif.features.study import Study
 from sae_lens_classif.features.tables import HEADINGS, briefly, in_a_sentence, study_rows
+from sae_lens_classif.features.transfer import TransferStudy
 from sae_lens_classif.files import check_output, write_text
-from sae_lens_classif.report.features_view import Matrix, heat_maps, shown_features
+from sae_lens_classif.report.features_view import heat_maps, shown_features
 from sae_lens_classif.report.page import class_colours
+from sae_lens_classif.report.transfer_view import carried
 from sae_lens_classif.runs.folder import RunFolder, opened_to_write
-from sae_lens_classif.runs.study_files import read_study
+from sae_lens_classif.runs.study_files import read_study, read_transfers
 from sae_lens_classif.templates import template
 
 _N_ROWS = 40  # of the table that are shown unasked
@@ -42,7 +45,8 @@ def write_features_report(
         found = read_study(files)
         if found is None:
             raise UserError(f"{files.folder} holds no study of features; run `features` first")
-        write_text(target, features_page(*found, name=files.folder.resolve().name, mask=mask, note=note))
+        transfers, name = read_transfers(files), files.folder.resolve().name
+        write_text(target, features_page(*found, name=name, transfers=transfers, mask=mask, note=note))
     return target
 
 
@@ -51,7 +55,7 @@ def features_page(
     behind: Behind,
     *,
     name: str,
-    transfer: Sequence[Matrix] = (),
+    transfers: Sequence[TransferStudy | DecisionStudy] = (),
     mask: bool = False,
     note: str = "",
 ) -> str:
@@ -61,7 +65,7 @@ def features_page(
         study: What was found.
         behind: The features behind each class.
         name: How the run is called.
-        transfer: Matrices of what carries over.
+        transfers: What was carried over to other languages, data sets, models.
         mask: Whether handles and addresses are masked in texts.
         note: What whoever opens the page should know first.
     """
@@ -85,5 +89,5 @@ def features_page(
         classes=[
             (one.class_number, shown) for one, shown in zip(behind.classes, shown_features(behind, mask), strict=True)
         ],
-        transfer=transfer,
+        transfers=carried(transfers, said),
     )

@@ -13,11 +13,13 @@ from sae_lens_classif.errors import UserError
 from sae_lens_classif.features.behind import Behind, features_behind, fingerprint
 from sae_lens_classif.features.behind_words import behind_in_markdown
 from sae_lens_classif.features.classifiers import ClassifierSettings
+from sae_lens_classif.features.decisions import DecisionStudy
 from sae_lens_classif.features.others import sae_probes_results, saebench_results
 from sae_lens_classif.features.sources import FeatureSource
 from sae_lens_classif.features.store import FeatureStore
 from sae_lens_classif.features.study import Stores, Study, StudyRow
 from sae_lens_classif.features.tables import HEADINGS, briefly, in_a_sentence, study_rows, to_markdown
+from sae_lens_classif.features.transfer import TransferStudy
 from sae_lens_classif.files import write_text
 from sae_lens_classif.hooks.token_states import TokenReader
 from sae_lens_classif.hub import hub_name
@@ -83,6 +85,18 @@ def read_study(run: RunFolder) -> tuple[Study, Behind] | None:
         return None
     remedy = "delete it and run `features` again"
     return read_shape(Study, file, "`features`", remedy), read_shape(Behind, behind, "`features`", remedy)
+
+
+def read_transfers(run: RunFolder) -> list[TransferStudy | DecisionStudy]:
+    """What ``features --transfer`` found in a run: over languages, data sets, models, as far as it was run.
+
+    Raises:
+        UserError: If a file is not what was written.
+    """
+    kinds = {"languages": TransferStudy, "data": TransferStudy, "models": DecisionStudy}
+    files = {run.folder / "features" / f"transfer_{what}.json": kind for what, kind in kinds.items()}
+    remedy = "delete it and run `features --transfer` again"
+    return [read_shape(kind, file, "`features`", remedy) for file, kind in files.items() if file.is_file()]
 
 
 def study_in_latex(study: Study) -> str:

@@ -13,8 +13,10 @@ from playwright.sync_api import Browser, Page
 
 from sae_lens_classif.checksums import read_json
 from sae_lens_classif.errors import UserError
+from sae_lens_classif.features.transfer import transfer_study
 from sae_lens_classif.report.features_page import features_page, write_features_report
 from sae_lens_classif.report.features_view import heat_maps, matrix_of, shown_features
+from sae_lens_classif.report.transfer_view import carried
 from sae_lens_classif.runs.folder import RunFolder
 from sae_lens_classif.runs.study_files import read_study
 from tests.conftest import MakeOnce
@@ -22,6 +24,7 @@ from tests.fakes.browser import picture
 from tests.fakes.firefox import firefox
 from tests.fakes.models import write_model
 from tests.features.test_caching import FIRST, SECOND, write_sae
+from tests.features.test_transfer import APPROACHES, SETTINGS, made
 from tests.html_page import ParsedPage
 from tests.tiny_run import STRANGE, cli, write_csv
 
@@ -161,10 +164,21 @@ def test_a_matrix_of_what_carries_over_has_a_place(studied: Path) -> None:
     ((_, rows),) = matrix.groups
     assert matrix.columns == ("en", "<b>") and rows[1][1][1] is None
     assert [cell.share for cell in rows[0][1] if cell] == [100.0, 25.0] and rows[0][1][0].below == "85.0 to 95.0"  # type: ignore[union-attr]
+
+
+def test_what_was_carried_over_is_on_the_page(studied: Path, tmp_path: Path) -> None:
+    transfer = transfer_study("languages", made(tmp_path), APPROACHES, tmp_path / "fits", SETTINGS)
     found = read_study(RunFolder.open(studied))
     assert found is not None
-    html = features_page(*found, name="x", transfer=[matrix])
-    assert "What carries over" in html and "&lt;b&gt;" in html and "85.0 to 95.0" in html
+    (shown,) = carried([transfer], str)
+    assert [one.title.partition(",")[0] for one in shown.matrices] == ["SAE features", "hidden state", "words (TF-IDF)"]
+    (_, rows), *_ = shown.matrices[0].groups
+    cell = transfer.matrices["features"].cells["de"]["fr"].macro_f1
+    de_to_fr = dict(zip(shown.matrices[0].columns, dict(rows)["de"], strict=True))["fr"]
+    assert de_to_fr is not None and de_to_fr.value == f"{100 * cell.value:.1f}"
+    html = features_page(*found, name="x", transfers=[transfer])
+    assert "What carries over" in html and "To another language" in html and de_to_fr.below in html
+    assert "What carries over" not in features_page(*found, name="x")
 
 
 def test_a_page_that_masks_names_nobody(studied: Path) -> None:
