@@ -34,6 +34,8 @@ _KINDS = {
     "unfinished tuning": r"trials",
     "hub": r"^hub/",
     "sweep": r"^sweep/sweep\.",
+    "features of texts": r"^features/.*safetensors$",
+    "study of features": r"^features/",
     "transfer": r"^transfer/[^/]*/transfer\.",
     "classifier's weights": r"classifier/.*safetensors$",
     "classifier's words": r"classifier/",

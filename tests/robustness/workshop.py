@@ -42,6 +42,12 @@ class Command:
     then: tuple[tuple[str, ...], ...] = ()
 
 
+_FEATURES = ("features", *_OF_RUN, "--features.saes", "run/saes/classifsae", "--features.poolings", "last,mean",
+             "--features.n_features", "2", "--features.classifier", "prototype")  # fmt: skip
+_CARRIED = (*_FEATURES, "--transfer", "data", "--features.data_sets", "other_texts", "--features.shots", "8",
+            "--features.n_draws", "2")  # fmt: skip
+
+
 # A stage, and the commands that lead to it from the one before.
 _STAGES: dict[str, tuple[tuple[str, ...], ...]] = {
     "nothing": (),
@@ -58,6 +64,7 @@ _STAGES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("evaluate", *_OF_RUN, "--data", "other_texts"),
         ("evaluate", *_OF_RUN, "--evaluate.figures", "true"),
         ("across", "run", "other", "--out", "across"),
+        _CARRIED,
         ("explain", "run", "the old dog under rain", "--html", "explained.html"),
         ("score", "run", "new.jsonl", "--out", "scored.jsonl"),
         ("report", "run", "--explained", "4"),
@@ -91,6 +98,8 @@ COMMANDS = {
         Command("score", ("score", "run", "new.jsonl", "--out", "scored.jsonl"), "compared"),
         Command("explain", ("explain", "run", "the old dog under rain", "--html", "explained.html"), "compared"),
         Command("across", ("across", "run", "other", "--out", "across"), "compared"),
+        Command("features", _FEATURES, "compared"),
+        Command("features --transfer", _CARRIED, "compared"),
         Command("demo", ("demo", *_OF_RUN, "--compare.methods", "classifsae,ica"), "nothing"),
         # What is there already is made anew, of other settings.
         Command("finetune anew", ("finetune", *_OF_RUN, "--finetune.seed", "1", "--overwrite"), "whole"),
@@ -100,6 +109,11 @@ COMMANDS = {
         Command("compare anew", ("compare", *_OF_RUN, "--evaluate.seed", "1"), "whole", _READERS[1:]),
         Command("stability anew", ("stability", "run", "--seeds", "3"), "whole", _READERS[1:]),
         Command("sweep anew", ("sweep", *_OF_RUN, "--grid", "train.seed=0,1", "--grid", "sae.gamma=0.1,0.2"), "whole"),
+        Command(
+            "features anew",
+            (*_FEATURES, "--features.thresholds", "0.5", "--features.special_tokens", "true", "--overwrite"),
+            "whole",
+        ),
         Command("report anew", ("report", "run", "--explained", "2", "--mask"), "whole"),
         Command("publish anew", ("publish", "run", "me/concepts", "--dry-run", "--with-texts"), "whole"),
         Command("score anew", ("score", "run", "new.jsonl", "--out", "scored.csv"), "whole"),
@@ -137,7 +151,8 @@ def _readers() -> tuple[Reader, ...]:
         if command.stage not in ("nothing", "finetuned") and " anew" not in command.name
     ]
     names = ("finetune", "cache", "train", "evaluate", "evaluate with figures", "evaluate --data", "run", "compare",
-             "sweep", "stability", "diff", "report", "publish", "score", "explain", "across")  # fmt: skip
+             "sweep", "stability", "diff", "report", "publish", "score", "explain", "across", "features",
+             "features --transfer")  # fmt: skip
     again = [Reader(f"{name} again", COMMANDS[name].words, "whole") for name in names]
     again += [Reader(name, COMMANDS[name].words, "whole") for name in ("evaluate anew", "compare anew")]
     again.append(Reader("open in Python", (), "whole"))
