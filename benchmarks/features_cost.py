@@ -6,7 +6,6 @@ against the model's own forward pass over the same batches up to the deeper laye
 65,536 wide.
 """
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from datasets import Dataset
 from sae_lens import TopKSAE, TopKSAEConfig
 from sae_lens.saes.sae import SAEMetadata
-from timing import medians_in_turn, start
+from timing import medians_in_turn, peak_memory, start
 from transformers import AutoModel
 
 from sae_lens_classif.config.features import FeaturesConfig
@@ -92,7 +91,7 @@ def _gib_of_wide(model: Path, folder: Path, n_texts: int) -> float:
     sae = TopKSAE(cfg)
     torch.nn.init.normal_(sae.W_enc)
     _cache(reader, _texts(folder, n_texts), [SAESource("random", sae, reader)])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return peak_memory()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _MARKS = re.compile(r"([\\`*_{}\[\]#~])")
@@ -57,3 +57,9 @@ def markdown_row(cells: Sequence[str]) -> str:
 def markdown_text(text: str) -> str:
     """Anything as plain text in Markdown: neither marks nor HTML in it count, and it is one line."""
     return _MARKS.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """Lines of a table in Markdown, its first column words and the others numbers."""
+    head = [markdown_row(tuple(map(markdown_text, headings))), "|---|" + "---:|" * (len(headings) - 1)]
+    return head + [markdown_row((markdown_text(name), *cells)) for name, *cells in rows]

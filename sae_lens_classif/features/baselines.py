@@ -4,9 +4,15 @@ import copy
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from sae_lens import SAE
 from scipy.sparse import csr_array
+
+
+def commonest(labels: npt.NDArray[np.int64], n_texts: int) -> npt.NDArray[np.int64]:
+    """The commonest class of training texts, int64 (N,), said of each of so many others, int64 (n_texts,)."""
+    return np.full(n_texts, int(np.bincount(labels).argmax()))
 
 
 def random_like(rows: csr_array, seed: int) -> csr_array:

@@ -14,7 +14,7 @@ from sae_lens_classif.checksums import sha256_of_json
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.evals.base import Exact
 from sae_lens_classif.features.classifiers import ClassifierSettings, FittedClassifier, Labels, fit_classifier
-from sae_lens_classif.features.pooling import binarised
+from sae_lens_classif.features.pooling import above, binarised
 from sae_lens_classif.features.selection import class_differences, class_means
 from sae_lens_classif.features.sources import FeatureSource
 from sae_lens_classif.features.store import FeatureStore
@@ -119,8 +119,8 @@ def features_behind(
     """
     name, row = best
     rows: Any = store.read(row.features)
-    seen = rows if row.threshold is None else binarised(rows, row.threshold)
-    fitted = fit_classifier(seen, data.labels, replace(settings, n_features=row.n_features))
+    seen = above(rows, row.threshold)
+    fitted = fit_classifier(seen, data.labels, replace(settings, n_features=row.n_features), row.picked)
     classes = _classes(fitted, seen, data)
     wanted = sorted({weight.feature for one in classes for weight in one.weights})
     columns = rows[:, wanted].tocsc()

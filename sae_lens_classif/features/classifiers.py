@@ -24,7 +24,7 @@ Kind = Literal["logistic", "tree", "prototype"]
 Labels: TypeAlias = npt.NDArray[np.int64]
 Step: TypeAlias = tuple[str, BaseEstimator]
 Steps: TypeAlias = tuple[Sequence[Step], dict[str, Sequence[Any]]]
-_FEWEST_FOLDS = 2
+FEWEST_TEXTS = 2  # of a class, and so folds: one to learn from, one to pick settings by
 _STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 _MOST_ITERATIONS = 2000
 _MOST_WORDS = 20_000
@@ -58,8 +58,8 @@ class ClassifierSettings:
             raise UserError(f"there is no selection {self.selection!r}; {nearest(self.selection, list(SELECTIONS))}")
         if self.n_features is not None and self.n_features < 1:
             raise UserError(f"{self.n_features} features are none to classify by; give 1 or more, or leave it out")
-        if self.n_folds < _FEWEST_FOLDS:
-            raise UserError(f"a cross-validation has {_FEWEST_FOLDS} folds at least, not {self.n_folds}")
+        if self.n_folds < FEWEST_TEXTS:
+            raise UserError(f"a cross-validation has {FEWEST_TEXTS} folds at least, not {self.n_folds}")
 
 
 @dataclass(frozen=True)
@@ -198,13 +198,19 @@ def _fitted(
     )
 
 
+def can_be_fitted(labels: Labels) -> bool:
+    """Whether settings can be picked on texts of these classes, int64 (N,)."""
+    counts = np.unique(labels, return_counts=True)[1]
+    return len(counts) > 1 and bool(counts.min() >= FEWEST_TEXTS)
+
+
 def _folds(labels: Labels, n_folds: int) -> int:
     counts = np.unique(labels, return_counts=True)[1]
     if len(counts) < 2:
         raise UserError("the training texts have one class alone; two are needed to classify")
-    if counts.min() < _FEWEST_FOLDS:
+    if counts.min() < FEWEST_TEXTS:
         raise UserError(
-            f"a class has {counts.min()} training text; {_FEWEST_FOLDS} at least are needed, one to learn from and one "
+            f"a class has {counts.min()} training text; {FEWEST_TEXTS} at least are needed, one to learn from and one "
             "to pick settings by"
         )
     return int(min(n_folds, counts.min()))

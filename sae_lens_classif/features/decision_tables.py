@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from sae_lens_classif.features.decisions import COMMONEST, DecisionStudy
-from sae_lens_classif.features.transfer_tables import table, verdict, with_interval
-from sae_lens_classif.wording import markdown_text, number
+from sae_lens_classif.features.transfer_tables import verdict, with_interval
+from sae_lens_classif.wording import markdown_table, markdown_text, number
 
 
 def in_sentences(found: DecisionStudy) -> list[str]:
@@ -40,7 +40,7 @@ def to_markdown(found: DecisionStudy) -> str:
     """The sentences and the whole table."""
     lines = [line for sentence in in_sentences(found) for line in (markdown_text(sentence), "")]
     lines += ["Macro F1 in percent, with 95 % intervals over test texts: what tells the decisions of", ""]
-    lines += table(("", *found.classifiers), decision_rows(found))
+    lines += markdown_table(("", *found.classifiers), decision_rows(found))
     lines += [
         "",
         f"{found.n_texts[0]:,} training and {found.n_texts[1]:,} test texts; the decisions are the labels of both. An "

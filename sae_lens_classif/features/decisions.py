@@ -13,21 +13,22 @@ from sae_lens_classif.checksums import sha256_of_json
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import Exact
 from sae_lens_classif.evals.significance import resamplings_needed
+from sae_lens_classif.features.baselines import commonest
 from sae_lens_classif.features.classifiers import (
+    FEWEST_TEXTS,
     ClassifierSettings,
     FittedClassifier,
     Labels,
+    can_be_fitted,
     fit_classifier,
     fit_tfidf,
 )
-from sae_lens_classif.features.domains import can_be_fitted
 from sae_lens_classif.features.fits import FitsFolder
 from sae_lens_classif.features.paired import Interval, Resampled, corrected, macro_f1_of
 from sae_lens_classif.features.scores import Difference
 
 logger = logging.getLogger(__name__)
 COMMONEST = "the commonest decision"
-_FEWEST = 2  # training texts of a decision: one to learn from, one to pick settings by
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def decision_study(
     if not usable:
         raise UserError("every classifier of features.decisions_of decides the same of all training texts; give others")
     predicted: dict[str, dict[str, tuple[Labels, dict[str, Any]]]] = {
-        COMMONEST: {one.of: (_commonest(one), {}) for one in usable}
+        COMMONEST: {one.of: (commonest(one.decided[0], len(one.decided[1])), {}) for one in usable}
     }
     for view in tqdm(views, desc="Telling decisions", unit=" views"):
         predicted[view.name] = _told(view, usable, fits, settings.classifier)
@@ -153,13 +154,8 @@ def _decides(decisions: Decisions) -> bool:
 def _known(decided: Labels) -> Labels:
     """Texts whose decision is that of another, too."""
     counts = np.bincount(decided)
-    known: Labels = np.flatnonzero(counts[decided] >= _FEWEST)
+    known: Labels = np.flatnonzero(counts[decided] >= FEWEST_TEXTS)
     return known
-
-
-def _commonest(decisions: Decisions) -> Labels:
-    train, test = decisions.decided
-    return np.full(len(test), int(np.bincount(train).argmax()))
 
 
 def _told(

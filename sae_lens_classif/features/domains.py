@@ -10,15 +10,19 @@ from scipy.sparse import vstack as stacked
 
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
-from sae_lens_classif.features.classifiers import ClassifierSettings, FittedClassifier, fit_classifier, fit_tfidf
+from sae_lens_classif.features.classifiers import (
+    ClassifierSettings,
+    FittedClassifier,
+    can_be_fitted,
+    fit_classifier,
+    fit_tfidf,
+)
 from sae_lens_classif.features.fits import Fit, FitsFolder
-from sae_lens_classif.features.pooling import binarised
+from sae_lens_classif.features.pooling import above
 from sae_lens_classif.features.store import FeatureStore
-from sae_lens_classif.features.study import WORDS, Approach
+from sae_lens_classif.features.study import WORDS, Approach, Stores
 
 Rows: TypeAlias = npt.NDArray[np.int64]
-Stores: TypeAlias = tuple[FeatureStore, FeatureStore]
-_FEWEST = 2  # texts of a class: one to learn from, one to pick settings by
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,6 @@ class Domain:
 
 
 Sample: TypeAlias = "Sequence[tuple[Domain, Rows]]"  # training texts: of each domain some rows of its own
-
-
-def can_be_fitted(labels: Rows) -> bool:
-    """Whether settings can be picked on texts of these classes, int64 (N,)."""
-    counts = np.unique(labels, return_counts=True)[1]
-    return len(counts) > 1 and bool(counts.min() >= _FEWEST)
 
 
 def whole(*domains: Domain) -> Sample:
@@ -142,7 +140,7 @@ def read_as(approach: Approach, store: FeatureStore) -> list[Any] | None:
     """
     if approach.features == WORDS:
         return None
-    return [store.plan.model, store.plan.reading, store.column(approach.features).fingerprint]
+    return store.origin(approach.features)
 
 
 class DomainFits:
@@ -207,8 +205,7 @@ class DomainFits:
         parts = [known[str(store.folder)][rows] for store, rows in wanted]
         if isinstance(parts[0], np.ndarray):
             return np.concatenate(parts)
-        rows = stacked(parts, format="csr")
-        return rows if approach.threshold is None else binarised(rows, approach.threshold)
+        return above(stacked(parts, format="csr"), approach.threshold)
 
 
 def _some(data: TextData, rows: Rows) -> TextData:
@@ -217,5 +214,4 @@ def _some(data: TextData, rows: Rows) -> TextData:
 
 def _check(data: tuple[TextData, TextData], stores: Stores) -> None:
     for store, texts in zip(stores, data, strict=True):
-        if store.plan.data != texts.fingerprint():
-            raise UserError(f"{store.folder} holds features of other texts than these; run `features` again")
+        store.check_texts(texts)

@@ -5,7 +5,7 @@ Sums are taken in float32, in the order of the tokens: how tokens are put togeth
 
 import re
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -106,6 +106,16 @@ def _chosen(lengths: Lengths, only_last: bool) -> csr_array:
         return csr_array((np.ones(len(at), np.float32), (at, ends[at] - 1)), shape=(len(lengths), n_tokens))
     parts = np.ones(n_tokens, np.float32), np.arange(n_tokens), np.concatenate([[0], ends])
     return csr_array(parts, shape=(len(lengths), n_tokens))
+
+
+def above(rows: Any, threshold: float | None) -> Any:
+    """Rows as they are, or ones above a threshold; see ``binarised``.
+
+    Args:
+        rows: float32 (N, F); sparse where there is a threshold.
+        threshold: None: as they are.
+    """
+    return rows if threshold is None else binarised(rows, threshold)
 
 
 def binarised(rows: csr_array, threshold: float = 0.0) -> csr_array:

@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 from scipy.sparse import vstack as stacked
 
 from sae_lens_classif.checksums import sha256_of_json
+from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.features.pooling import Pooling
 from sae_lens_classif.shapes import in_shape, read_shape
@@ -153,6 +154,19 @@ class FeatureStore:
     def fingerprint(self) -> str:
         """SHA-256 over what the features were made from and the checksums of their files."""
         return sha256_of_json([self.plan.manifest(), self._shards.checksums])
+
+    def check_texts(self, data: TextData) -> None:
+        """Refuse features of other texts than those given.
+
+        Raises:
+            UserError: If they are.
+        """
+        if self.plan.data != data.fingerprint():
+            raise UserError(f"{self.folder} holds features of other texts than these; run `features` again")
+
+    def origin(self, name: str) -> list[Any]:
+        """All that a text's features depend on but the text, as JSON can hold it; errors as of ``column``."""
+        return [self.column(name).fingerprint, self.plan.model, self.plan.reading]
 
     def column(self, name: str) -> Column:
         """What is known of a set of features.

@@ -6,14 +6,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 from tqdm.auto import tqdm
 
 from sae_lens_classif.data.texts import TextData
 from sae_lens_classif.errors import UserError
 from sae_lens_classif.evals.base import Exact
 from sae_lens_classif.evals.significance import resamplings_needed
-from sae_lens_classif.features.baselines import random_like
+from sae_lens_classif.features.baselines import commonest, random_like
 from sae_lens_classif.features.classifiers import (
     ClassifierSettings,
     FittedClassifier,
@@ -22,7 +21,7 @@ from sae_lens_classif.features.classifiers import (
     fit_tfidf,
 )
 from sae_lens_classif.features.fits import Fit, FitsFolder
-from sae_lens_classif.features.pooling import binarised
+from sae_lens_classif.features.pooling import above
 from sae_lens_classif.features.scores import Score, score_all
 from sae_lens_classif.features.store import Column, FeatureStore
 
@@ -200,8 +199,7 @@ def study(
 def _check(stores: Mapping[str, Stores], data: tuple[TextData, TextData]) -> None:
     for train, test in stores.values():
         for store, texts in zip((train, test), data, strict=True):
-            if store.plan.data != texts.fingerprint():
-                raise UserError(f"{store.folder} holds features of other texts than these; run `features` again")
+            store.check_texts(texts)
         if train.plan.columns != test.plan.columns or train.plan.model != test.plan.model:
             raise UserError(f"{train.folder} and {test.folder} hold features of other models or SAEs; make both alike")
     if data[0].class_names != data[1].class_names or data[0].multi_label or data[1].multi_label:
@@ -258,8 +256,7 @@ class _Maker:
     def fit(self, approach: Approach) -> Fit:
         """One approach."""
         if approach.features == COMMONEST:
-            commonest = int(np.bincount(self._data[0].labels).argmax())
-            return Fit(np.full(len(self._data[1]), commonest), {}, ())
+            return Fit(commonest(self._labels, len(self._data[1])), {}, ())
         if approach.features == WORDS:
             texts = tuple(list(of_split.texts) for of_split in self._data)
             return self._kept(
@@ -297,8 +294,7 @@ class _Maker:
         """What its features are, however model and SAE are called, and whatever else lies beside them."""
         if approach.features in self._others:
             return self._others[approach.features].fingerprint
-        return [[store.column(approach.features).fingerprint, store.plan.model, store.plan.reading]
-                for store in self._stores_of(approach)]  # fmt: skip
+        return [store.origin(approach.features) for store in self._stores_of(approach)]
 
     def _fitted(self, approach: Approach, rows: tuple[Any, Any]) -> tuple[FittedClassifier, Any]:
         return fit_classifier(rows[0], self._labels, self._of(approach)), rows[1]
@@ -311,9 +307,7 @@ class _Maker:
             of_train, of_test = (store.read(approach.features) for store in self._stores_of(approach))
             self._known = of, (of_train, of_test)
         train, test = self._known[1]
-        if approach.threshold is None:
-            return train, test
-        return binarised(train, approach.threshold), binarised(test, approach.threshold)
+        return above(train, approach.threshold), above(test, approach.threshold)
 
     def _kept(self, approach: Approach, of: Any, fit: Callable[[], tuple[FittedClassifier, Any]]) -> Fit:
         made_from = {

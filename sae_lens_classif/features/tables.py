@@ -7,7 +7,7 @@ from sae_lens_classif.features.advice import advice
 from sae_lens_classif.features.scores import Score
 from sae_lens_classif.features.sources import HIDDEN, UNTRAINED
 from sae_lens_classif.features.study import CLASSIFIER, Study, StudyRow
-from sae_lens_classif.wording import bare_number, markdown_row, markdown_text
+from sae_lens_classif.wording import bare_number, markdown_table
 
 HEADINGS = (
     "Features",
@@ -93,8 +93,7 @@ def _reached(score: Score) -> tuple[str, ...]:
 
 def to_markdown(study: Study) -> str:
     """The sentence and the whole table."""
-    lines = [in_a_sentence(study), "", markdown_row(HEADINGS), "|---|" + "---:|" * (len(HEADINGS) - 1)]
-    lines += [markdown_row((markdown_text(name), *cells)) for name, *cells in study_rows(study)]
+    lines = [in_a_sentence(study), "", *markdown_table(HEADINGS, study_rows(study))]
     lines += [
         "",
         f"{study.n_texts[0]:,} training texts. Settings are picked on them alone, by cross-validation; in brackets the "

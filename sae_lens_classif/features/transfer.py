@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from tqdm.auto import tqdm
 
@@ -14,12 +13,12 @@ from sae_lens_classif.checksums import sha256_of_json
 from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.evals.base import Exact
 from sae_lens_classif.evals.significance import resamplings_needed
-from sae_lens_classif.features.classifiers import ClassifierSettings, Labels
+from sae_lens_classif.features.baselines import commonest
+from sae_lens_classif.features.classifiers import ClassifierSettings, Labels, can_be_fitted
 from sae_lens_classif.features.domains import (
     Domain,
     DomainFits,
     Sample,
-    can_be_fitted,
     draw,
     read_as,
     together,
@@ -264,8 +263,7 @@ def _floor(samples: Mapping[str, Mapping[str, Sample]], targets: Sequence[Domain
     for source, of_target in samples.items():
         for target in targets:
             if target.name in of_target:
-                commonest = int(np.bincount(together(of_target[target.name]).labels).argmax())
-                said = np.full(len(target.data[1]), commonest)
+                said = commonest(together(of_target[target.name]).labels, len(target.data[1]))
                 found.setdefault(source, {})[target.name] = _f1(said, target)
     return found
 

@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 from sae_lens_classif.features.paired import Interval
 from sae_lens_classif.features.scores import Difference
 from sae_lens_classif.features.transfer import ALL, ALL_BUT, FEATURES, Shots, TransferStudy
-from sae_lens_classif.wording import bare_number, markdown_row, markdown_text, number
+from sae_lens_classif.wording import bare_number, markdown_table, markdown_text, number
 
 TITLES = {FEATURES: "SAE features", "hidden": "hidden state", "words": "words (TF-IDF)"}
 NOUNS = {"languages": "language", "data": "data set"}
@@ -137,7 +137,7 @@ def to_markdown(found: TransferStudy) -> str:
     """The sentences, the means, a matrix an approach, and what a few texts of the target add."""
     lines = [line for sentence in in_sentences(found) for line in (markdown_text(sentence), "")]
     lines += ["Mean macro F1 in percent, with 95 % intervals over test texts:", ""]
-    lines += table(MEANS, means_rows(found))
+    lines += markdown_table(MEANS, means_rows(found))
     lines += [
         "",
         f"*On its own*: trained on the tested {NOUNS[found.what]}; *on another*: mean over all pairs; *from the "
@@ -145,21 +145,15 @@ def to_markdown(found: TransferStudy) -> str:
     ]
     for name, matrix in found.matrices.items():
         lines += ["", f"## {markdown_text(TITLES[name])}: {markdown_text(matrix.approach)}", ""]
-        lines += table((r"trained on \ tested on", *found.targets), matrix_rows(found, name))
+        lines += markdown_table((r"trained on \ tested on", *found.targets), matrix_rows(found, name))
     lines += ["", "An asterisk in the features' cells: more than chance apart from the hidden state or the words; two: "
               "from both."]  # fmt: skip
     if found.few_shot:
         lines += ["", "## A few training texts of the target", ""]
-        lines += table(("", "added", *(f"{n} texts" for n in shots_of(found))), few_shot_rows(found))
+        lines += markdown_table(("", "added", *(f"{n} texts" for n in shots_of(found))), few_shot_rows(found))
         lines += ["", "Mean over targets and draws ± how far the draws are apart (their standard deviation)."]
     lines += ["", *_told(found)]
     return "\n".join(lines) + "\n"
-
-
-def table(headings: Sequence[str], rows: Iterator[tuple[str, ...]]) -> list[str]:
-    """Lines of a Markdown table, its first column words and the others numbers."""
-    head = [markdown_row(tuple(map(markdown_text, headings))), "|---|" + "---:|" * (len(headings) - 1)]
-    return head + [markdown_row((markdown_text(name), *cells)) for name, *cells in rows]
 
 
 def _told(found: TransferStudy) -> list[str]:

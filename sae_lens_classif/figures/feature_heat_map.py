@@ -193,7 +193,7 @@ def _draw_cell(axes: Axes, place: int, cell: _Cell, n_columns: int, colours: Sca
     if cell.is_best:
         inside = (start + 0.05, place + 0.05), width - 0.1, 0.9
         axes.add_patch(Rectangle(*inside, fill=False, linewidth=2.2, edgecolor=style.PALETTE[1]))
-    ink = "white" if style.contrast("#ffffff", fill) > style.contrast("#000000", fill) else "black"
+    ink = style.ink_on(fill)
     in_cv = "–" if cell.cv is None else bare_number(cell.cv, True)
     middle, on_test = start + width / 2, f"test {bare_number(cell.on_test, True)}"
     if cell.column is None:

@@ -68,8 +68,7 @@ def _draw(axes: Axes, values: Values, limits: tuple[float, float]) -> AxesImage:
     for (row, column), value in np.ndenumerate(filled):
         if not np.isnan(value):
             red, green, blue, _ = image.to_rgba(np.array([value]))[0].tolist()
-            behind = to_hex((red, green, blue))
-            colour = max(("#ffffff", "#000000"), key=lambda ink: style.contrast(ink, behind))
+            colour = style.ink_on(to_hex((red, green, blue)))
             axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=8, color=colour)
     return image
 

@@ -105,6 +105,11 @@ def class_marker(number: int) -> str:
     return _MARKERS[number % len(_MARKERS)]
 
 
+def ink_on(background: str) -> str:
+    """White or black, whichever is better read on a colour."""
+    return max(("#ffffff", "#000000"), key=lambda ink: contrast(ink, background))
+
+
 def contrast(colour: str, background: str = "#ffffff") -> float:
     """Contrast of two colours, 1 to 21 (WCAG 2.2, relative luminance)."""
     darker, lighter = sorted((_luminance(colour), _luminance(background)))

@@ -23,7 +23,7 @@ from sae_lens_classif.hooks.load import CLASSIFIER_FILE
 from sae_lens_classif.hooks.token_states import TokenReader, open_reader
 from sae_lens_classif.methods.sae_probe import check_named, load_sae
 from sae_lens_classif.runs.folder import RunFolder
-from sae_lens_classif.runs.run_classifier import open_run_classifier
+from sae_lens_classif.runs.run_classifier import has_classifier, open_run_classifier
 from sae_lens_classif.runs.steps import embed_and_keep
 from sae_lens_classif.runs.study_files import write_study
 from sae_lens_classif.store.caching import cache_states
@@ -231,7 +231,7 @@ def _embeddings(run: RunFolder, data: tuple[TextData, TextData]) -> list[OtherFe
 
 def _decided(run: RunFolder, data: TextData) -> Labels | None:
     """What the run's own classifier says of the test texts, as ``cache`` stored it, or does now; None without one."""
-    if run.cfg.classifier.model is None and not (run.classifier / CLASSIFIER_FILE).is_file():
+    if not has_classifier(run):
         return None
     folder = run.activations("test")
     try:

@@ -25,6 +25,11 @@ def open_checked_classifier(run: RunFolder) -> TextClassifier:
     return classifier
 
 
+def has_classifier(run: RunFolder) -> bool:
+    """Whether a run has a classifier: one of the user's own, or one that was tuned for it."""
+    return run.cfg.classifier.model is not None or (run.classifier / CLASSIFIER_FILE).is_file()
+
+
 def open_run_classifier(run: RunFolder) -> TextClassifier:
     """Open the model that a run explains.
 

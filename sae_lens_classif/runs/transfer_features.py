@@ -13,7 +13,7 @@ from sae_lens_classif.errors import UserError, nearest
 from sae_lens_classif.features import decision_tables, transfer_tables
 from sae_lens_classif.features.decisions import Decisions, DecisionSettings, DecisionStudy, View, decision_study
 from sae_lens_classif.features.domains import Domain, domains_by_value, whole_domain
-from sae_lens_classif.features.pooling import Pooling, binarised
+from sae_lens_classif.features.pooling import Pooling, above
 from sae_lens_classif.features.sources import HIDDEN
 from sae_lens_classif.features.study import WORDS, Approach, Study, StudyRow
 from sae_lens_classif.features.transfer import ALL, ALL_BUT, TransferSettings, TransferStudy, transfer_study
@@ -21,11 +21,11 @@ from sae_lens_classif.figures.matrices import matrix_figure
 from sae_lens_classif.figures.style import save_figure
 from sae_lens_classif.files import write_text
 from sae_lens_classif.hooks.classifier import TextClassifier
-from sae_lens_classif.hooks.load import CLASSIFIER_FILE, load_classifier
+from sae_lens_classif.hooks.load import load_classifier
 from sae_lens_classif.methods.classif_sae import ClassifSAEConcepts
 from sae_lens_classif.runs.features import RunFeatures, classifier_settings, features_of, features_step, store_features
 from sae_lens_classif.runs.folder import SETTINGS_FILE, RunFolder
-from sae_lens_classif.runs.run_classifier import open_run_classifier
+from sae_lens_classif.runs.run_classifier import has_classifier, open_run_classifier
 from sae_lens_classif.runs.run_method import load_trained
 from sae_lens_classif.runs.transfer import other_data, without_labels
 from sae_lens_classif.store.caching import cache_states
@@ -180,7 +180,7 @@ class _Decider:
 def _deciders(run: RunFolder) -> list[_Decider]:
     """The classifiers whose decisions are told: the run's own first, if it has one."""
     data, found = (run.texts("train"), run.texts("test")), list[_Decider]()
-    if run.cfg.classifier.model is not None or (run.classifier / CLASSIFIER_FILE).is_file():
+    if has_classifier(run):
         name = "the run's classifier"
         found.append(_Decider(name, _states(run, data, open_run_classifier(run), name), run))
     asked = dict.fromkeys(run.cfg.features.decisions_of)
@@ -244,12 +244,9 @@ def _view_of(name: str, approach: Approach, of: RunFeatures) -> View:
 
     def read() -> tuple[Any, Any]:
         train, test = (store.read(approach.features) for store in of.stores)
-        if approach.threshold is None:
-            return train, test
-        return binarised(train, approach.threshold), binarised(test, approach.threshold)
+        return above(train, approach.threshold), above(test, approach.threshold)
 
-    column, plan = of.stores[0].column(approach.features), of.stores[0].plan
-    made_from = [column.fingerprint, plan.model, plan.reading, approach.threshold, texts]
+    made_from = [*of.stores[0].origin(approach.features), approach.threshold, texts]
     return View(name, approach.name, made_from, read, approach.n_features)
 
 

@@ -49,13 +49,6 @@ def data() -> TextData:
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> TokenReader:
-    folder = tmp_path_factory.mktemp("model")
-    write_model(folder, "GPTNeoX", "ForCausalLM")
-    return open_reader(str(folder), device="cpu")
-
-
-@pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory, reader: TokenReader) -> SAESource:
     name = write_sae(tmp_path_factory.mktemp("sae") / "one", FIRST)
     sae: SAE[Any] = SAE.load_from_disk(name)

@@ -21,9 +21,9 @@ from sae_lens_classif.features.caching import cache_features
 from sae_lens_classif.features.pooling import Pooling
 from sae_lens_classif.features.sources import FeatureSource, open_source
 from sae_lens_classif.features.store import FeatureStore
-from sae_lens_classif.hooks.token_states import TokenReader, open_reader
+from sae_lens_classif.hooks.token_states import TokenReader
 from sae_lens_classif.store.shards import ShardWriter
-from tests.fakes.models import WIDTH, write_model
+from tests.fakes.models import WIDTH
 from tests.tiny_run import contents, snapshot
 
 FIRST, SECOND = "blocks.0.hook_resid_post", "blocks.2.hook_resid_pre"
@@ -39,13 +39,6 @@ def write_sae(folder: Path, hook: str | None, d_in: int = WIDTH, named: str | No
         sae.W_enc.normal_()
     sae.save_model(folder)
     return str(folder)
-
-
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> TokenReader:
-    folder = tmp_path_factory.mktemp("model")
-    write_model(folder, "GPTNeoX", "ForCausalLM")
-    return open_reader(str(folder), device="cpu")
 
 
 @pytest.fixture(scope="module")
